@@ -86,7 +86,7 @@ class World:
 def world() -> Iterator[World]:
     """Enter a namespace with a wall."""
     with fresh_namespace() as namespace, structlog.testing.capture_logs() as events:
-        namespace.run("nft", "-f", "-", stdin=WALL)
+        namespace.nft(WALL)
         with namespace.entered():
             made = World(namespace, events)
             yield made

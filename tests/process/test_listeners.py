@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from ipfailover_agent.health.listener_socket import ListenerSocket
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.linux.loop import Loop, Woken
 from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
-from tests.support.checking import Checking
+from tests.support.checking import Checking, no_descriptors
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
@@ -367,11 +366,8 @@ def test_what_a_look_began_to_wait_for_has_its_timeout(
     watching.watch(at(application))
     watching.turn()
     rule = f"tcp dport {application.getsockname()[1]} drop"
-    namespace.run(
-        *("nft", "-f", "-"),
-        stdin=f"table ip silent {{\n chain input {{\n type filter hook input priority 0\n"
-        f"{rule}\n}}\n}}\n",
-    )
+    chain = "chain input {\n type filter hook input priority 0"
+    namespace.nft(f"table ip silent {{\n {chain}\n{rule}\n}}\n}}\n")
     application.close()
     began = time.monotonic()
     assert (Woken(),) == watching.loop.wait(began + 30)
@@ -384,11 +380,8 @@ def test_a_port_that_something_else_answers_for_is_named_once(
 ) -> None:
     """As kube-proxy does for a node port: only the periodic check tells of it."""
     rule = f"tcp dport 30080 redirect to :{application.getsockname()[1]}"
-    namespace.run(
-        *("nft", "-f", "-"),
-        stdin="table ip nodeport {\n chain output {\n type nat hook output priority -100\n"
-        f"{rule}\n}}\n}}\n",
-    )
+    chain = "chain output {\n type nat hook output priority -100"
+    namespace.nft(f"table ip nodeport {{\n {chain}\n{rule}\n}}\n}}\n")
     watching.watch(PortCheck(address=V4, port=30080), interval=0.2)
     told = watching.until_told("listener.unknown")
     assert 30080 == told["port"]
@@ -486,13 +479,9 @@ def test_without_descriptors_the_script_is_left_to_keepalived(
     """That it cannot be run says nothing of the application, and ends nothing."""
     watching.watch(at(application), script=1)
     watching.turn()
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
-    try:
+    with no_descriptors():
         application.close()
         told = watching.until_told("check.inconclusive")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "Too many open files" in str(told["reason"])
     assert ("0\n", ["check.inconclusive"]) == (watching.said[0], watching.events)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import resource
 import socket
-import subprocess
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -19,7 +16,7 @@ from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
-from tests.support.checking import Checking
+from tests.support.checking import Checking, no_descriptors
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
 
@@ -60,17 +57,6 @@ def closed_port() -> int:
     """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as made:
         return port_of(made)
-
-
-@contextlib.contextmanager
-def nft(namespace: NetworkNamespace, rules: str) -> Iterator[None]:
-    """Have rules of nft in a namespace for a while."""
-    enter = ["ip", "netns", "exec", namespace.name, "nft", "-f", "-"]
-    subprocess.run(enter, input=rules, text=True, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(enter, input="flush ruleset", text=True, check=True)
 
 
 def test_a_port_that_answers_is_known_before_keepalived_starts(
@@ -128,9 +114,10 @@ def test_a_late_answer_counts_when_it_comes(
         checking.configure(None)
     begun = time.monotonic()
     drop = "table inet dropping { chain input { type filter hook input priority 0\n tcp dport"
-    with nft(namespace, f"{drop} {port_of(application)} drop\n }}\n }}"):
-        checking.begin(probing(port_of(application), interval=20, timeout=20))
-        assert ("1\n", "") == checking.said
+    namespace.nft(f"{drop} {port_of(application)} drop\n }}\n }}")
+    checking.begin(probing(port_of(application), interval=20, timeout=20))
+    assert ("1\n", "") == checking.said
+    namespace.run("nft", "flush", "ruleset")
     checking.until_told("check.passed")
     assert ("0\n", "") == checking.said
     assert time.monotonic() - begun < 10
@@ -244,12 +231,8 @@ def test_want_of_descriptors_is_told_and_changes_no_verdict(
 ) -> None:
     """It says nothing about the port."""
     checking.begin(probing(port_of(application)))
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
-    try:
+    with no_descriptors():
         checking.until_told("check.inconclusive")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert ("0\n", "") == checking.said
     assert ["check.passed", "check.inconclusive"] == checking.events
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +21,22 @@ from tests.support.services import candidate, common
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ipfailover_agent.model import PortProbes
 
 NOTHING = InstanceStates()
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Have no descriptor to be had for a while."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 class Checking:

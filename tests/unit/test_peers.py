@@ -80,6 +80,12 @@ class Story:
     def last(self) -> tuple[peers.Action, ...]:
         return self.actions
 
+    @property
+    def basis(self) -> str:
+        """Return why the set may be used from now on, which was told once."""
+        (changed,) = (each for each in self.actions if isinstance(each, PeersChanged))
+        return changed.basis
+
     def did(self, kind: type[peers.Action]) -> list[peers.Action]:
         return [each for each in self.actions if isinstance(each, kind)]
 
@@ -229,9 +235,9 @@ def stored(
 ) -> peers.PeersWanted:
     """Return what a restart finds stored, confirmed so many seconds ago."""
     kept = [LookupResult(question=NAME, addresses=many(texts), age=age)]
+    if also not in {"", "nothing"}:
+        kept.append(LookupResult(question=OTHER, addresses=many(also), age=age))
     questions = (NAME, OTHER) if also else (NAME,)
-    if also != "nothing":
-        kept += [LookupResult(question=OTHER, addresses=many(also), age=age)] if also else []
     return replace(NAMED, questions=questions, stored=tuple(kept))
 
 
@@ -242,9 +248,7 @@ def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(
     """No answer is waited for, and the log says on what the set rests."""
     story = Story(wanted)
     assert story.is_ready()
-    (changed,) = story.did(PeersChanged)
-    assert isinstance(changed, PeersChanged)
-    assert "stored, and confirmed by DNS within the last 600 s" == changed.basis
+    assert "stored, and confirmed by DNS within the last 600 s" == story.basis
     assert LookUp(question=NAME) in story.last()
     assert wanted.stored == story.state.known(story.now)
 
@@ -269,9 +273,7 @@ def test_else_a_restart_waits_for_the_first_answer_and_no_longer(
     for question in wanted.questions:
         story.tell(says(f"{SELF} 10.0.0.2", question))
     assert story.is_ready()
-    (changed,) = story.did(PeersChanged)
-    assert isinstance(changed, PeersChanged)
-    assert "stored, and what DNS answered first" == changed.basis
+    assert "stored, and what DNS answered first" == story.basis
     story = Story(wanted).later(POLICY.grace)
     assert story.is_ready()
     assert not story.state.is_restart
@@ -282,9 +284,7 @@ def test_a_restart_without_any_answer_says_so() -> None:
     story = Story(stored(None))
     story.now += POLICY.grace
     story.tell(peers.PeersDeadlinePassed())
-    (changed,) = story.did(PeersChanged)
-    assert isinstance(changed, PeersChanged)
-    assert "stored; DNS has not answered for 2 s" == changed.basis
+    assert "stored; DNS has not answered for 2 s" == story.basis
 
 
 def test_a_name_that_a_reload_adds_beside_a_stored_one_settles_as_ever() -> None:

@@ -61,6 +61,13 @@ class Bench:
         return self.answer(failure)
 
 
+def begun(*ports: PortCheck, rise: int = 1, fall: int = 1, **times: float) -> Bench:
+    """Return a bench whose first round has begun."""
+    bench = Bench(*ports, rise=rise, fall=fall, **times)
+    bench.feed(ProbeSign.BEGAN)
+    return bench
+
+
 GOOD = fsm.ReportHealth(is_healthy=True, reason="")
 REFUSED = fsm.ReportHealth(is_healthy=False, reason="port 8080 of 192.0.2.11: refused")
 TIMED_OUT = fsm.ReportHealth(
@@ -82,8 +89,7 @@ def test_the_first_round_decides_whatever_rise_and_fall_say(
 
 def test_a_verdict_changes_after_fall_and_rise_rounds_in_a_row() -> None:
     """Each change is told once; a round between that says otherwise begins the count again."""
-    bench = Bench(rise=3, fall=2)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(rise=3, fall=2)
     assert bench.answer() == [GOOD]
     told = [
         bench.round(failure) for failure in ("no", "", "refused", "refused", "refused", "", "", "")
@@ -104,8 +110,7 @@ def test_every_port_has_to_answer() -> None:
 
 def test_a_refusal_ends_the_round_at_once() -> None:
     """Whatever the others would have said: their connections are closed."""
-    bench = Bench(MAIL, WEB)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(MAIL, WEB)
     actions = bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused"),)))
     assert actions == (Close(MAIL), REFUSED)
     assert bench.feed(ConnectsEnded((ConnectResult(port=MAIL),))) == ()
@@ -113,8 +118,7 @@ def test_a_refusal_ends_the_round_at_once() -> None:
 
 def test_all_that_failed_together_is_named() -> None:
     """In the order of the answers."""
-    bench = Bench(WEB, MAIL)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(WEB, MAIL)
     [report] = bench.answer("refused", "no route to host")
     assert report.reason == (
         "port 8080 of 192.0.2.11: refused; port 25 of 192.0.2.11: no route to host"
@@ -123,8 +127,7 @@ def test_all_that_failed_together_is_named() -> None:
 
 def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() -> None:
     """With a timeout of one interval both are due at the same moment."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     assert bench.state.deadline == 100.25
     assert bench.wait() == (Close(WEB), TIMED_OUT, Connect(WEB))
     assert bench.state.deadline == 100.5
@@ -132,16 +135,14 @@ def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() 
 
 def test_a_short_timeout_does_not_bring_the_next_round_forward() -> None:
     """The grid stays."""
-    bench = Bench(timeout=0.1)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(timeout=0.1)
     assert bench.wait()[0] == Close(WEB)
     assert (100.1, 100.25) == (bench.now, bench.state.deadline)
 
 
 def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
     """One round at a time; the next one begins on the grid."""
-    bench = Bench(timeout=0.6)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(timeout=0.6)
     assert bench.state.deadline == 100.6
     assert bench.wait()[-1] == Connect(WEB)
     assert bench.state.due == 100.75
@@ -152,8 +153,7 @@ def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
 
 def test_lateness_neither_drifts_nor_bursts() -> None:
     """Late by 0.1 s: the next is in time. After ten seconds of sleep: one round, then the grid."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     bench.answer()
     assert bench.wait(0.35) == (Connect(WEB),)
     assert bench.state.due == 100.5
@@ -166,8 +166,7 @@ def test_lateness_neither_drifts_nor_bursts() -> None:
 
 def test_want_on_our_side_says_nothing_about_the_port() -> None:
     """No verdict, no count; what was in the way is remembered until the next round."""
-    bench = Bench(WEB, MAIL)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(WEB, MAIL)
     unclear = ConnectResult(port=WEB, failure="too many open files", is_inconclusive=True)
     assert bench.feed(ConnectsEnded((unclear,))) == (Close(MAIL),)
     assert bench.state == replace(bench.state, is_healthy=None)
@@ -182,8 +181,7 @@ def test_want_on_our_side_says_nothing_about_the_port() -> None:
 
 def test_a_refusal_beside_want_on_our_side_is_a_refusal() -> None:
     """The port that did answer is known to be bad."""
-    bench = Bench(MAIL, WEB)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(MAIL, WEB)
     unclear = ConnectResult(port=MAIL, failure="too many open files", is_inconclusive=True)
     actions = bench.feed(ConnectsEnded((unclear, ConnectResult(port=WEB, failure="refused"))))
     assert actions == (REFUSED,)
@@ -191,8 +189,7 @@ def test_a_refusal_beside_want_on_our_side_is_a_refusal() -> None:
 
 def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
     """A reload asks for other ports: unhealthy meanwhile would cost the addresses."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     bench.answer()
     bench.wait()
     assert bench.feed(ProbeSign.ENDED) == (Close(WEB),)
@@ -209,8 +206,7 @@ def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
 
 def test_the_reason_follows_while_the_verdict_stays_bad() -> None:
     """Told is the change only; whoever asks gets the newest."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     assert bench.answer("refused") == [REFUSED]
     bench.wait()
     assert bench.wait()[:-1] == (Close(WEB),)
@@ -243,8 +239,7 @@ def test_a_round_took_as_long_as_its_slowest_answer() -> None:
 
 def test_a_round_that_changes_nothing_yet_is_timed_too() -> None:
     """The verdict needs another one."""
-    bench = Bench(fall=2)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(fall=2)
     bench.feed(ConnectsEnded((ConnectResult(port=WEB, seconds=0.01),)))
     bench.wait()
     bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused", seconds=0.05),)))
@@ -270,8 +265,7 @@ REFUSED_THEN = replace(REFUSED, cause=GONE.cause)
 
 def steady(*, rise: int = 1, fall: int = 1, **times: float) -> Bench:
     """Return a healthy one, 0.1 s after its last round."""
-    bench = Bench(rise=rise, fall=fall, **times)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(rise=rise, fall=fall, **times)
     assert bench.answer() == [GOOD]
     bench.now += 0.1
     return bench

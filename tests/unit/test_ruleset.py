@@ -40,6 +40,7 @@ TAG = "ipfailover-agent lab"
 GROUP = ip_address("224.0.0.18")
 GROUP6 = ip_address("ff02::12")
 PEER = ip_address("192.0.2.2")
+CLOSED = chain(policy="drop")
 
 
 def ours(
@@ -69,6 +70,8 @@ def needed(*objects: object, wanted: frozenset[IPAddress] = frozenset({GROUP})) 
 
 
 INSERTED = ["+ input daddr 224.0.0.18"]
+REMOVED = ["- input 9"]
+MOVED = INSERTED + REMOVED
 
 
 # --- which chains -------------------------------------------------------------------------------
@@ -77,7 +80,7 @@ INSERTED = ["+ input daddr 224.0.0.18"]
 @pytest.mark.parametrize(
     "objects",
     [
-        pytest.param([chain(policy="drop")], id="policy"),
+        pytest.param([CLOSED], id="policy"),
         pytest.param([chain(), rule(DROP)], id="drop"),
         pytest.param([chain(), rule({"counter": {}}, {"reject": {"type": "icmp"}})], id="reject"),
         pytest.param([chain(), rule({"queue": {"num": 1}})], id="queue"),
@@ -211,50 +214,34 @@ def test_tables_without_a_hook_of_ours_are_not_listed() -> None:
 @pytest.mark.parametrize("protocol", ["vrrp", 112, "112"])
 def test_rules_that_are_there_are_kept(protocol: object) -> None:
     """However nft writes the protocol, and behind rules that cannot drop VRRP."""
-    objects = [chain(policy="drop"), rule(match(L4, "tcp"), DROP), ours(protocol=protocol)]
+    objects = [CLOSED, rule(match(L4, "tcp"), DROP), ours(protocol=protocol)]
     assert needed(*objects) == []
 
 
 @pytest.mark.parametrize(
     ("objects", "expected"),
     [
+        pytest.param([CLOSED, rule(DROP), ours(handle=9)], MOVED, id="behind a drop"),
+        pytest.param([chain(), ours(handle=9)], REMOVED, id="no drop any more"),
+        pytest.param([CLOSED, ours(), ours(handle=9)], REMOVED, id="there twice"),
         pytest.param(
-            [chain(policy="drop"), rule(DROP), ours(handle=9)],
-            [*INSERTED, "- input 9"],
-            id="behind a drop",
-        ),
-        pytest.param([chain(), ours(handle=9)], ["- input 9"], id="no drop any more"),
-        pytest.param(
-            [chain(policy="drop"), ours(), ours(handle=9)], ["- input 9"], id="there twice"
-        ),
-        pytest.param(
-            [chain(policy="drop"), ours(), ours("192.0.2.2", "saddr", handle=9)],
-            ["- input 9"],
+            [CLOSED, ours(), ours("192.0.2.2", "saddr", handle=9)],
+            REMOVED,
             id="a peer that is gone",
         ),
+        pytest.param([CLOSED, ours(field="saddr", handle=9)], MOVED, id="the wrong side"),
         pytest.param(
-            [chain(policy="drop"), ours(field="saddr", handle=9)],
-            [*INSERTED, "- input 9"],
-            id="the wrong side",
+            [CLOSED, rule(DROP, comment=TAG, handle=9)], MOVED, id="our comment, another rule"
         ),
         pytest.param(
-            [chain(policy="drop"), rule(DROP, comment=TAG, handle=9)],
-            [*INSERTED, "- input 9"],
-            id="our comment, another rule",
+            [CLOSED, ours(protocol="tcp", handle=9)], MOVED, id="our comment, another protocol"
         ),
         pytest.param(
-            [chain(policy="drop"), ours(protocol="tcp", handle=9)],
-            [*INSERTED, "- input 9"],
-            id="our comment, another protocol",
-        ),
-        pytest.param(
-            [chain(policy="drop"), ours("not an address", handle=9)],
-            [*INSERTED, "- input 9"],
-            id="our comment, no address",
+            [CLOSED, ours("not an address", handle=9)], MOVED, id="our comment, no address"
         ),
         pytest.param(
             [
-                chain(policy="drop"),
+                CLOSED,
                 rule(
                     match(L4, "vrrp"),
                     match(payload("ip", "saddr"), "192.0.2.9"),
@@ -264,13 +251,11 @@ def test_rules_that_are_there_are_kept(protocol: object) -> None:
                     handle=9,
                 ),
             ],
-            [*INSERTED, "- input 9"],
+            MOVED,
             id="our comment, two addresses",
         ),
-        pytest.param(
-            [chain(policy="drop"), ours(comment=f"{TAG} two")], INSERTED, id="another agent's"
-        ),
-        pytest.param([chain(policy="drop"), ours(comment="")], INSERTED, id="without a comment"),
+        pytest.param([CLOSED, ours(comment=f"{TAG} two")], INSERTED, id="another agent's"),
+        pytest.param([CLOSED, ours(comment="")], INSERTED, id="without a comment"),
     ],
 )
 def test_rules_of_ours_that_are_of_no_use_are_removed(
@@ -282,7 +267,7 @@ def test_rules_of_ours_that_are_of_no_use_are_removed(
 
 def test_wanting_nothing_removes_everything_of_ours() -> None:
     """In every base chain of the table."""
-    objects = [chain(policy="drop"), ours(handle=4), ours(comment="x"), chain("o", hook="output")]
+    objects = [CLOSED, ours(handle=4), ours(comment="x"), chain("o", hook="output")]
     objects += [ours(chain="o", handle=6)]
     assert needed(*objects, wanted=frozenset()) == ["- input 4", "- o 6"]
 
@@ -290,9 +275,7 @@ def test_wanting_nothing_removes_everything_of_ours() -> None:
 def test_commands_insert_before_they_delete_and_stay_below_the_limit() -> None:
     """An argument of a program holds 128 KiB; the order loses no packet."""
     peers = frozenset(ip_address(f"10.0.{n // 250}.{n % 250}") for n in range(401))
-    change = accept_rules.plan(
-        entries(chain(policy="drop"), ours("9.9.9.9", "saddr", handle=3)), peers, TAG
-    )
+    change = accept_rules.plan(entries(CLOSED, ours("9.9.9.9", "saddr", handle=3)), peers, TAG)
     assert change is not None
     commands = change_rules(change, TAG)
     assert [
@@ -307,7 +290,7 @@ def test_commands_insert_before_they_delete_and_stay_below_the_limit() -> None:
 def test_chains_and_rules_are_read() -> None:
     """Everything else is passed over."""
     table = Table(family="inet", name="t")
-    objects = [{"table": {"family": "inet", "name": "t"}}, chain(policy="drop"), side("a")]
+    objects = [{"table": {"family": "inet", "name": "t"}}, CLOSED, side("a")]
     expected: list[Entry] = [
         Chain(table=table, name="input", hook=ruleset.Hook.INPUT, drops_by_policy=True),
         Chain(table=table, name="a"),
@@ -411,7 +394,7 @@ def showing(*objects: object) -> Callable[[tuple[str, ...]], Output]:
 
 def test_a_look_inserts_and_tells() -> None:
     """Chains, the table, the change: three runs."""
-    driver = Driver().drive(showing(chain(policy="drop"), ours("192.0.2.2", "saddr")))
+    driver = Driver().drive(showing(CLOSED, ours("192.0.2.2", "saddr")))
     expected = [
         RuleInserted(table="inet t", chain="input", address=GROUP),
         RuleRemoved(table="inet t", chain="input", address=PEER),
@@ -421,13 +404,13 @@ def test_a_look_inserts_and_tells() -> None:
 
 def test_a_look_that_finds_everything_in_place_changes_nothing() -> None:
     """Two runs, both of them lists."""
-    driver = Driver().drive(showing(chain(policy="drop"), ours()))
+    driver = Driver().drive(showing(CLOSED, ours()))
     assert ([], [False, False]) == (driver.reports, [is_change(each) for each in driver.runs])
 
 
 def test_nothing_is_deleted_while_the_rules_change() -> None:
     """A handle may mean another rule by then: the table is listed again first, twice at most."""
-    nft = showing(chain(policy="drop"), ours(), rule(comment=TAG, handle=9))
+    nft = showing(CLOSED, ours(), rule(comment=TAG, handle=9))
     assert len(Driver([1, 2, 2, 2]).drive(nft).runs) == 1 + 1 + 2
     assert len(Driver([1, 2, 3, 4, 5, 6]).drive(nft).runs) == 1 + 1 + 1 + 2
 
@@ -448,7 +431,7 @@ def test_a_table_that_refuses_is_tried_again_and_told() -> None:
     def nft(arguments: tuple[str, ...]) -> Output:
         if is_change(arguments):
             return Output(exit_code=1, errors="internal:0:0-0: Error: Operation not permitted")
-        return showing(chain(policy="drop"))(arguments)
+        return showing(CLOSED)(arguments)
 
     driver = Driver().drive(nft)
     expected = [LookFailed(table="inet t", reason="Error: Operation not permitted")]
@@ -472,7 +455,7 @@ def test_a_table_with_an_owner_is_told_with_what_to_do(name: str, words: str) ->
     def nft(arguments: tuple[str, ...]) -> Output:
         if is_change(arguments):
             return Output(exit_code=1, errors="Error: Operation not permitted")
-        shown = showing(chain(policy="drop"))(arguments)
+        shown = showing(CLOSED)(arguments)
         return replace(shown, text=shown.text.replace('"t"', f'"{name}"'))
 
     driver = Driver(owned=frozenset({table})).drive(nft)
