@@ -39,6 +39,14 @@ events = st.one_of(
 )
 
 
+def answered(state: ProbeState, *, is_good: bool = True) -> ConnectsEnded:
+    """Return the answers of all that are waited for."""
+    failure = "" if is_good else "refused"
+    return ConnectsEnded(
+        tuple(ConnectResult(port=each, failure=failure) for each in state.waiting)
+    )
+
+
 @given(checks, st.lists(st.tuples(events, st.floats(0, 20))))
 def test_whatever_happens_connections_are_bounded_and_reports_alternate(
     probes: PortProbes, story: list[tuple[fsm.Event, float]]
@@ -79,8 +87,7 @@ def test_rounds_begin_on_the_grid_at_most_once_an_interval(
     slots = [0]
     for late in lateness:
         assert actions
-        good = ConnectsEnded(tuple(ConnectResult(port=each) for each in state.waiting))
-        state, _ = step(state, good, now, probes)
+        state, _ = step(state, answered(state), now, probes)
         assert state.deadline is not None
         slot = (state.deadline - start) / probes.interval
         assert abs(slot - round(slot)) < 1e-6
@@ -96,11 +103,7 @@ def test_the_verdict_is_that_of_a_naive_count(probes: PortProbes, rounds: list[b
     now = 0.0
     state, _ = step(ProbeState(), ProbeSign.BEGAN, now, probes)
     for number, is_good in enumerate(rounds):
-        failure = "" if is_good else "refused"
-        told = ConnectsEnded(
-            tuple(ConnectResult(port=each, failure=failure) for each in state.waiting)
-        )
-        state, _ = step(state, told, now, probes)
+        state, _ = step(state, answered(state, is_good=is_good), now, probes)
         expected = rounds[0]
         for end in range(1, number + 2):
             needed = probes.fall if expected else probes.rise
@@ -120,8 +123,7 @@ def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
     """An application that crashes in a circle: each step it is there or not, and has just gone."""
     now, down = 0.0, float("-inf")
     state, _ = step(ProbeState(), ProbeSign.BEGAN, now, probes)
-    first = ConnectsEnded(tuple(ConnectResult(port=each) for each in state.waiting))
-    state, _ = step(state, first, now, probes)
+    state, _ = step(state, answered(state), now, probes)
     is_there = True
     for pause, is_next in story:
         due = state.deadline
@@ -132,9 +134,7 @@ def test_between_down_and_up_there_is_an_interval_however_often_a_listener_goes(
         is_there = is_next
         for event in events:
             state, _ = step(state, event, now, probes)
-            failure = "" if is_there else "refused"
-            told = tuple(ConnectResult(port=each, failure=failure) for each in state.waiting)
-            state, actions = step(state, ConnectsEnded(told), now, probes)
+            state, actions = step(state, answered(state, is_good=is_there), now, probes)
             for action in actions:
                 if isinstance(action, fsm.ReportHealth):
                     assert not action.is_healthy or now >= down + probes.interval

@@ -14,6 +14,7 @@ from ipfailover_agent.firewall.ruleset import Entry, Rule
 from tests.support.nft_json import ACCEPT, DROP, L4, chain, entries, match, payload, rule
 from tests.support.vectors import host_facts
 
+Statements = list[dict[str, object]]
 TAG = "ipfailover-agent lab"
 NODE = host_facts(
     {"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]}, ["default via 10.0.0.1 dev eth0"]
@@ -48,17 +49,12 @@ _COUNTER: dict[str, object] = {"counter": {"packets": 0, "bytes": 0}}
         *("no protocol", "no verdict", "too late", "before a drop"),
     ],
 )
-def test_a_chain_that_lets_vrrp_in_is_open(
-    rules: list[list[dict[str, object]]],
-    expected: bool,  # noqa: FBT001
-) -> None:
+def test_a_chain_that_lets_vrrp_in_is_open(rules: list[Statements], *, expected: bool) -> None:
     """By rules of an administrator's form, as `doctor` proposes them; before anything may drop."""
     assert expected is not is_closed("input", *rules)
 
 
-def shown(
-    hook: str, *rules: list[dict[str, object]], family: str = "inet", **more: object
-) -> list[Entry]:
+def shown(hook: str, *rules: Statements, family: str = "inet", **more: object) -> list[Entry]:
     """Return a table with one base chain, as nft prints it."""
     ours = [
         rule(*each, chain="c", family=family, handle=number)
@@ -67,7 +63,7 @@ def shown(
     return entries(chain("c", family, hook=hook, **more), *ours)
 
 
-def is_closed(hook: str, *rules: list[dict[str, object]], **more: Any) -> bool:  # noqa: ANN401
+def is_closed(hook: str, *rules: Statements, **more: Any) -> bool:  # noqa: ANN401
     """Tell whether such a chain could drop VRRP of either family; its policy is to drop."""
     found = firewall_findings.closed_chains(
         shown(hook, *rules, **{"policy": "drop", **more}), BOTH, TAG
@@ -94,10 +90,7 @@ def is_closed(hook: str, *rules: list[dict[str, object]], **more: Any) -> bool: 
     ],
 )
 def test_a_chain_is_looked_at_where_vrrp_passes_it(
-    family: str,
-    hook: str,
-    more: dict[str, object],
-    expected: bool,  # noqa: FBT001
+    family: str, hook: str, more: dict[str, object], *, expected: bool
 ) -> None:
     """On our interface, outside NAT and bridges."""
     found = shown(hook, [_PROTOCOL_ANY, DROP], family=family, **more)
@@ -123,8 +116,7 @@ def test_tables_of_iptables_for_nat_are_left_out() -> None:
     ids=["nothing", "dropped", "tcp", "half", "accepted first"],
 )
 def test_a_chain_of_prerouting_is_closed_where_it_may_drop(
-    rules: list[list[dict[str, object]]],
-    expected: bool,  # noqa: FBT001
+    rules: list[Statements], *, expected: bool
 ) -> None:
     """As one of input is, though no rule of ours can be there."""
     assert expected is is_closed("prerouting", *rules, policy="accept")
@@ -146,8 +138,7 @@ _WAY_BACK = {"fib": {"result": "oif", "flags": ["saddr", "mark", "iif"]}}
     ids=["firewalld", "Calico", "kube-proxy", "any map", "any match", "a way back"],
 )
 def test_rules_that_most_clusters_have_before_input_are_no_reason_to_doubt(
-    statements: list[dict[str, object]],
-    expected: bool,  # noqa: FBT001
+    statements: Statements, *, expected: bool
 ) -> None:
     """A reverse-path filter, or a table of services; as nft 1.0.6 shows them."""
     assert expected is is_closed("prerouting", statements, policy="accept")
