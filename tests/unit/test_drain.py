@@ -17,6 +17,7 @@ from tests.unit.test_instance_states import instance
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+Actions = list[fsm.DrainAction]
 POLICY = fsm.DrainPolicy(requests_limit=2)
 ONE, TWO, THREE = "VIP_1", "VIP_2", "VIP_3"
 FIVE, SIX = ip_address("10.0.0.5"), ip_address("10.0.0.6")
@@ -48,7 +49,7 @@ class Agent:
         if names or targets:
             self.configure(*names, masters=(), **targets)
 
-    def feed(self, event: fsm.DrainEvent) -> list[fsm.DrainAction]:
+    def feed(self, event: fsm.DrainEvent) -> Actions:
         self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         return list(actions)
 
@@ -63,13 +64,11 @@ class Agent:
         """Tell whether there is a drain of everything."""
         return self.state.everything is not None
 
-    def configure(
-        self, *names: str, masters: Iterable[str] = (), **targets: Target
-    ) -> list[fsm.DrainAction]:
+    def configure(self, *names: str, masters: Iterable[str] = (), **targets: Target) -> Actions:
         every = {**{each: TARGETS[each] for each in names}, **targets}
         return self.feed(fsm.TargetsConfigured(targets=every, masters=frozenset(masters)))
 
-    def restore(self, **changes: Any) -> list[fsm.DrainAction]:  # noqa: ANN401 - fields
+    def restore(self, **changes: Any) -> Actions:  # noqa: ANN401 - fields
         return self.feed(fsm.DrainsRestored(**changes))
 
     def drain(
@@ -81,7 +80,7 @@ class Agent:
         blind: str = "",
         is_forced: bool = False,
         seconds: float | None = None,
-    ) -> list[fsm.DrainAction]:
+    ) -> Actions:
         request = DrainRequest(action="drain", words=words, is_forced=is_forced, seconds=seconds)
         event = fsm.DrainRequested(
             id=key, request=request, masters=frozenset(masters), blind=blind
@@ -91,13 +90,11 @@ class Agent:
             self.enter(name)
         return actions
 
-    def undrain(self, key: str, *words: str) -> list[fsm.DrainAction]:
+    def undrain(self, key: str, *words: str) -> Actions:
         request = DrainRequest(action="undrain", words=words)
         return self.feed(fsm.DrainRequested(id=key, request=request))
 
-    def enter(
-        self, name: str, at: float | None = None, *, is_master: bool = False
-    ) -> list[fsm.DrainAction]:
+    def enter(self, name: str, at: float | None = None, *, is_master: bool = False) -> Actions:
         self.now = self.now if at is None else at
         return self.feed(fsm.InstanceEntered(name=name, is_master=is_master))
 
@@ -109,7 +106,7 @@ class Agent:
         mac: int = 2,
         is_leaving: bool = False,
         **changes: Any,  # noqa: ANN401 - fields of fsm.SuccessorAdvert
-    ) -> list[fsm.DrainAction]:
+    ) -> Actions:
         """Have 10.0.0.<mac> advertise addresses, by default those of the instance at first."""
         self.now = at
         advert = fsm.SuccessorAdvert(
@@ -123,13 +120,11 @@ class Agent:
         advert = replace(advert, **changes)
         return self.feed(fsm.SuccessorHeard(name=name, advert=advert, is_leaving=is_leaving))
 
-    def wait(
-        self, until: float, blind: str = "", *, has_link: bool = True
-    ) -> list[fsm.DrainAction]:
+    def wait(self, until: float, blind: str = "", *, has_link: bool = True) -> Actions:
         self.now = until
         return self.feed(fsm.DrainTimePassed(blind=blind, has_link=has_link))
 
-    def pause(self, seconds: float, at: float) -> list[fsm.DrainAction]:
+    def pause(self, seconds: float, at: float) -> Actions:
         self.now = at
         return self.feed(fsm.ListeningPaused(seconds=seconds))
 
@@ -150,13 +145,17 @@ def verdict(actions: Iterable[fsm.DrainAction]) -> AnswerRequest:
     return found
 
 
-def effects(actions: Iterable[fsm.DrainAction]) -> list[fsm.DrainAction]:
+def effects(actions: Iterable[fsm.DrainAction]) -> Actions:
     """Return the actions but answers and saving."""
     return [each for each in actions if not isinstance(each, AnswerRequest | SaveDrains)]
 
 
 def sets(name: str) -> fsm.SetHold:
     return fsm.SetHold(name=name, is_held=True)
+
+
+def undone(cause: str) -> DrainEnded:
+    return DrainEnded(name=ONE, cause=cause, is_undone=True)
 
 
 def clears(name: str) -> fsm.SetHold:
@@ -189,8 +188,7 @@ def test_a_backup_that_becomes_master_is_not_drained() -> None:
     agent = lone(PENDING)
     assert [] == agent.enter(ONE)
     done = agent.enter(ONE, 3, is_master=True)
-    cause = "it became MASTER itself: no other node serves it"
-    assert [DrainEnded(name=ONE, cause=cause, is_undone=True)] == effects(done)
+    assert [undone("it became MASTER itself: no other node serves it")] == effects(done)
     assert SERVING is agent.state.phase(ONE)
 
 
@@ -224,8 +222,7 @@ def test_silence_undoes_it(phase: fsm.DrainPhase, at: float, words: str) -> None
     assert [] == agent.wait(at - 0.01)
     assert before == agent.state
     released = [clears(ONE)] if phase.is_held else []
-    ended = DrainEnded(name=ONE, cause=words, is_undone=True)
-    assert [*released, ended] == effects(agent.wait(at))
+    assert [*released, undone(words)] == effects(agent.wait(at))
     assert Agent(ONE).state == agent.state
 
 
@@ -243,15 +240,13 @@ def test_silence_counts_from_the_moment_it_leaves_master() -> None:
     assert before == agent.state
 
     agent.state = leaving
-    cause = "keepalived was not seen to leave MASTER within 10 s"
-    ended = DrainEnded(name=ONE, cause=cause, is_undone=True)
+    ended = undone("keepalived was not seen to leave MASTER within 10 s")
     assert [clears(ONE), ended] == effects(agent.wait(10))
 
 
 def test_being_blind_is_the_cause_where_it_is() -> None:
     """The wire is not watched any more."""
-    ended = DrainEnded(name=ONE, cause="no socket", is_undone=True)
-    assert [clears(ONE), ended] == effects(lone(DRAINED).wait(6, "no socket"))
+    assert [clears(ONE), undone("no socket")] == effects(lone(DRAINED).wait(6, "no socket"))
 
 
 def test_without_a_link_a_drained_instance_stays_drained() -> None:
@@ -328,7 +323,7 @@ def test_a_node_that_serves_a_part_has_not_taken_over() -> None:
     agent.state = again
     agent.hear(ONE, 4)
     cause = "no other node serves 10.0.0.6, though others of its addresses are served"
-    assert DrainEnded(name=ONE, cause=cause, is_undone=True) in agent.wait(6)
+    assert undone(cause) in agent.wait(6)
 
 
 def test_a_node_that_says_goodbye_serves_no_more() -> None:
@@ -749,7 +744,7 @@ def test_a_former_drain_is_held_from_the_start_and_watched_once_configured() -> 
     assert 105.0 == agent.state.deadline
 
 
-def restarted(**targets: Target) -> tuple[Agent, list[fsm.DrainAction]]:
+def restarted(**targets: Target) -> tuple[Agent, Actions]:
     """Return an agent after a run that had the second of three drained, with new targets."""
     agent = Agent()
     agent.restore(records={TWO: record(TWO)}, known=ALL)
