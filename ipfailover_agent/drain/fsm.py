@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.drain.drain_requests import DrainRequest
     from ipfailover_agent.model import IPAddress, VrrpInstance
+    from ipfailover_agent.vrrp.packets import Advert
 
 _LEAST_PRIORITY: Final = 0  # has the longest master-down interval
 _MIXED: Final = "a reload put its addresses together with others, which are not drained"
@@ -116,13 +117,9 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 class SuccessorAdvert(Struct, frozen=True, kw_only=True):
-    """An advert of another node: its sender, the addresses in it, its interval, its arrival."""
+    """The newest advert of another node, and when it came."""
 
-    mac: bytes
-    router_id: int
-    source: str
-    addresses: frozenset[IPAddress]
-    interval: float
+    advert: Advert
     at: float
 
 
@@ -149,7 +146,9 @@ class InstanceDrain(Struct, frozen=True, kw_only=True):
 
     def silence(self, policy: DrainPolicy) -> float:
         """Return how many seconds without an advert mean that there is no successor."""
-        slowest = max([self.target.advert_interval, *(each.interval for each in self.adverts)])
+        slowest = max(
+            [self.target.advert_interval, *(each.advert.interval for each in self.adverts)]
+        )
         longest = master_down_interval(_LEAST_PRIORITY, self.target.version, slowest)
         return longest + policy.margin
 
@@ -161,7 +160,7 @@ class InstanceDrain(Struct, frozen=True, kw_only=True):
     def unserved(self, now: float, policy: DrainPolicy) -> frozenset[IPAddress]:
         """Return the addresses that no living successor lists."""
         return self.target.addresses.difference(
-            *(each.addresses for each in self.fresh(now, policy))
+            *(each.advert.addresses for each in self.fresh(now, policy))
         )
 
 
@@ -247,11 +246,10 @@ class DrainsRestored(Struct, frozen=True, kw_only=True):
 
 
 class SuccessorHeard(Struct, frozen=True, kw_only=True):
-    """Another node advertised addresses of an instance; with priority 0 it ``is_leaving``."""
+    """Another node advertised addresses of an instance, or says goodbye with priority 0."""
 
     name: str
-    advert: SuccessorAdvert
-    is_leaving: bool = False
+    advert: Advert
 
 
 class InstanceEntered(Struct, frozen=True, kw_only=True):
@@ -565,15 +563,14 @@ class _Step:
 
     def _on_advert(self, found: InstanceDrain, event: SuccessorHeard) -> None:
         name, advert, now, policy = event.name, event.advert, self._now, self._policy
-        sender = advert.mac, advert.router_id
-        others = (e for e in found.fresh(now, policy) if (e.mac, e.router_id) != sender)
-        if event.is_leaving:
+        others = (e for e in found.fresh(now, policy) if _sender(e.advert) != _sender(advert))
+        if not advert.priority:
             self._set(name, adverts=tuple(others))
             return
-        adverts = (*others, advert)[-policy.adverts_limit :]
+        adverts = (*others, SuccessorAdvert(advert=advert, at=now))[-policy.adverts_limit :]
         heard = self._drains[name] = replace(found, adverts=adverts)
         if not heard.unserved(now, policy):
-            sources = dict.fromkeys(each.source for each in heard.fresh(now, policy))
+            sources = dict.fromkeys(str(e.advert.source) for e in heard.fresh(now, policy))
             holder = " and ".join(sources)
             self._set(name, phase=DrainPhase.DRAINED, anchor=now, holder=holder, is_leaving=False)
             if found.phase is not DrainPhase.DRAINED:
@@ -662,6 +659,10 @@ class _Step:
             return f"no other node took over within {silence:g} s"
         had = f"{found.holder} had taken over"
         return f"{had}, and then no node was heard to serve it within {silence:g} s"
+
+
+def _sender(advert: Advert) -> tuple[bytes, int]:
+    return advert.source_mac, advert.virtual_router_id
 
 
 def _canonical(word: str) -> str:

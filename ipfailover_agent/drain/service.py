@@ -182,17 +182,7 @@ class Drains(Service):
             return
         if advert.priority and not context.is_claimed_by(advert):
             return
-        now = time.monotonic()
-        newest = fsm.SuccessorAdvert(
-            mac=advert.source_mac,
-            router_id=advert.virtual_router_id,
-            source=str(advert.source),
-            addresses=frozenset(advert.addresses),
-            interval=advert.interval,
-            at=now,
-        )
-        is_leaving = not advert.priority
-        self._feed(fsm.SuccessorHeard(name=name, advert=newest, is_leaving=is_leaving), now)
+        self._feed(fsm.SuccessorHeard(name=name, advert=advert))
 
     def on_transition(self, before: InstanceState, state: VrrpState) -> None:
         """Note that an instance has entered a state."""

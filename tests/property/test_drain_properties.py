@@ -18,6 +18,7 @@ from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import LONGEST, DrainRequest, parse_duration
 from ipfailover_agent.drain.fsm import AnswerRequest, DrainPhase, DrainSpec, DrainState, Target
+from tests.support.adverts import heard_advert
 from tests.support.building import builds
 
 if TYPE_CHECKING:
@@ -154,22 +155,16 @@ class Machine(RuleBasedStateMachine):
         if found:
             for each in listed:
                 self.served_at[each] = self.now
-        self.advert(name, sender, listed, is_leaving=False)
+        self.advert(name, sender, listed)
 
     @rule(name=names, sender=st.integers(2, 4))
     def leave(self, name: str, sender: int) -> None:
-        self.advert(name, sender, [], is_leaving=True)
+        self.advert(name, sender, [], priority=0)
 
-    def advert(self, name: str, sender: int, listed: list[IPAddress], *, is_leaving: bool) -> None:
-        advert = fsm.SuccessorAdvert(
-            mac=bytes([sender] * 6),
-            router_id=11,
-            source=f"10.0.0.{sender}",
-            addresses=frozenset(listed),
-            interval=1.0,
-            at=self.now,
-        )
-        self.feed(fsm.SuccessorHeard(name=name, advert=advert, is_leaving=is_leaving))
+    def advert(self, name: str, sender: int, listed: list[IPAddress], **changes: object) -> None:
+        source = ip_address(f"10.0.0.{sender}")
+        advert = heard_advert(source, *listed, mac=bytes([sender] * 6), **changes)
+        self.feed(fsm.SuccessorHeard(name=name, advert=advert))
 
     @rule(name=names, is_master=st.booleans())
     def enter(self, name: str, *, is_master: bool) -> None:

@@ -12,6 +12,7 @@ from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_requests import DrainRequest
 from ipfailover_agent.drain.fsm import AnswerRequest, DrainEnded, DrainSpec, SaveDrains, Target
 from ipfailover_agent.model import Advertisement, VirtualAddress
+from tests.support.adverts import heard_advert
 from tests.unit.test_instance_states import instance
 
 if TYPE_CHECKING:
@@ -104,21 +105,14 @@ class Agent:
         at: float,
         *numbers: int,
         mac: int = 2,
-        is_leaving: bool = False,
-        **changes: Any,  # noqa: ANN401 - fields of fsm.SuccessorAdvert
+        **changes: Any,  # noqa: ANN401 - fields of Advert
     ) -> Actions:
         """Have 10.0.0.<mac> advertise addresses, by default those of the instance at first."""
         self.now = at
-        advert = fsm.SuccessorAdvert(
-            mac=bytes([mac] * 6),
-            router_id=11,
-            source=f"10.0.0.{mac}",
-            addresses=(target(*numbers) if numbers else TARGETS[name]).addresses,
-            interval=1.0,
-            at=at,
-        )
-        advert = replace(advert, **changes)
-        return self.feed(fsm.SuccessorHeard(name=name, advert=advert, is_leaving=is_leaving))
+        listed = (target(*numbers) if numbers else TARGETS[name]).addresses
+        source = ip_address(f"10.0.0.{mac}")
+        advert = heard_advert(source, *listed, mac=bytes([mac] * 6), **changes)
+        return self.feed(fsm.SuccessorHeard(name=name, advert=advert))
 
     def wait(self, until: float, blind: str = "", *, has_link: bool = True) -> Actions:
         self.now = until
@@ -329,7 +323,7 @@ def test_a_node_that_serves_a_part_has_not_taken_over() -> None:
 def test_a_node_that_says_goodbye_serves_no_more() -> None:
     """What it listed counts for nothing from then on; its successor has the full time."""
     agent = lone(DRAINED)
-    assert [] == agent.hear(ONE, 1.5, is_leaving=True)
+    assert [] == agent.hear(ONE, 1.5, priority=0)
     assert () == agent.drain_of(ONE).adverts
     agent.wait(1.5)
     assert 6.0 == agent.state.deadline
@@ -337,7 +331,7 @@ def test_a_node_that_says_goodbye_serves_no_more() -> None:
     agent.wait(2)
     assert ("10.0.0.3", 7.0) == (agent.drain_of(ONE).holder, agent.state.deadline)
     before = agent.state
-    assert [] == agent.hear(ONE, 2.5, mac=3, router_id=12, is_leaving=True)
+    assert [] == agent.hear(ONE, 2.5, mac=3, virtual_router_id=12, priority=0)
     assert before == agent.state
 
 
@@ -347,7 +341,7 @@ def test_a_node_that_was_heard_long_ago_serves_no_more() -> None:
     agent.drain("a", is_forced=True)
     assert [] == agent.hear(ONE, 1)
     assert [] == agent.hear(ONE, 7, 2, mac=3)
-    assert [3] == [each.mac[0] for each in agent.drain_of(ONE).adverts]
+    assert [3] == [each.advert.source_mac[0] for each in agent.drain_of(ONE).adverts]
 
 
 def test_a_slow_advertiser_is_waited_for() -> None:
@@ -412,7 +406,7 @@ def test_so_many_senders_are_remembered_and_no_more() -> None:
     agent = Agent(VIP_1=BOTH)
     agent.drain("a", masters=[ONE])
     for each in range(300):
-        agent.hear(ONE, 1 + each / 1000, router_id=each)
+        agent.hear(ONE, 1 + each / 1000, virtual_router_id=each)
     assert POLICY.adverts_limit == len(agent.drain_of(ONE).adverts)
 
 
