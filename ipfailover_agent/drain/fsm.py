@@ -44,6 +44,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ipfailover_agent.deadlines import earliest
+from ipfailover_agent.status.status_model import DrainRequestStatus
 from ipfailover_agent.text import listed
 from ipfailover_agent.vrrp.timers import master_down_interval
 
@@ -311,21 +312,8 @@ class DrainEnded(Struct, frozen=True, kw_only=True):
     is_undone: bool = False
 
 
-class AnswerRequest(Struct, frozen=True, kw_only=True):
-    """Answer a command.
-
-    ``verdict`` is drained, undone, undrained or refused; None while there is none, which will be
-    there in ``within`` seconds.
-    """
-
-    id: str
-    verdict: str | None
-    lines: tuple[str, ...] = ()
-    within: float = 0.0
-
-
 Outcome = InstanceDrained | DrainEnded
-DrainAction = SaveDrains | SetHold | Outcome | AnswerRequest
+DrainAction = SaveDrains | SetHold | Outcome | DrainRequestStatus
 DrainStep = tuple[DrainState, tuple[DrainAction, ...]]
 
 
@@ -429,7 +417,7 @@ class _Step:
             (self._on_drain if event.request.action == "drain" else self._on_undrain)(event)
         except ValueError as error:
             lines = (str(error),)
-            self._actions.append(AnswerRequest(id=event.id, verdict="refused", lines=lines))
+            self._actions.append(DrainRequestStatus(id=event.id, verdict="refused", lines=lines))
 
     def _on_drain(self, event: DrainRequested) -> None:
         """Begin to drain; raise ValueError with the reason where that is refused."""
@@ -449,8 +437,8 @@ class _Step:
             self._change(everything=spec)
         pending = (*pending, PendingRequest(id=event.id, waiting=frozenset(names)))
         self._change(pending=pending)
-        within = 2 * max(self._drains[name].silence(self._policy) for name in names)
-        self._actions.append(AnswerRequest(id=event.id, verdict=None, within=within))
+        within = round(2 * max(self._drains[each].silence(self._policy) for each in names), 1)
+        self._actions.append(DrainRequestStatus(id=event.id, verdict=None, within=within))
         for name in names:
             self._drain(name, spec, is_master=name in event.masters)
 
@@ -463,7 +451,7 @@ class _Step:
         for name in drained:
             self._end(name, "undrained")
         line = f"{listed(drained)} may serve again" if drained else "nothing of that was drained"
-        self._actions.append(AnswerRequest(id=event.id, verdict="undrained", lines=(line,)))
+        self._actions.append(DrainRequestStatus(id=event.id, verdict="undrained", lines=(line,)))
 
     def _named(self, request: DrainRequest) -> tuple[str, ...]:
         """Return the instances that a request names, in the order of the configuration."""
@@ -673,7 +661,7 @@ def _canonical(word: str) -> str:
         return ""
 
 
-def _verdict(request: PendingRequest) -> AnswerRequest:
+def _verdict(request: PendingRequest) -> DrainRequestStatus:
     """Return the one answer to a request all of whose instances have an outcome."""
     ended = [each for each in request.outcomes if isinstance(each, DrainEnded)]
     drained = [each for each in request.outcomes if isinstance(each, InstanceDrained)]
@@ -683,7 +671,7 @@ def _verdict(request: PendingRequest) -> AnswerRequest:
         names.setdefault(_words(outcome), []).append(outcome.name)
     lines = tuple(f"{head}{listed(each)}{tail}" for (head, tail), each in names.items())
     verdict = "undone" if ended else "drained"
-    return AnswerRequest(id=request.id, verdict=verdict, lines=lines)
+    return DrainRequestStatus(id=request.id, verdict=verdict, lines=lines)
 
 
 def _words(outcome: Outcome) -> tuple[str, str]:

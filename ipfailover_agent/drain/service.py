@@ -153,7 +153,7 @@ class Drains(Service):
                 self._on_request(name, known)
             except ValueError as error:
                 line = f"cannot use the request: {error}"
-                self._answer(fsm.AnswerRequest(id=known, verdict="refused", lines=(line,)))
+                self._answer(DrainRequestStatus(id=known, verdict="refused", lines=(line,)))
 
     def _on_request(self, name: str, request_id: str) -> None:
         text = take_request(f"{self._paths.drain_requests}/{name}")
@@ -224,7 +224,7 @@ class Drains(Service):
             match action:
                 case fsm.SetHold(name=name, is_held=is_held):
                     self._hold(name, is_held=is_held)
-                case fsm.AnswerRequest():
+                case DrainRequestStatus():
                     self._answer(action)
                 case fsm.InstanceDrained():
                     pass  # the answer and the status say so
@@ -243,7 +243,7 @@ class Drains(Service):
         if actions:
             self._changed()
 
-    def _answer(self, answer: fsm.AnswerRequest) -> None:
+    def _answer(self, answer: DrainRequestStatus) -> None:
         request, lines = answer.id, answer.lines
         if answer.verdict == "refused":
             self._log.warning("drain.refused", request=request, reason=" ".join(lines))
@@ -252,9 +252,7 @@ class Drains(Service):
         if not request:
             return
         self._answers.pop(request, None)
-        self._answers[request] = DrainRequestStatus(
-            id=request, verdict=answer.verdict, lines=lines, within=round(answer.within, 1)
-        )
+        self._answers[request] = answer
         done = [each.id for each in self._answers.values() if each.verdict is not None]
         for each in done[:-_ANSWERS_KEPT]:
             del self._answers[each]

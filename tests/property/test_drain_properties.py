@@ -17,7 +17,8 @@ from ipfailover_agent import codec
 from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import LONGEST, DrainRequest, parse_duration
-from ipfailover_agent.drain.fsm import AnswerRequest, DrainPhase, DrainSpec, DrainState, Target
+from ipfailover_agent.drain.fsm import DrainPhase, DrainSpec, DrainState, Target
+from ipfailover_agent.status.status_model import DrainRequestStatus as Answer
 from tests.support.adverts import heard_advert
 from tests.support.building import builds
 
@@ -77,10 +78,10 @@ class Machine(RuleBasedStateMachine):
                 case fsm.SaveDrains():
                     assert action is actions[0]
                     self.saved = self.record()
-                case AnswerRequest(id=key, verdict=None):
+                case Answer(id=key, verdict=None):
                     assert key not in self.answered
                     self.open.add(key)
-                case AnswerRequest(id=key):
+                case Answer(id=key):
                     assert key not in self.answered
                     self.answered.add(key)
                     self.open.discard(key)
@@ -125,7 +126,7 @@ class Machine(RuleBasedStateMachine):
             fsm.DrainRequested(id=key, request=request, masters=masters, blind=blind)
         )
         assert key in self.open | (self.answered - was)
-        if any(isinstance(each, AnswerRequest) and each.verdict == "refused" for each in actions):
+        if any(isinstance(each, Answer) and each.verdict == "refused" for each in actions):
             assert replace(before, deadline=self.state.deadline) == self.state
             return
         for name, each in self.state.drains.items():

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_requests import DrainRequest
-from ipfailover_agent.drain.fsm import AnswerRequest, DrainEnded, DrainSpec, SaveDrains, Target
+from ipfailover_agent.drain.fsm import DrainEnded, DrainSpec, SaveDrains, Target
 from ipfailover_agent.model import Advertisement, VirtualAddress
+from ipfailover_agent.status.status_model import DrainRequestStatus as Answer
 from tests.support.adverts import heard_advert
 from tests.unit.test_instance_states import instance
 
@@ -134,14 +135,14 @@ def lone(phase: fsm.DrainPhase, **changes: Any) -> Agent:  # noqa: ANN401 - fiel
     return agent
 
 
-def verdict(actions: Iterable[fsm.DrainAction]) -> AnswerRequest:
-    (found,) = (each for each in actions if isinstance(each, AnswerRequest) and each.verdict)
+def verdict(actions: Iterable[fsm.DrainAction]) -> Answer:
+    (found,) = (each for each in actions if isinstance(each, Answer) and each.verdict)
     return found
 
 
 def effects(actions: Iterable[fsm.DrainAction]) -> Actions:
     """Return the actions but answers and saving."""
-    return [each for each in actions if not isinstance(each, AnswerRequest | SaveDrains)]
+    return [each for each in actions if not isinstance(each, Answer | SaveDrains)]
 
 
 def sets(name: str) -> fsm.SetHold:
@@ -417,7 +418,7 @@ def test_a_request_is_accepted_at_once_and_answered_when_all_have_an_outcome() -
     """And what is drained is written down."""
     agent = Agent(ONE, TWO)
     done = agent.drain("a", masters=[ONE])
-    answer = AnswerRequest(id="a", verdict=None, within=10.0)
+    answer = Answer(id="a", verdict=None, within=10.0)
     assert [SaveDrains(), sets(ONE), answer] == done
     assert [fsm.InstanceDrained(name=ONE, holder="10.0.0.2")] == agent.hear(ONE, 1)
     line = f"10.0.0.2 has taken over {ONE} {TWO}"
@@ -425,7 +426,7 @@ def test_a_request_is_accepted_at_once_and_answered_when_all_have_an_outcome() -
         SaveDrains(),
         sets(TWO),
         fsm.InstanceDrained(name=TWO, holder="10.0.0.2"),
-        AnswerRequest(id="a", verdict="drained", lines=(line,)),
+        Answer(id="a", verdict="drained", lines=(line,)),
     ] == agent.hear(TWO, 2)
     assert {ONE, TWO} == set(agent.state.records)
     assert SERVING is agent.state.phase("unknown")
@@ -438,7 +439,7 @@ def test_what_no_node_took_over_is_named_beside_what_a_node_did() -> None:
     agent.hear(THREE, 1)
     agent.hear(THREE, 4)
     done = agent.wait(5)
-    assert verdict(done) == AnswerRequest(
+    assert verdict(done) == Answer(
         id="a",
         verdict="undone",
         lines=(
@@ -469,7 +470,7 @@ def test_a_request_that_cannot_be_met_is_refused(
     agent = Agent(ONE, TWO)
     before = agent.state
     (answer,) = agent.drain("a", *words, blind=blind)
-    assert isinstance(answer, AnswerRequest)
+    assert isinstance(answer, Answer)
     assert "refused" == answer.verdict
     assert said in answer.lines[0]
     assert before == agent.state
@@ -504,7 +505,7 @@ def test_force_needs_no_wire() -> None:
     agent = Agent(ONE)
     agent.drain("a", blind="no wire", is_forced=True)
     line = f"no other node was heard to take over {ONE}: drained by force"
-    expected = AnswerRequest(id="a", verdict="drained", lines=(line,))
+    expected = Answer(id="a", verdict="drained", lines=(line,))
     assert expected == verdict(agent.wait(5, "no wire"))
     assert agent.state.deadline is None
 
@@ -515,7 +516,7 @@ def test_so_many_requests_wait_and_no_more() -> None:
     agent.drain("a")
     agent.drain("b", ONE)
     assert "2 requests wait" in verdict(agent.drain("c")).lines[0]
-    answers = [each for each in agent.hear(ONE, 1) if isinstance(each, AnswerRequest)]
+    answers = [each for each in agent.hear(ONE, 1) if isinstance(each, Answer)]
     assert ["a", "b"] == [each.id for each in answers]
     assert () == agent.state.pending
 
@@ -537,15 +538,15 @@ def test_undraining_ends_what_is_under_way() -> None:
     """A request for it learns of that, and only of its part."""
     agent = Agent(ONE, TWO)
     agent.drain("a", masters=[ONE])
-    answers = [each for each in agent.undrain("b", ONE) if isinstance(each, AnswerRequest)]
+    answers = [each for each in agent.undrain("b", ONE) if isinstance(each, Answer)]
     line = f"{ONE} may serve again"
-    assert [AnswerRequest(id="b", verdict="undrained", lines=(line,))] == answers
+    assert [Answer(id="b", verdict="undrained", lines=(line,))] == answers
     found = verdict(agent.hear(TWO, 1))
     lines = (f"10.0.0.2 has taken over {TWO}", f"not drained: {ONE}: undrained")
-    assert AnswerRequest(id="a", verdict="undone", lines=lines) == found
+    assert Answer(id="a", verdict="undone", lines=lines) == found
     (answer,) = agent.undrain("c", ONE)
     line = "nothing of that was drained"
-    assert answer == AnswerRequest(id="c", verdict="undrained", lines=(line,))
+    assert answer == Answer(id="c", verdict="undrained", lines=(line,))
     assert agent.has_everything()
     agent.undrain("d")
     assert not agent.has_everything()
@@ -623,7 +624,7 @@ def test_a_reload_ends_the_drain_of_what_it_removes() -> None:
         SaveDrains(),
         clears(TWO),
         DrainEnded(name=TWO, cause=GONE),
-        AnswerRequest(
+        Answer(
             id="a",
             verdict="undone",
             lines=(f"10.0.0.2 has taken over {ONE}", f"not drained: {TWO}: {GONE}"),
