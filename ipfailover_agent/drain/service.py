@@ -178,9 +178,9 @@ class Drains(Service):
         """Take an advert for an instance's id, or one that lists an address of it."""
         if self._state.phase(name) is DrainPhase.SERVING or not advert.is_checksum_right:
             return
-        if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
-            return
-        if advert.priority and not context.is_claimed_by(advert):
+        if context.is_own_advert(advert) or (
+            advert.priority and not context.is_claimed_by(advert)
+        ):
             return
         self._feed(fsm.SuccessorHeard(name=name, advert=advert))
 

@@ -38,7 +38,6 @@ _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was 
 _CLOSE_LOOK: Final = 1.0  # the same, while there is something to drop
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets
 _HANGS: Final = "nft does not end"
-_HOP_LIMIT: Final = 255
 _OFF: Final = "; each of its adverts puts off the next one of a master, and nothing drops it here"
 _DROPPED: Final = "; its adverts are dropped here before keepalived reads them"
 _OTHER_PROGRAM: Final = (
@@ -158,9 +157,7 @@ class Shields(Service):
         """Note an advert for an instance's id; return what is foreign of it, None for nothing."""
         if is_ours:
             self._shield = shield.heard_of_ours(self._shield, advert)
-            if advert.ttl == _HOP_LIMIT:
-                return None
-        if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
+        if context.is_own_advert(advert):
             return None
         peers = self._peers.get(name, frozenset())
         signature = shield.signature_of_advert(advert, is_ours=is_ours, peers=peers)
