@@ -369,16 +369,13 @@ def step(state: Peers, event: Event, now: float, policy: PeersPolicy) -> Step:
     state, basis = _settle(state, now, policy)
     state, asked = _ask(state, now, policy)
     after = frozenset(state.addresses)
+    is_confirmed = any(each.confirmed_at == now for each in state.inquiries)
     if state.is_ready and (state.ready != was_ready or after != before):
         known = before if was_ready else frozenset[IPAddress]()
         added, removed = in_order(after - known), in_order(known - after)
         actions += (PeersChanged(added=added, removed=removed, basis=basis),)
         state = replace(state, noted_at=now)
-    elif (
-        state.is_ready
-        and _is_confirmed(state, event)
-        and (now - state.noted_at >= policy.note_every)
-    ):
+    elif state.is_ready and is_confirmed and now - state.noted_at >= policy.note_every:
         actions += (PeersConfirmed(),)
         state = replace(state, noted_at=now)
     return replace(state, deadline=_deadline(state, now, policy)), (*actions, *asked)
@@ -531,13 +528,6 @@ def _look(
 
 
 # --- ready --------------------------------------------------------------------------------------
-
-
-def _is_confirmed(state: Peers, event: Event) -> bool:
-    """Return whether the event was a good answer."""
-    return isinstance(event, LookupEnded) and any(
-        each.question == event.answer.question and not each.failure for each in state.inquiries
-    )
 
 
 def _settle(state: Peers, now: float, policy: PeersPolicy) -> tuple[Peers, str]:
