@@ -538,9 +538,7 @@ def _settle(state: Peers, now: float, policy: PeersPolicy) -> tuple[Peers, str]:
             ready, basis = ready | {family}, why
     # A set that is in use is a former run's no more: what is asked beside it later is new.
     inquiries = tuple(
-        replace(each, was_stored=False)
-        if each.was_stored and each.question.family in ready
-        else each
+        replace(each, was_stored=each.was_stored and each.question.family not in ready)
         for each in state.inquiries
     )
     return replace(state, ready=ready, inquiries=inquiries), basis

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,12 +40,9 @@ HELD = InstanceStates(entries=(InstanceState(instance=instance(1), state=VrrpSta
 def numbers(port: int, *addresses: str) -> list[int]:
     """Return what the kernel says of a port at each address."""
     ports = [PortCheck(address=ip_address(each), port=port) for each in addresses]
-    asker = ListenerSocket(ports)
-    try:
+    with closing(ListenerSocket(ports)) as asker:
         asker.has_changed()
         return list(asker.answers().values())
-    finally:
-        asker.close()
 
 
 # --- what the kernel says -----------------------------------------------------------------------
@@ -105,26 +102,21 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
                 ("::1", "lo"),
             )
         ]
-        # An address can be used a moment after the kernel has taken it.
-        wait_until(lambda: leads_here("2001:db8::11"), 5, "a way to the address")
-        asker = ListenerSocket(asked)
-        asker.has_changed()
-        found = {each: number == 0 for each, number in asker.answers().items()}
-        asker.close()
-        assert {each: connects(str(each.address), port) for each in asked} == found
+        # An address can be used a moment after the kernel has taken it, and a route to it.
+        refused = errno.ECONNREFUSED
+        wait_until(lambda: connected("2001:db8::11", 9) == refused, 5, "a way to the address")
+        with closing(ListenerSocket(asked)) as asker:
+            asker.has_changed()
+            found = {each: number == 0 for each, number in asker.answers().items()}
+        assert {each: connected(str(each.address), port) == 0 for each in asked} == found
 
 
-def leads_here(address: str) -> bool:
-    """Return whether the kernel takes the address for its own; a route to it is there before."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as made:
-        made.settimeout(0.2)
-        return made.connect_ex((address, 9)) == errno.ECONNREFUSED
-
-
-def connects(host: str, port: int) -> bool:
+def connected(host: str, port: int) -> int:
+    """Return the error number of a connection, 0 where there is one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as made:
-        return made.connect_ex((host, port)) == 0
+        made.settimeout(0.2)
+        return made.connect_ex((host, port))
 
 
 def test_a_connection_is_no_listener(application: socket.socket) -> None:
@@ -441,7 +433,7 @@ def test_a_script_is_run_once_more_and_until_it_is_content(
     watching.watch(at(application), script=1, interval=0.5)
     assert ("0\n", []) == (watching.said[0], watching.events)
     application.close()  # the script is content: another one answers for the URL
-    wait_until(lambda: [watching.turn(), (tmp_path / "runs").exists()][1], 5, "it is not run")
+    watching.until((tmp_path / "runs").exists)
     watching.turn()
     assert ("0\n", []) == (watching.said[0], watching.events)
 
@@ -470,7 +462,7 @@ def test_a_script_that_hangs_is_given_up_at_the_timeout(
     application.close()
     told = watching.until_told("check.failed")
     assert "the check script fails" == told["reason"]
-    wait_until(lambda: [watching.turn(0.1), _children() == []][1], 5, "it is still there")
+    watching.until(lambda: _children() == [])
 
 
 def test_without_descriptors_the_script_is_left_to_keepalived(

@@ -17,7 +17,6 @@ from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceS
 from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
 from tests.support.checking import Checking, no_descriptors
-from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
 
 if TYPE_CHECKING:
@@ -128,12 +127,7 @@ def test_the_reason_for_people_follows(checking: Checking, namespace: NetworkNam
     port = closed_port()
     checking.begin(probing(port))
     namespace.ip("link", "set", "lo", "down")  # and with it the route to 127.0.0.1
-
-    def has_changed() -> bool:
-        checking.turn()
-        return "refused" not in checking.said[1]
-
-    wait_until(has_changed, 5, lambda: f"{checking.said}")
+    checking.until(lambda: "refused" not in checking.said[1])
     assert checking.said[1].startswith(f"cannot reach port {port} of 127.0.0.1: ")
     assert ["check.failed"] == checking.events
 
@@ -216,12 +210,7 @@ def test_a_track_file_that_cannot_be_written_is_told_and_tried_again(
     checking.until_told("check.unwritten")
     assert "check.failed" in checking.events
     checking.track.rmdir()
-
-    def is_written() -> bool:
-        checking.turn()
-        return checking.track.exists()
-
-    wait_until(is_written, 5, lambda: f"{checking.capture.entries}")
+    checking.until(checking.track.exists)
     assert "1\n" == checking.track.read_text()
     assert 1 == checking.events.count("check.unwritten")
 

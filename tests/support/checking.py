@@ -21,7 +21,7 @@ from tests.support.services import candidate, common
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipfailover_agent.model import PortProbes
 
@@ -72,15 +72,19 @@ class Checking:
             self.probes.child_exited(child)
         return list(events)
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Turn until something is so."""
+
+        def is_so() -> bool:
+            if not condition():
+                self.turn()
+            return condition()
+
+        wait_until(is_so, 8, lambda: f"{self.said} {self.capture.entries}")
+
     def until_told(self, event: str, count: int = 1) -> dict[str, object]:
         """Turn until an event was logged that often; return the last one."""
-
-        def is_told() -> bool:
-            if self.events.count(event) < count:
-                self.turn()
-            return self.events.count(event) >= count
-
-        wait_until(is_told, 8, lambda: f"{self.capture.entries}")
+        self.until(lambda: self.events.count(event) >= count)
         return [dict(each) for each in self.capture.entries if each["event"] == event][count - 1]
 
     @property

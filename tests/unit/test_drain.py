@@ -124,9 +124,9 @@ class Agent:
         return self.feed(fsm.ListeningPaused(seconds=seconds))
 
 
-def lone(phase: fsm.DrainPhase, **changes: Any) -> Agent:  # noqa: ANN401 - fields of fsm.InstanceDrain
+def lone(phase: fsm.DrainPhase) -> Agent:
     """Return an agent whose only instance came to a phase: asked at 0, heard at 1."""
-    agent = Agent(ONE, **changes)
+    agent = Agent(ONE)
     if phase is not SERVING:
         agent.drain("a", masters=[] if phase is PENDING else [ONE])
     if phase is DRAINED:
