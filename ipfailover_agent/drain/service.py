@@ -74,11 +74,9 @@ class Drains(Service):
 
     def status(self) -> StatusPart:
         """Return the newest requests and what became of them, and what is drained."""
-        drained = {name: self._describe(name) for name in self._state.drains}
-        return StatusPart(
-            drain_requests=tuple(self._answers.values()),
-            drained={name: words for name, words in drained.items() if words},
-        )
+        names = self._state.drains
+        drained = {name: words for name in names if (words := self._describe(name))}
+        return StatusPart(drain_requests=tuple(self._answers.values()), drained=drained)
 
     def withholding(self, name: str) -> Withholding | None:
         """Return how an instance is drained, None where it is not held for that."""

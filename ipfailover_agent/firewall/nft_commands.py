@@ -29,7 +29,6 @@ _PROTOCOL: Final = 112  # IANA: VRRP
 _CHANGES_PER_COMMAND: Final = 200  # an argument of a program holds 128 KiB, a change 350 bytes
 _ADVERTISEMENT: Final = 1
 _VRRP_HEADER: Final = 8  # bytes before the first address
-_IPV4_HEADER: Final = 20
 _PRIORITY: Final = -400  # before anything else looks at them
 _BITS: Final = 8
 
@@ -122,6 +121,11 @@ def _json(commands: Sequence[object]) -> str:
 
 # --- the shield ----------------------------------------------------------------------------------
 
+# By IP version: family; what matches VRRP, a hop limit, CARP's length; bits of an address.
+_WORDS: Final = {
+    4: ("ip", "ip protocol 112", "ip ttl", f"ip hdrlength 5 ip length {20 + CARP_LENGTH}", 32),
+    6: ("ip6", "ip6 nexthdr 112", "ip6 hoplimit", f"ip6 length {CARP_LENGTH}", 128),
+}
 REMOVE_SHIELD: Final = f"delete table {SHIELD}"
 
 
@@ -133,7 +137,7 @@ def shield_commands(interface: str, remaining: Mapping[Signature, float]) -> str
     sets: list[str] = []
     rules: list[str] = []
     for number, (each, seconds) in enumerate(remaining.items()):
-        kind = "ipv4_addr" if each.source.version == 4 else "ipv6_addr"  # noqa: PLR2004
+        kind = f"ipv{each.source.version}_addr"
         element = f"{each.source} timeout {max(math.ceil(seconds), 1)}s"
         sets.append(f"set s{number} {{ type {kind}; flags timeout; elements = {{ {element} }}; }}")
         rules.append(shield_rule(each, interface, f"s{number}"))
@@ -147,26 +151,17 @@ def shield_rule(signature: Signature, interface: str, name: str) -> str:
 
     ``ip6 nexthdr``, since nft 1.0.6 lists ``meta l4proto`` here without the protocol.
     """
-    is_ipv4 = signature.source.version == 4  # noqa: PLR2004
-    family, protocol, hops = (
-        ("ip", "ip protocol 112", "ip ttl")
-        if is_ipv4
-        else ("ip6", "ip6 nexthdr 112", "ip6 hoplimit")
-    )
+    family, protocol, hops, carp, width = _WORDS[signature.source.version]
     matches = [f'iifname "{interface}"', protocol]
     if signature.hop_limit is not None:
         matches.append(f"{hops} {signature.hop_limit}")
     if signature.is_carp:
         begin, count = CARP_FIRST, CARP_COUNT
-        whole = _IPV4_HEADER + CARP_LENGTH
-        matches.append(
-            f"ip hdrlength 5 ip length {whole}" if is_ipv4 else f"ip6 length {CARP_LENGTH}"
-        )
+        matches.append(carp)
     else:
         begin, count = signature.version << 4 | _ADVERTISEMENT, signature.count
     matches.append(f"@th,0,16 {begin << _BITS | signature.router_id:#06x}")
     matches.append(f"@th,24,8 {count}")
-    width = 32 if is_ipv4 else 128
     matches += [
         f"@th,{_VRRP_HEADER * _BITS + place * width},{width} {int(each):#x}"
         for place, each in enumerate(signature.listed)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ipfailover_agent.model import IPAddress
-    from ipfailover_agent.vrrp.packets import Advert, Carp
+    from ipfailover_agent.vrrp.packets import Advert
 
 LIFETIME: Final = 60.0  # of an element of the kernel's, from the last such advert on
 LIMIT: Final = 64  # elements at a time
@@ -78,11 +78,6 @@ def _signature(advert: Advert, *, hop_limit: int | None = None) -> Signature:
         listed=advert.addresses[:_LISTED],
         hop_limit=hop_limit,
     )
-
-
-def signature_of_carp(carp: Carp) -> Signature:
-    """Return what to drop of a CARP device."""
-    return Signature(source=carp.source, router_id=carp.router_id, is_carp=True)
 
 
 class Shield(Struct, frozen=True):

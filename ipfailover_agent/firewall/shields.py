@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.firewall import shield
-from ipfailover_agent.firewall.shield import Shield
+from ipfailover_agent.firewall.shield import Shield, Signature
 from ipfailover_agent.linux import process
 from ipfailover_agent.model import ConflictMode
 from ipfailover_agent.service import Service
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.nft import NftRun
-    from ipfailover_agent.firewall.shield import Signature
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.process import ChildExit
@@ -167,7 +166,7 @@ class Shields(Service):
 
     def heard_carp(self, carp: Carp, context: ContestContext, now: float) -> Signature:
         """Note an advertisement of a CARP device for an instance's id."""
-        signature = shield.signature_of_carp(carp)
+        signature = Signature(source=carp.source, router_id=carp.router_id, is_carp=True)
         self._take(signature, context, now)
         return signature
 

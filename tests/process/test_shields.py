@@ -19,6 +19,7 @@ from ipfailover_agent.config import planner
 from ipfailover_agent.conflict import contexts
 from ipfailover_agent.firewall import shields
 from ipfailover_agent.firewall.nft import NftRun
+from ipfailover_agent.firewall.shield import Signature
 from ipfailover_agent.firewall.shields import Shields
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import process, raw_sockets
@@ -158,10 +159,10 @@ def test_what_is_heard_twice_is_dropped_and_what_is_gone_let_in(world: World) ->
 
 
 def test_carp_is_dropped_too(world: World) -> None:
-    """By its form."""
+    """By its form: it lists no address at all."""
     carp = Carp(source_mac=bytes(6), source=FOREIGN.source, router_id=11, skew=0, ttl=255)
-    for _ in range(2):
-        world.shields.heard_carp(carp, world.context, time.monotonic())
+    found = {world.shields.heard_carp(carp, world.context, time.monotonic()) for _ in range(2)}
+    assert {Signature(source=FOREIGN.source, router_id=11, is_carp=True)} == found
     world.until(dropping=True)
     assert "ip length 56" in world.table()
 

@@ -14,7 +14,6 @@ from ipfailover_agent.doctor import firewall_findings
 from ipfailover_agent.firewall import nft_commands, ruleset, shield
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
 from ipfailover_agent.firewall.shield import Shield, Signature
-from ipfailover_agent.vrrp.packets import Carp
 from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:
@@ -58,13 +57,6 @@ def test_an_advert_from_behind_a_router_is_foreign_unless_a_peer_sends_it() -> N
     found = shield.signature_of_advert(routed, is_ours=True, peers=set())
     assert replace(SIGNATURE, listed=(OURS,), hop_limit=60) == found
     assert shield.signature_of_advert(routed, is_ours=True, peers={routed.source}) is None
-
-
-def test_carp_is_foreign() -> None:
-    """It lists no address at all."""
-    carp = Carp(source_mac=bytes(6), source=FOREIGN.source, router_id=11, skew=0, ttl=255)
-    expected = Signature(source=FOREIGN.source, router_id=11, is_carp=True)
-    assert expected == shield.signature_of_carp(carp)
 
 
 # --- when ---------------------------------------------------------------------------------------
