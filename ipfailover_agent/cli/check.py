@@ -24,7 +24,7 @@ from ipfailover_agent.peers import peers_once
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Attempt, Candidate, Options
     from ipfailover_agent.config.shell_reading import OldReading
-    from ipfailover_agent.peers.names import LookupResult
+    from ipfailover_agent.peers.peers import LookupResult
 
 _TEST_SECONDS = 10.0
 
@@ -107,7 +107,7 @@ def _as_text(outcome: _CheckOutcome) -> str:
         )
         times = budget.compute(outcome.candidate.settings, config)
         lines += ["", *times.lines(), ""]
-    lines += [f"peers: {peers_once.describe(each)}" for each in outcome.names]
+    lines += [f"peers: {each}" for each in outcome.names]
     if outcome.old is not None:
         lines += _compared(outcome, outcome.old)
     lines += [f"warning: {each}" for each in outcome.warnings]

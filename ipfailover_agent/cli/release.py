@@ -73,9 +73,8 @@ def release(options: Options) -> int:
 def _remove_rules(settings: Settings | None) -> None:
     """Remove the firewall rules of this deployment, as far as nft is there."""
     from ipfailover_agent import model  # noqa: PLC0415 - after the cheap refusals
-    from ipfailover_agent.firewall import accept_rules, nft, nft_commands  # noqa: PLC0415 - likewise
+    from ipfailover_agent.firewall import accept_rules, nft, nft_commands, ruleset  # noqa: PLC0415 - likewise
     from ipfailover_agent.firewall.service import remove_all  # noqa: PLC0415 - likewise
-    from ipfailover_agent.firewall.signatures import TABLE  # noqa: PLC0415 - likewise
 
     def tell(report: accept_rules.Report) -> None:
         match report:
@@ -88,9 +87,9 @@ def _remove_rules(settings: Settings | None) -> None:
 
     name = (settings or model.Settings(virtual_addresses=())).config_name
     remove_all(accept_rules.tag_for(name), os.environ, tell)
-    if nft.has_table(TABLE):
+    if nft.has_shield():
         nft.run_and_wait((nft_commands.REMOVE_SHIELD,), os.environ)
-        terminal.say(f"removed the table inet {TABLE}")
+        terminal.say(f"removed the table {ruleset.SHIELD}")
 
 
 def _configuration(

@@ -28,7 +28,6 @@ from ipfailover_agent.firewall.ruleset import RulesetError
 from ipfailover_agent.health import listener_socket
 from ipfailover_agent.linux import host
 from ipfailover_agent.linux.files import TERMINATION_LOG, write_termination_message
-from ipfailover_agent.peers import peers_once
 from ipfailover_agent.status import running
 from ipfailover_agent.text import harmless
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from ipfailover_agent.config.prepare import Options
+    from ipfailover_agent.peers import peers_once
 
 _INDENT: Final = " " * 6
 _TEST_SECONDS: Final = 2.0
@@ -179,7 +179,7 @@ def _names(names: peers_once.Found) -> Iterator[Finding]:
         yield findings.skipped("dns", f"{unicast.NAMES} is not set")
     for each in names.answers:
         if not each.failure:
-            yield findings.passed("dns", peers_once.describe(each))
+            yield findings.passed("dns", str(each))
     for text in names.warnings:
         yield findings.warned("dns", text, "mend DNS, or list addresses instead")
 

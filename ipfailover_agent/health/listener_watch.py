@@ -43,7 +43,8 @@ class ListenerWatch:
         self._state = listener_state.ListenerState()
         self._is_wanted = False
         self._looks = False
-        self._control_at: float | None = None
+        self.deadline: float | None = None
+        """When :meth:`tick` has something to do, in monotonic seconds."""
 
     def configure(self, ports: tuple[PortCheck, ...], pace: float, loop: Loop) -> None:
         """Watch these ports from now on, so many seconds apart; 0 watches none."""
@@ -62,7 +63,7 @@ class ListenerWatch:
         self._rest()
         if self._socket is not None:
             self._socket.close()
-        self._socket = self._control_at = None
+        self._socket = self.deadline = None
         self._ports, self._is_wanted, self._state = (), False, listener_state.ListenerState()
 
     def want(self, *, is_wanted: bool) -> None:
@@ -88,23 +89,25 @@ class ListenerWatch:
 
     # --- time -----------------------------------------------------------------------------------
 
-    @property
-    def deadline(self) -> float | None:
-        """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        return self._control_at
-
     def tick(self, now: float) -> None:
         """Make sure once a minute that the kernel answers."""
-        if self._control_at is not None and now >= self._control_at:
+        if self.deadline is not None and now >= self.deadline:
             self._control(now)
             self.want(is_wanted=self._is_wanted)
 
     def _control(self, now: float) -> None:
         """Ask after a listener of the agent's own, and after the others with new questions."""
-        self._control_at = now + listener_state.CONTROL_PERIOD
-        failure = self._opened()
-        if self._socket is not None and not failure:
+        from ipfailover_agent.health.listener_socket import ListenerSocket  # noqa: PLC0415 - not always
+
+        self.deadline = now + listener_state.CONTROL_PERIOD
+        try:
+            if self._socket is None:
+                self._socket = ListenerSocket(self._ports)
+            else:
+                self._socket.prepare()
             failure = self._socket.control()
+        except AgentError as error:
+            failure = str(error)
         before = self._state.refusal
         self._state = listener_state.controlled(self._state, failure)
         if failure and failure != before:
@@ -113,18 +116,6 @@ class ListenerWatch:
             self._log.info("listener.watched", ports=[each.port for each in self._ports])
         if failure:
             self._rest()
-
-    def _opened(self) -> str:
-        from ipfailover_agent.health.listener_socket import ListenerSocket  # noqa: PLC0415 - not always
-
-        if self._socket is not None:
-            self._socket.prepare()
-            return ""
-        try:
-            self._socket = ListenerSocket(self._ports)
-        except AgentError as error:
-            return str(error)
-        return ""
 
     # --- looking --------------------------------------------------------------------------------
 

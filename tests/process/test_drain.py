@@ -18,6 +18,7 @@ from tests.support import frames
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.agent_process import AgentProcess, World
 
@@ -32,25 +33,16 @@ PEER = ip_address("10.0.0.2")
 
 
 @contextmanager
-def peer(world: World, *numbers: int, priority: int = 100) -> Iterator[None]:
+def peer(world: World, *numbers: int) -> Iterator[None]:
     """Advertise what these instances serve, from the other end of the cable, until left."""
     group = ip_address("224.0.0.18")
-    made = [
-        frames.packet(
-            frames.vrrp(
-                PEER,
-                group,
-                [ip_address(f"10.0.0.{100 + number}")],
-                version=3,
-                router_id=10 + number,
-                priority=priority,
-                timing=10,
-            ),
-            PEER,
-            group,
+    made = []
+    for number in numbers:
+        listed = [ip_address(f"10.0.0.{100 + number}")]
+        advert = frames.vrrp(
+            PEER, group, listed, version=3, router_id=10 + number, priority=100, timing=10
         )
-        for number in numbers
-    ]
+        made.append(frames.packet(advert, PEER, group))
     with world.namespace.entered():
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         wire.bind(("far0", 0))
@@ -92,6 +84,16 @@ def held(world: World) -> dict[str, str]:
     return {names[each.name]: each.read_text().strip() for each in found}
 
 
+def record(world: World, instances: dict[str, dict[str, object]]) -> Path:
+    """Have what a former run wrote down; each instance was drained by force, without an end."""
+    usual = {"force": True, "until": None, "until_monotonic": None, "seconds": None}
+    drained = {name: {**usual, **each} for name, each in instances.items()}
+    world.run_directory.mkdir()
+    path = world.run_directory / "drain.json"
+    path.write_text(json.dumps({"schema": 2, "boot": "", "known": [], "instances": drained}))
+    return path
+
+
 def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, list[str]]:
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
@@ -109,15 +111,15 @@ def test_masters_are_held_at_once_and_backups_too_when_somebody_serves(world: Wo
         assert {"10.0.0.2 has taken over"} == {
             each["drained"] for each in agent.status["instances"]
         }
-        record = json.loads((world.run_directory / "drain.json").read_text())
-        assert sorted(NAMES) == sorted(record["instances"])
-        assert 0o600 == (world.run_directory / "drain.json").stat().st_mode & 0o777
+        path = world.run_directory / "drain.json"
+        assert sorted(NAMES) == sorted(json.loads(path.read_text())["instances"])
+        assert 0o600 == path.stat().st_mode & 0o777
         assert "3 instances drained: 10.0.0.2 has taken over" in world.command("status").stdout
         assert (0, ["undrained", f"  {' '.join(NAMES)} may serve again"]) == outcome(
             world.command("undrain")
         )
     assert dict.fromkeys(NAMES, "0") == held(world)
-    assert not (world.run_directory / "drain.json").exists()
+    assert not path.exists()
     assert [] == list((world.run_directory / "drain.requests").iterdir())
 
 
@@ -270,8 +272,8 @@ def test_a_drain_stays_with_its_address_when_a_restart_brings_another_list(world
     agent = running(world, "MASTER", "MASTER", "MASTER")
     assert 0 == world.command("drain", "--force", "10.0.0.102").returncode
     assert {NAMES[0]: "0", NAMES[1]: "1", NAMES[2]: "0"} == held(world)
-    record = world.run_directory / "drain.json"
-    agent.wait_for(lambda: record.exists() and "10.0.0.102" in record.read_text())
+    written = world.run_directory / "drain.json"
+    agent.wait_for(lambda: written.exists() and "10.0.0.102" in written.read_text())
     agent.kill()
     world.fake.plays({})
     again = world.running(environment={**FAST, "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.102-103"})
@@ -316,12 +318,7 @@ def test_an_agent_that_ends_gives_no_verdict(world: World) -> None:
 
 def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> None:
     """SIGUSR1 and SIGTERM at once, while no keepalived has to be waited for."""
-    order = {"force": True, "until": None, "until_monotonic": None, "seconds": None}
-    drained = {NAMES[0]: {**order, "addresses": ["10.0.0.101"]}}
-    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
-    world.run_directory.mkdir()
-    path = world.run_directory / "drain.json"
-    path.write_text(json.dumps(record))
+    path = record(world, {NAMES[0]: {"addresses": ["10.0.0.101"]}})
     agent = world.start(environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "missing0"})
     agent.wait_for_phase("waiting")
     assert path.exists()
@@ -337,16 +334,7 @@ def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> No
 
 def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
     """It cannot name files elsewhere, either."""
-    world.run_directory.mkdir()
-    damaged = {
-        "schema": 2,
-        "boot": "",
-        "known": [],
-        "instances": {
-            "../evil": {"force": True, "until": None, "until_monotonic": None, "seconds": None}
-        },
-    }
-    (world.run_directory / "drain.json").write_text(json.dumps(damaged))
+    record(world, {"../evil": {}})
     agent = running(world, "MASTER")
     assert "event=drain.record_failed" in agent.log
     assert not (world.run_directory / "evil").exists()
@@ -355,16 +343,12 @@ def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
 
 def test_a_restart_alone_does_not_stay_drained(world: World) -> None:
     """Nobody serves: the same watch applies to what a former run held."""
-    order = {"force": False, "until": None, "until_monotonic": None, "seconds": None}
-    drained = {
-        NAMES[0]: {**order, "addresses": ["10.0.0.101"]},
-        "GONE": {**order, "addresses": ["10.0.0.99"]},
-    }
-    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
-    world.run_directory.mkdir()
-    (world.run_directory / "drain.json").write_text(json.dumps(record))
+    drained = {NAMES[0]: ["10.0.0.101"], "GONE": ["10.0.0.99"]}
+    path = record(
+        world, {name: {"force": False, "addresses": each} for name, each in drained.items()}
+    )
     agent = running(world, "BACKUP")
     agent.wait_for(lambda: {"0"} == set(held(world).values()))
     agent.wait_for(lambda: "no other node took over within 1.4 s" in agent.log)
     assert "a reload removed it from the configuration" in agent.log
-    agent.wait_for(lambda: not (world.run_directory / "drain.json").exists())
+    agent.wait_for(lambda: not path.exists())

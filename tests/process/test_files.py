@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.config import memory, sources
-from ipfailover_agent.drain import request_files
+from ipfailover_agent.drain.service import take_request
 from ipfailover_agent.errors import SettingsError, SystemRefusedError
 from ipfailover_agent.linux import files
 from ipfailover_agent.linux.host import process_started_at
@@ -455,8 +455,8 @@ def test_a_directory_in_the_place_of_a_file_costs_no_descriptor(tmp_path: Path) 
         assert files.read_running_agent(path) is None
         assert [] == journal.read_lines(path)
         (tmp_path / "request.json").mkdir()
-        [request], _ = request_files.take(path)
-        assert "it cannot be read: Is a directory" == request.refusal
+        with pytest.raises(ValueError, match="it cannot be read: Is a directory"):
+            take_request(f"{path}/request.json")
         with pytest.raises(SettingsError, match="Is a directory"):
             sources.read_sysconfig_options(path)
     assert before == sorted(Path("/proc/self/fd").iterdir())

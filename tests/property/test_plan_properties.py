@@ -38,6 +38,7 @@ def settings(draw: st.DrawFn) -> model.Settings:
         virtual_addresses=addresses,
         address_groups=grouped,
         virtual_router_id_offset=draw(st.integers(0, 254)),
+        # an id that is pinned and excluded is refused before there is a plan
         excluded_virtual_router_ids=tuple(excluded),
         pinned_virtual_router_ids=pins,
         vrrp_version=draw(st.sampled_from([None, 2, 3])),

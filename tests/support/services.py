@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,6 +15,11 @@ from ipfailover_agent.service import Common
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def candidate(config: object, settings: object = None, **more: object) -> Any:  # noqa: ANN401
+    """Return what services take of a candidate, for its ``configure``."""
+    return SimpleNamespace(config=config, settings=settings, **more)
 
 
 def common(directory: Path | str = "/nowhere", **more: Any) -> Common:  # noqa: ANN401 - any field

@@ -13,9 +13,8 @@ from msgspec.structs import replace
 from ipfailover_agent.doctor import firewall_findings
 from ipfailover_agent.firewall import nft_commands, ruleset, shield
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
-from ipfailover_agent.firewall.shield import Shield
-from ipfailover_agent.firewall.signatures import Signature
-from ipfailover_agent.vrrp.packets import Advert, Carp
+from ipfailover_agent.firewall.shield import Shield, Signature
+from tests.support.adverts import heard_advert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,20 +24,7 @@ if TYPE_CHECKING:
 NOW = 1000.0
 OURS = IPv4Address("10.0.0.5")
 OTHER = IPv4Address("10.0.0.200")
-FOREIGN = Advert(
-    source_mac=bytes(6),
-    source=IPv4Address("10.0.0.77"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=100,
-    addresses=(OTHER,),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
-)
+FOREIGN = heard_advert(IPv4Address("10.0.0.77"), OTHER, mac=bytes(6))
 SIGNATURE = Signature(source=FOREIGN.source, router_id=11, version=2, count=1, listed=(OTHER,))
 
 
@@ -71,13 +57,6 @@ def test_an_advert_from_behind_a_router_is_foreign_unless_a_peer_sends_it() -> N
     found = shield.signature_of_advert(routed, is_ours=True, peers=set())
     assert replace(SIGNATURE, listed=(OURS,), hop_limit=60) == found
     assert shield.signature_of_advert(routed, is_ours=True, peers={routed.source}) is None
-
-
-def test_carp_is_foreign() -> None:
-    """It lists no address at all."""
-    carp = Carp(source_mac=bytes(6), source=FOREIGN.source, router_id=11, skew=0, ttl=255)
-    expected = Signature(source=FOREIGN.source, router_id=11, is_carp=True)
-    assert expected == shield.signature_of_carp(carp)
 
 
 # --- when ---------------------------------------------------------------------------------------
