@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent import codec
 from ipfailover_agent.http import messages
-from ipfailover_agent.status import probe_answers, status_model
+from ipfailover_agent.status import probe_answers
 from ipfailover_agent.status.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _stale(age: float | None) -> HttpResponse:
 def _make(path: str, look: StatusView) -> HttpResponse:
     match path:
         case "/status":
-            body = status_model.to_json(look.status).encode()
+            body = codec.encode(look.status).encode()
             return messages.HttpResponse(body=body, content_type="application/json")
         case "/metrics":
             # 20 ms and 3 MB that only a scrape costs

@@ -105,10 +105,10 @@ def from_line(line: str) -> Entry | None:
         found = convert(json.loads(line), Entry)
     except (ValueError, RecursionError, ValidationError):
         return None
-    return found if _is_time(found.at) and math.isfinite(found.lasted or 0) else None
+    return found if is_time(found.at) and math.isfinite(found.lasted or 0) else None
 
 
-def _is_time(text: str) -> bool:
+def is_time(text: str) -> bool:
     """Return whether it is a moment in ISO 8601, which one without its distance to UTC is not."""
     try:
         at = datetime.fromisoformat(text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from ipfailover_agent import codec
 from ipfailover_agent.config import budget
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, ConfigTestError, HostNotReadyError, SettingsError
@@ -356,7 +357,7 @@ class Reporter:
         made = build_status(self._known, self._parts())
         self._written = Readiness(reasons=made.reasons, notes=made.notes)
         self._history.write()
-        self._file.write(status_model.to_json(made))
+        self._file.write(codec.encode(made))
         self._ready.write(self._written, self._status_at)
         if self._file.is_behind:
             self._status_due = self._status_at + _RETRY_INTERVAL

@@ -87,7 +87,9 @@ class Known(Struct, kw_only=True):
     active: Active | None = None
     instance_states: InstanceStates = field(default_factory=InstanceStates)
     problems: tuple[str, ...] = ()
-    reload: status_model.ReloadStatus = field(default_factory=status_model.ReloadStatus)
+    reload: status_model.ReloadStatus = status_model.ReloadStatus(
+        started=0, ended=0, verdict=None, at=None, lines=()
+    )
     starts: int = 0
     lines_dropped: int = 0
 
@@ -212,7 +214,7 @@ def _check(
         return None
     verdict = known.transition_causes.check
     if verdict is None:
-        return status_model.CheckStatus()
+        return status_model.CheckStatus(state="unknown", reason="", since=None)
     return status_model.CheckStatus(
         state="ok" if verdict.failure is None else "failing",
         reason=known.transition_causes.check_reason(),

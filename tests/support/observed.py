@@ -42,6 +42,8 @@ def instance(
             since=ago(65),
             priority=100 + number,
             addresses=(f"10.0.{number // 250}.{number % 250 + 1}",),
+            held=None,
+            drained=None,
             lease_remaining=2.4 if is_master else None,
             holder=held_by.address,
             holders=(held_by,),
@@ -96,6 +98,7 @@ def observation(
         written_at=ago(0),
         phase="running",
         ready=True,
+        reasons=(),
         config=status_model.ConfigStatus(
             name="edge",
             interface="br-ex",
@@ -108,12 +111,15 @@ def observation(
             started=2, ended=2, verdict="accepted", at=ago(7200), lines=("10.0.0.9 is added",)
         ),
         keepalived_pid=8,
+        restarts=0,
+        lines_dropped=0,
+        drain_requests=(),
         worst_seconds=(("silent_death", 3.7), ("two_holders", None)),
         protections=tuple(
             status_model.Protection(kind=kind, active=True)
             for kind in ("lease", "watch", "conflict")
         ),
-        check=status_model.CheckStatus(state="ok", since=ago(4000)),
+        check=status_model.CheckStatus(state="ok", reason="", since=ago(4000)),
         lease=status_model.LeaseStatus(seconds=3, lateness=0.001, worst_lateness=0.012),
         counts=status_model.Counts(accepted=2, refused=1),
         fingerprint="fedcba9876543210",

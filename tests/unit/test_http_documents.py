@@ -9,10 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from ipfailover_agent import codec
 from ipfailover_agent.http import messages
 from ipfailover_agent.http.messages import HttpRequest
 from ipfailover_agent.http.routes import Routes
-from ipfailover_agent.status import status_model
 from ipfailover_agent.status.exchange import Exchange, StatusView
 from tests.support import status_schema
 from tests.support.markdown import code, section, table
@@ -33,7 +33,7 @@ def test_the_schema_of_the_status_is_that_of_the_code() -> None:
 def test_a_status_fits_its_schema(seen: StatusView) -> None:
     """One with everything and one with nothing in it; a damaged one does not."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    data = json.loads(status_model.to_json(seen.status))
+    data = json.loads(codec.encode(seen.status))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(data, schema)
     damages: tuple[dict[str, object], ...] = (

@@ -156,7 +156,7 @@ def test_a_node_without_a_configuration_has_a_page_too() -> None:
     seen = observation(
         config=None, phase="waiting", problems=("no eth0",), check=None, keepalived_pid=None,
         keepalived_version="", fingerprint="", lease=status_model.LeaseStatus(), protections=(),
-        reload=status_model.ReloadStatus(),
+        reload=status_model.ReloadStatus(started=0, ended=0, verdict=None, at=None, lines=()),
     )  # fmt: skip
     words = read(seen).words
     for each in ("serves nothing: waiting", "no eth0", "no configuration is in force", "none yet"):
@@ -177,8 +177,10 @@ def test_hostile_texts_stay_texts() -> None:
         config=status_model.ConfigStatus(
             name=HOSTILE, interface=HOSTILE, digest=HOSTILE, since=ago(1), source=HOSTILE
         ),
-        reload=status_model.ReloadStatus(verdict=HOSTILE, at=ago(1), lines=(HOSTILE,)),
-        check=status_model.CheckStatus(state=HOSTILE, reason=HOSTILE),
+        reload=status_model.ReloadStatus(
+            started=1, ended=1, verdict=HOSTILE, at=ago(1), lines=(HOSTILE,)
+        ),
+        check=status_model.CheckStatus(state=HOSTILE, reason=HOSTILE, since=None),
         protections=(status_model.Protection(kind=HOSTILE, active=False, reason=HOSTILE),),
         keepalived_version=HOSTILE, fingerprint=HOSTILE, version=HOSTILE, problems=(HOSTILE,),
     )  # fmt: skip

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from ipfailover_agent import codec
 from ipfailover_agent.cli import status as status_command
-from ipfailover_agent.status import running, status_model, status_reading
+from ipfailover_agent.status import running, status_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,8 @@ SNAPSHOT = status_model.AgentStatus(
             since="2026-01-01T00:00:58.000+00:00",
             priority=200,
             addresses=("10.0.0.1", "10.0.0.2"),
+            held=None,
+            drained=None,
             holder="10.0.0.11",
             holders=(status_model.HolderStatus(address="10.0.0.11", is_here=True, priority=200),),
             transitions=(
@@ -58,6 +61,8 @@ SNAPSHOT = status_model.AgentStatus(
             since=None,
             priority=100,
             addresses=("10.0.0.3",),
+            held=None,
+            drained=None,
             holder="10.0.0.12",
             holders=(
                 status_model.HolderStatus(
@@ -79,6 +84,8 @@ SNAPSHOT = status_model.AgentStatus(
     keepalived_pid=8,
     restarts=3,
     lines_dropped=4,
+    protections=(),
+    drain_requests=(),
     check=status_model.CheckStatus(
         state="failing", reason="no answer", since="2026-01-01T00:00:40.000+00:00"
     ),
@@ -87,9 +94,9 @@ SNAPSHOT = status_model.AgentStatus(
 
 def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
     """With every field."""
-    text = status_model.to_json(SNAPSHOT)
+    text = codec.encode(SNAPSHOT)
     assert 1 == text.count("\n")
-    data = status_reading.from_json(text)
+    data = status_model.from_json(text)
     assert ("running", 7, 1) == (data["phase"], data["pid"], data["schema"])
     assert ["10.0.0.1", "10.0.0.2"] == data["instances"][0]["addresses"]
 
@@ -100,10 +107,10 @@ def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
 def test_what_is_no_snapshot_is_refused(text: str) -> None:
     """Another schema means other fields."""
     with pytest.raises(ValueError, match=r"."):
-        status_reading.from_json(text)
+        status_model.from_json(text)
 
 
-WHOLE: dict[str, Any] = json.loads(status_model.to_json(SNAPSHOT))
+WHOLE: dict[str, Any] = json.loads(codec.encode(SNAPSHOT))
 OF_AN_INSTANCE = ("name", "virtual_router_id", "state", "since", "priority", "addresses", "held")
 RELIED_ON = (
     *((name,) for name in ("version", "pid", "phase", "ready", "reasons", "config")),
@@ -144,7 +151,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
 ) -> None:
     """A disk, a person, a foreign program: whatever gets in there, commands have words for it."""
     try:
-        data = status_reading.from_json(damaged(path, value))
+        data = status_model.from_json(damaged(path, value))
     except ValueError:
         return
     now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
@@ -158,7 +165,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
 def test_a_snapshot_that_lacks_something_is_refused(path: tuple[str | int, ...]) -> None:
     """The commands rely on it."""
     with pytest.raises(ValueError, match="it is no status: "):
-        status_reading.from_json(damaged(path))
+        status_model.from_json(damaged(path))
 
 
 @pytest.mark.parametrize(
@@ -181,18 +188,18 @@ def test_a_snapshot_with_something_else_in_it_is_refused(
 ) -> None:
     """Of another type, or a time that nothing can be counted from."""
     with pytest.raises(ValueError, match="it is no status: "):
-        status_reading.from_json(damaged(path, value))
+        status_model.from_json(damaged(path, value))
 
 
 def test_a_snapshot_of_a_later_version_is_taken() -> None:
     """More fields do not count."""
-    data = status_reading.from_json(json.dumps(WHOLE | {"more": 1, "config": None}))
+    data = status_model.from_json(json.dumps(WHOLE | {"more": 1, "config": None}))
     assert (1, None) == (data["more"], data["config"])
 
 
 def test_a_person_sees_it_all() -> None:
     """Phase, configuration, instances, restarts, dropped lines, the last reload."""
-    data = status_reading.from_json(status_model.to_json(SNAPSHOT))
+    data = status_model.from_json(codec.encode(SNAPSHOT))
     lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
     assert [
         "running, not ready, agent 1.2.3, pid 7",
@@ -219,7 +226,7 @@ def test_a_person_sees_it_all() -> None:
 
 def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
     """Its status is shown as it is."""
-    data = json.loads(status_model.to_json(SNAPSHOT))
+    data = json.loads(codec.encode(SNAPSHOT))
     for each in data["instances"]:
         del each["holder"], each["holders"]
     lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
@@ -234,7 +241,7 @@ def test_the_holders_of_many_are_told_together() -> None:
         for each in range(1, 101)
     )
     silent = replace(other, name="vip_VIP_101", addresses=("10.0.2.1",), holders=())
-    data = json.loads(status_model.to_json(replace(SNAPSHOT, instances=(*every, silent))))
+    data = json.loads(codec.encode(replace(SNAPSHOT, instances=(*every, silent))))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     lines = status_command._text(data, now, 120)  # noqa: SLF001
     words = "10.0.0.12 (priority 150, heard 0.5 s ago)"
@@ -263,6 +270,8 @@ def unanswered(
         since=None,
         priority=100,
         addresses=(address,),
+        held=None,
+        drained=None,
         unanswered=(told,),
     )
 
@@ -271,7 +280,7 @@ def test_the_name_of_a_source_moves_no_cursor() -> None:
     """A path may hold anything."""
     assert SNAPSHOT.config is not None
     config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
-    data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, config=config)))
+    data = status_model.from_json(codec.encode(replace(SNAPSHOT, config=config)))
     lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
     assert lines[1].startswith(r"vip on eth0, from /etc/\x1b[2Jx\n, in force")
 
@@ -283,7 +292,7 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
         unanswered(2, "10.0.0.2"),
         unanswered(3, "10.0.0.3", "10.0.0.13"),
     )
-    data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, instances=instances)))
+    data = status_model.from_json(codec.encode(replace(SNAPSHOT, instances=instances)))
     lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 90)  # noqa: SLF001
     text = " ".join(" ".join(lines).split())
     usually = "usually port security"
@@ -295,7 +304,7 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
 
 def test_one_of_something_is_not_many() -> None:
     """Grammar holds for a single restart and a single line too."""
-    data = {**json.loads(status_model.to_json(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
+    data = {**json.loads(codec.encode(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
     lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
     assert "keepalived was restarted once" in lines
     assert "1 log line was dropped because no program read it" in lines
