@@ -120,7 +120,8 @@ def _labels(instance: InstanceStatus, status: AgentStatus) -> tuple[str, str, st
 def _is_up(look: StatusView) -> bool:
     if look.status.phase != AgentPhase.RUNNING.value:
         return False
-    return not look.can_ask or (look.dump_age is not None and look.dump_age <= _FRESH_DUMP)
+    asked = look.part.answered_ago
+    return not look.part.can_ask or (asked is not None and asked <= _FRESH_DUMP)
 
 
 def _of_scripts(look: StatusView) -> Iterator[Metric]:
@@ -323,9 +324,9 @@ def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
 
 
 def _holds(instance: InstanceStatus, address: str, look: StatusView) -> bool:
-    if look.present is None:
+    if look.part.present is None:
         return instance.state == VrrpState.MASTER.value
-    return address in look.present
+    return address in look.part.present
 
 
 # --- making -------------------------------------------------------------------------------------

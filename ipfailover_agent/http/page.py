@@ -106,7 +106,7 @@ class Page:
         self.holders = tuple(
             holder_text.holders(each.holders, status.written_at) for each in status.instances
         )
-        self._present = seen.present
+        self._present = seen.part.present
 
     @property
     def title(self) -> str:

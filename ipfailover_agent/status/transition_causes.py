@@ -171,7 +171,7 @@ class TransitionCauses(Struct):
                 outranked=memory.outranked,
                 preempted=memory.preempted,
                 withholdings=self.sources.withholdings(instance.name),
-                check_failure=self._check_failure() if is_fault else None,
+                check_failure=self.check_failure() if is_fault else None,
                 link_failure=self._link_failure(instance, now) if is_fault else None,
                 sender="" if self._has_link_changed(now) else _sender(instance),
                 before=None if memory.last is None else memory.last[0],
@@ -185,12 +185,11 @@ class TransitionCauses(Struct):
         memory.last = (cause, now)
         return cause
 
-    def check_reason(self) -> str:
-        """Return why the check fails, empty while it does not."""
-        return self._check_failure() or ""
+    def check_failure(self) -> str | None:
+        """Return the reason that the check wrote, or else how its end was for keepalived.
 
-    def _check_failure(self) -> str | None:
-        """Return the reason that the check wrote, or else how its end was for keepalived."""
+        None while it does not fail.
+        """
         if self.check is None or self.check.failure is None:
             return None
         return files.read_reason(self.paths.check_reason) or one_line(self.check.failure)

@@ -129,6 +129,7 @@ def observation(
     )
     shown = replace(plain, **fields)
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
+    part = status_model.StatusPart(present=frozenset(present), answered_ago=1.0)
     verdict = readiness.judge(
         readiness.NodeFacts(
             phase=AgentPhase(shown.phase),
@@ -138,8 +139,7 @@ def observation(
             check_failure=shown.check.reason
             if shown.check is not None and shown.check.state == "failing"
             else None,
-            present=frozenset(present),
-            answered_ago=1.0,
+            part=part,
         )
     )
     return StatusView(
@@ -147,7 +147,6 @@ def observation(
         status=replace(
             shown, ready=verdict.is_ready, reasons=verdict.reasons, notes=verdict.notes
         ),
-        dump_age=1.0,
-        present=frozenset(present),
+        part=part,
         script="chk_edge",
     )

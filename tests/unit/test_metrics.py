@@ -74,6 +74,11 @@ EXPORTER = {
 }
 
 
+def with_part(**fields: object) -> StatusView:
+    """Return the whole look, of services that show something else."""
+    return replace(WHOLE, part=replace(WHOLE.part, **fields))
+
+
 def ago_seconds(seconds: float) -> float:
     return datetime.fromisoformat(ago(seconds)).timestamp()
 
@@ -220,8 +225,8 @@ def test_two_nodes_that_differ_have_other_labels() -> None:
     "seen",
     [
         pytest.param(observation(config=None, phase="waiting", check=None), id="waiting"),
-        pytest.param(replace(WHOLE, dump_age=None), id="no answer yet"),
-        pytest.param(replace(WHOLE, dump_age=60.0), id="hangs"),
+        pytest.param(with_part(answered_ago=None), id="no answer yet"),
+        pytest.param(with_part(answered_ago=60.0), id="hangs"),
     ],
 )
 def test_where_keepalived_gives_no_answer_it_is_down(seen: StatusView) -> None:
@@ -233,7 +238,7 @@ def test_where_keepalived_gives_no_answer_it_is_down(seen: StatusView) -> None:
 
 def test_what_the_kernel_does_not_tell_is_taken_from_keepalived() -> None:
     """Better than nothing."""
-    found = samples(replace(WHOLE, present=None))
+    found = samples(with_part(present=None))
     assert 1 == found["ipfailover_address_held", ("10.0.0.2", "edge_VIP_1")]
 
 

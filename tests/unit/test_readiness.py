@@ -9,6 +9,9 @@ from ipfailover_agent.keepalived.supervision import AgentPhase
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status import readiness
 from ipfailover_agent.status.readiness import InstanceFacts, NodeFacts
+from ipfailover_agent.status.status_model import StatusPart
+
+PART = StatusPart.__struct_fields__
 
 
 def instance(number: int, state: VrrpState = VrrpState.MASTER, **fields: object) -> InstanceFacts:
@@ -27,13 +30,9 @@ def node(*instances: InstanceFacts, **fields: object) -> NodeFacts:
         if each.state is VrrpState.MASTER
         for address in each.addresses
     }
-    plain = NodeFacts(
-        phase=AgentPhase.RUNNING,
-        has_config=True,
-        instances=instances,
-        present=frozenset(held),
-        answered_ago=1.0,
-    )
+    part = StatusPart(present=frozenset(held), answered_ago=1.0)
+    part = replace(part, **{name: fields.pop(name) for name in PART if name in fields})
+    plain = NodeFacts(phase=AgentPhase.RUNNING, has_config=True, instances=instances, part=part)
     return replace(plain, **fields)
 
 
@@ -156,13 +155,5 @@ def test_what_is_said_of_several_instances_is_said_once() -> None:
 
 def test_what_is_to_be_noted_of_the_node_comes_first() -> None:
     """Whatever its instances do."""
-    found = readiness.judge(
-        NodeFacts(
-            phase=AgentPhase.RUNNING,
-            has_config=True,
-            notes=("ARP is off",),
-            present=frozenset(),
-            can_ask=False,
-        )
-    )
+    found = readiness.judge(node(notes=("ARP is off",), can_ask=False))
     assert ((), ("ARP is off",)) == (found.reasons, found.notes)

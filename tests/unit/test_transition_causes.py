@@ -62,7 +62,7 @@ def test_a_check_says_why_itself_or_keepalived_says_how_it_ended(
         transition_causes, MASTER, FAULT
     )
     transition_causes.line(b"VRRP_Script(chk) succeeded", NOW)
-    assert "" == transition_causes.check_reason()
+    assert transition_causes.check_failure() is None
     assert "check passed" == why(transition_causes, FAULT, BACKUP)[0]
 
 
@@ -79,7 +79,7 @@ def test_what_a_check_writes_is_told_in_one_bounded_line(
     assert 300 == len(told.removeprefix("check failed: "))
     transition_causes.judged("port 80: refused\n" * 50)
     (tmp_path / "check.reason").unlink()
-    assert 300 == len(transition_causes.check_reason())
+    assert 300 == len(transition_causes.check_failure() or "")
 
 
 def test_a_check_that_the_agent_makes_explains_a_transition_too(
@@ -93,7 +93,7 @@ def test_a_check_that_the_agent_makes_explains_a_transition_too(
     transition_causes.judged(None)
     assert transition_causes.check is not None
     assert transition_causes.check.failure is None
-    assert "" == transition_causes.check_reason()
+    assert transition_causes.check_failure() is None
 
 
 def test_the_interface_is_looked_at_where_keepalived_said_nothing_of_it(
