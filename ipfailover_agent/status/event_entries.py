@@ -10,11 +10,13 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
-from msgspec import Meta, Struct, ValidationError, convert
+from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from ipfailover_agent import codec
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _LONGEST: Final = 500  # characters of a sentence that are kept
 _LONGEST_READ: Final = 1000  # characters of a text in a line; the agent writes shorter ones
@@ -102,8 +104,8 @@ def to_line(kept: Entry) -> str:
 def from_line(line: str) -> Entry | None:
     """Return the entry of a line, None where there is none: a torn or a foreign line."""
     try:
-        found = convert(json.loads(line), Entry)
-    except (ValueError, RecursionError, ValidationError):
+        found = codec.decode(line, Entry, "entry")
+    except ValueError:
         return None
     return found if is_time(found.at) and math.isfinite(found.lasted or 0) else None
 
@@ -115,8 +117,3 @@ def is_time(text: str) -> bool:
         return at.tzinfo is not None and at.astimezone(UTC) is not None
     except (ValueError, OverflowError):
         return False
-
-
-def from_lines(lines: Iterable[str]) -> list[Entry]:
-    """Return the entries of lines, in their order."""
-    return [found for line in lines if (found := from_line(line)) is not None]

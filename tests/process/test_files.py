@@ -24,7 +24,7 @@ from ipfailover_agent.linux import files
 from ipfailover_agent.linux.host import process_started_at
 from ipfailover_agent.model import RenderedFile
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.status import journal
+from ipfailover_agent.status import history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -457,7 +457,7 @@ def test_a_directory_in_the_place_of_a_file_costs_no_descriptor(tmp_path: Path) 
         assert "" == files.read_reason(path)
         assert files.read_duration(path, within=60) is None
         assert files.read_running_agent(path) is None
-        assert [] == journal.read_lines(path)
+        assert [] == history.read_lines(path)
         (tmp_path / "request.json").mkdir()
         [request], _ = request_files.take(path)
         assert "it cannot be read: Is a directory" == request.refusal
@@ -474,7 +474,7 @@ def test_a_pipe_in_the_place_of_a_file_is_empty(tmp_path: Path) -> None:
     end = os.open(path, os.O_RDWR)
     try:
         assert "" == files.read_text(path)
-        assert [] == journal.read_lines(path)
+        assert [] == history.read_lines(path)
     finally:
         os.close(end)
 

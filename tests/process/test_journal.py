@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.status.history import LIMIT, History
-from ipfailover_agent.status.journal import Journal, read_lines
+from ipfailover_agent.status.history import LIMIT, History, Journal, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

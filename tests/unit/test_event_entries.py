@@ -139,4 +139,5 @@ def test_a_torn_or_foreign_line_is_none(line: str) -> None:
 def test_good_lines_are_read_around_bad_ones() -> None:
     """In their order, and with fields of a later version."""
     later = WHOLE[:-1] + ',"more":1}'
-    assert [TRANSITION, TRANSITION] == event_entries.from_lines([WHOLE, WHOLE[:20], later])
+    lines = [WHOLE, WHOLE[:20], later]
+    assert [TRANSITION, None, TRANSITION] == [*map(event_entries.from_line, lines)]
