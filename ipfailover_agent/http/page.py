@@ -20,7 +20,7 @@ from ipfailover_agent.config import templating
 from ipfailover_agent.conflict import holder_text
 from ipfailover_agent.http import messages
 from ipfailover_agent.model import VrrpState
-from ipfailover_agent.status import probe_answers, readiness
+from ipfailover_agent.status import readiness
 from ipfailover_agent.status.readiness import InstanceFacts
 from ipfailover_agent.text import counted, duration, times
 
@@ -87,7 +87,7 @@ def _template() -> jinja2.Template:
     )
     environment.globals |= {
         "clock": clock,
-        "first": probe_answers.first,
+        "first": readiness.first,
         "holder_style": holder_style,
         "look_of": look_of,
         "states": terminal.states,

@@ -16,12 +16,6 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from ipfailover_agent.status.status_model import AgentStatus, StatusPart
 
-STANDS_STILL = 10.0
-"""Seconds without a round of the loop after which it is called standing still.
-
-Fewer than the watchdog waits for: a probe reports it first.
-"""
-
 
 class StatusView(Struct, frozen=True, kw_only=True):
     """This node, looked at because of a request.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _OLDEST_ANSWER: Final = 5.0  # seconds since keepalived was asked for its newest answer
 _OWED: Final = 0.5  # seconds for which it may owe the next one: it is asked every 5 s
+_MOST_LINES: Final = 10
 _SETTLING: Final = 2.0  # seconds in which the kernel may differ from keepalived's newest report
 
 
@@ -84,6 +85,12 @@ class Readiness(Struct, frozen=True, kw_only=True):
     def is_ready(self) -> bool:
         """Return whether there is no reason against it."""
         return not self.reasons
+
+
+def first(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first few, and how many more there are."""
+    more = len(texts) - _MOST_LINES
+    return texts if more <= 0 else (*texts[:_MOST_LINES], f"and {more} more")
 
 
 def judge(node: NodeFacts) -> Readiness:
