@@ -126,9 +126,8 @@ def _is_up(look: StatusView) -> bool:
 
 def _of_scripts(look: StatusView) -> Iterator[Metric]:
     """Yield the check; whether it runs at this moment is unknown, so that has no value."""
-    check = look.status.check
-    is_known = look.script and check is not None and check.state in {"ok", "failing"}
-    rows = [((look.script,), check.state == "ok")] if is_known and check is not None else []
+    is_good = _passes(look.status)
+    rows = [] if is_good is None else [((look.script,), is_good)]
     text = "Result of the check: 1 good, 0 bad"
     yield _gauges("keepalived_script_status", text, ("name",), rows)
     text = "Whether the tracked script runs: keepalived's JSON dump does not show it"
@@ -215,14 +214,16 @@ def _of_config(status: AgentStatus) -> Iterator[Metric]:
 
 
 def _of_check(status: AgentStatus) -> Iterator[Metric]:
-    check = status.check
-    if check is None or check.state not in {"ok", "failing"}:
-        return
-    is_good = check.state == "ok"
-    yield _gauge("ipfailover_check_success", "Whether this node's check succeeds", is_good)
-    if check.duration is not None:
+    if (is_good := _passes(status)) is not None:
+        yield _gauge("ipfailover_check_success", "Whether this node's check succeeds", is_good)
+    if status.check is not None and status.check.duration is not None:
         text = "Duration of the check's last run"
-        yield _gauge("ipfailover_check_duration_seconds", text, check.duration)
+        yield _gauge("ipfailover_check_duration_seconds", text, status.check.duration)
+
+
+def _passes(status: AgentStatus) -> bool | None:
+    """Return the verdict of the check, None where there is none."""
+    return {"ok": True, "failing": False}.get(status.check.state) if status.check else None
 
 
 # --- per instance -------------------------------------------------------------------------------

@@ -32,10 +32,11 @@ BIG = bytes(5_000_000)
 OWN = 5_900_000  # bytes of an answer that is made anew for each
 
 
-class Answers:
+class Answers(Routes):
     """Answers by path: ``/big``, ``/bug``, ``/page``, ``/wait`` (until a look) or the path."""
 
     def __init__(self, exchange: Exchange) -> None:
+        super().__init__(exchange)
         self.exchange = exchange
         self.page = page.response(observation(instance(1), instance(2, "FAULT")))
 

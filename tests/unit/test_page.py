@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from ipfailover_agent.conflict import holder_text
 from ipfailover_agent.http import page
-from ipfailover_agent.http.page import Strip
 from ipfailover_agent.status import status_model
 from tests.support.observed import ago, instance, observation
 
@@ -215,9 +214,9 @@ def test_the_last_hour_is_drawn_to_scale() -> None:
     ))  # fmt: skip
     strips, summary = page.Page(observation(), "n").timeline(one)
     assert (
-        Strip(style="backup", path="M0 14h1800v8h-1800z"),
-        Strip(style="master", path="M1800 2h1799v20h-1799z"),
-        Strip(style="fault", path="M3594 2h6v20h-6z"),
+        ("backup", "M0 14h1800v8h-1800z"),
+        ("master", "M1800 2h1799v20h-1799z"),
+        ("fault", "M3594 2h6v20h-6z"),
     ) == strips
     assert "last hour: BACKUP 30m, MASTER 29m 59s, FAULT 1s" == summary
     empty = page.Page(observation(), "n").timeline(instance(1, timeline=()))
