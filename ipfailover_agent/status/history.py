@@ -23,7 +23,7 @@ from ipfailover_agent.status import event_entries
 from ipfailover_agent.status.status_model import EventStatus, TransitionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ipfailover_agent.status.event_entries import Entry
 
@@ -101,13 +101,11 @@ class History:
         """Return how often an event of the log has happened since the agent started."""
         return self._counts[event]
 
-    def keep(self, names: Iterable[str]) -> None:
+    def keep(self, names: set[str]) -> None:
         """Forget the transitions of every other instance."""
-        wanted = frozenset(names)
-        for name in self._transitions.keys() - wanted:
-            del self._transitions[name]
-        for name in self._causes.keys() - wanted:
-            del self._causes[name]
+        for name in (self._transitions.keys() | self._causes.keys()) - names:
+            self._transitions.pop(name, None)
+            self._causes.pop(name, None)
 
     def events(self, now: float) -> tuple[EventStatus, ...]:
         """Return what happened within the last hour before ``now`` (UTC seconds)."""

@@ -178,7 +178,7 @@ def test_an_instance_that_is_no_longer_configured_is_forgotten(path: str) -> Non
     history = History(path)
     for name in ("a", "b"):
         move(history, name, "MASTER")
-    history.keep(["b"])
+    history.keep({"b"})
     assert () == history.transitions("a")
     assert () == history.causes("a")
     assert 1 == len(history.transitions("b"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,90 +13,87 @@ from msgspec.structs import replace
 from ipfailover_agent import codec
 from ipfailover_agent.cli import status as status_command
 from ipfailover_agent.status import running, status_model
+from ipfailover_agent.status.status_model import HolderStatus, InstanceStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+
+def at(second: int) -> str:
+    """Return a moment of the first minute."""
+    return f"2026-01-01T00:00:{second:02}.000+00:00"
+
+
+def shown(number: int, state: str, *addresses: str, **fields: object) -> InstanceStatus:
+    """Return an instance that is not kept back."""
+    plain = InstanceStatus(
+        name=f"vip_VIP_{number}",
+        virtual_router_id=10 + number,
+        state=state,
+        since=None,
+        priority=100,
+        addresses=addresses,
+        held=None,
+        drained=None,
+    )
+    return replace(plain, **fields)
+
+
+HERE = HolderStatus(address="10.0.0.11", is_here=True, priority=200)
+OTHER = HolderStatus(
+    address="10.0.0.12", is_here=False, priority=150, heard_at="2025-12-31T23:59:59.500+00:00"
+)
+TOOK_OVER = status_model.TransitionStatus(
+    at=at(58),
+    previous="BACKUP",
+    state="MASTER",
+    kind="handover",
+    cause="priority-0 advert of 10.0.0.12: planned handover",
+)
 SNAPSHOT = status_model.AgentStatus(
     version="1.2.3",
     pid=7,
-    started_at="2026-01-01T00:00:00.000+00:00",
-    written_at="2026-01-01T00:00:00.000+00:00",
+    started_at=at(0),
+    written_at=at(0),
     phase="running",
     ready=False,
     reasons=("a reason",),
     config=status_model.ConfigStatus(
-        name="vip",
-        interface="eth0",
-        digest="0123456789abcdef",
-        since="2026-01-01T00:00:00.000+00:00",
-        source="environment",
+        name="vip", interface="eth0", digest="0123456789abcdef", since=at(0), source="environment"
     ),
     instances=(
-        status_model.InstanceStatus(
-            name="vip_VIP_1",
-            virtual_router_id=11,
-            state="MASTER",
-            since="2026-01-01T00:00:58.000+00:00",
-            priority=200,
-            addresses=("10.0.0.1", "10.0.0.2"),
-            held=None,
-            drained=None,
-            holder="10.0.0.11",
-            holders=(status_model.HolderStatus(address="10.0.0.11", is_here=True, priority=200),),
-            transitions=(
-                status_model.TransitionStatus(
-                    at="2026-01-01T00:00:58.000+00:00",
-                    previous="BACKUP",
-                    state="MASTER",
-                    kind="handover",
-                    cause="priority-0 advert of 10.0.0.12: planned handover",
-                ),
-            ),
-        ),
-        status_model.InstanceStatus(
-            name="vip_VIP_2",
-            virtual_router_id=12,
-            state="INIT",
-            since=None,
-            priority=100,
-            addresses=("10.0.0.3",),
-            held=None,
-            drained=None,
-            holder="10.0.0.12",
-            holders=(
-                status_model.HolderStatus(
-                    address="10.0.0.12",
-                    is_here=False,
-                    priority=150,
-                    heard_at="2025-12-31T23:59:59.500+00:00",
-                ),
-            ),
-        ),
+        shown(1, "MASTER", "10.0.0.1", "10.0.0.2", since=at(58), priority=200,
+              holder="10.0.0.11", holders=(HERE,), transitions=(TOOK_OVER,)),
+        shown(2, "INIT", "10.0.0.3", holder="10.0.0.12", holders=(OTHER,)),
     ),
     reload=status_model.ReloadStatus(
-        started=2,
-        ended=2,
-        verdict="refused",
-        at="2026-01-01T00:00:30.000+00:00",
-        lines=("because",),
+        started=2, ended=2, verdict="refused", at=at(30), lines=("because",)
     ),
     keepalived_pid=8,
     restarts=3,
     lines_dropped=4,
     protections=(),
     drain_requests=(),
-    check=status_model.CheckStatus(
-        state="failing", reason="no answer", since="2026-01-01T00:00:40.000+00:00"
-    ),
-)
+    check=status_model.CheckStatus(state="failing", reason="no answer", since=at(40)),
+)  # fmt: skip
+TEXT = codec.encode(SNAPSHOT)
+
+
+def lines_of(
+    data: dict[str, Any] | status_model.AgentStatus, *, after: int = 0, columns: int = 80,
+    is_whole: bool = False,
+) -> list[str]:  # fmt: skip
+    """Return what a person sees of a status, so many seconds after the start."""
+    if isinstance(data, status_model.AgentStatus):
+        data = status_model.from_json(codec.encode(data))
+    now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=after)
+    return status_command._text(data, now, columns, is_whole=is_whole)  # noqa: SLF001
 
 
 def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
     """With every field."""
-    text = codec.encode(SNAPSHOT)
-    assert 1 == text.count("\n")
-    data = status_model.from_json(text)
+    assert 1 == TEXT.count("\n")
+    data = status_model.from_json(TEXT)
     assert ("running", 7, 1) == (data["phase"], data["pid"], data["schema"])
     assert ["10.0.0.1", "10.0.0.2"] == data["instances"][0]["addresses"]
 
@@ -110,7 +107,7 @@ def test_what_is_no_snapshot_is_refused(text: str) -> None:
         status_model.from_json(text)
 
 
-WHOLE: dict[str, Any] = json.loads(codec.encode(SNAPSHOT))
+WHOLE: dict[str, Any] = json.loads(TEXT)
 OF_AN_INSTANCE = ("name", "virtual_router_id", "state", "since", "priority", "addresses", "held")
 RELIED_ON = (
     *((name,) for name in ("version", "pid", "phase", "ready", "reasons", "config")),
@@ -154,8 +151,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
         data = status_model.from_json(damaged(path, value))
     except ValueError:
         return
-    now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
-    assert all(isinstance(each, str) for each in status_command._text(data, now))  # noqa: SLF001
+    assert all(isinstance(each, str) for each in lines_of(data, after=60))
     assert int(data["reload"]["ended"]) >= 0
 
 
@@ -199,8 +195,6 @@ def test_a_snapshot_of_a_later_version_is_taken() -> None:
 
 def test_a_person_sees_it_all() -> None:
     """Phase, configuration, instances, restarts, dropped lines, the last reload."""
-    data = status_model.from_json(codec.encode(SNAPSHOT))
-    lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
     assert [
         "running, not ready, agent 1.2.3, pid 7",
         "vip on eth0, from environment, in force for 1m, digest 0123456789ab",
@@ -221,80 +215,48 @@ def test_a_person_sees_it_all() -> None:
         "",
         "last reload refused, 30s ago",
         "  because",
-    ] == lines
+    ] == lines_of(SNAPSHOT, after=60)
 
 
 def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
     """Its status is shown as it is."""
-    data = json.loads(codec.encode(SNAPSHOT))
+    data = json.loads(TEXT)
     for each in data["instances"]:
         del each["holder"], each["holders"]
-    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
-    assert not [each for each in lines if each.startswith("holder of")]
+    assert not [each for each in lines_of(data) if each.startswith("holder of")]
 
 
 def test_the_holders_of_many_are_told_together() -> None:
     """A line for each holder; all addresses only where all instances are asked for."""
-    other = SNAPSHOT.instances[1]
-    every = tuple(
-        replace(other, name=f"vip_VIP_{each}", addresses=(f"10.0.1.{each}",))
-        for each in range(1, 101)
-    )
-    silent = replace(other, name="vip_VIP_101", addresses=("10.0.2.1",), holders=())
-    data = json.loads(codec.encode(replace(SNAPSHOT, instances=(*every, silent))))
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    lines = status_command._text(data, now, 120)  # noqa: SLF001
+    every = (shown(each, "INIT", f"10.0.1.{each}", holders=(OTHER,)) for each in range(1, 101))
+    seen = replace(SNAPSHOT, instances=(*every, shown(101, "INIT", "10.0.2.1")))
     words = "10.0.0.12 (priority 150, heard 0.5 s ago)"
     assert [
         f"holder of 10.0.1.1 10.0.1.2 10.0.1.3 10.0.1.4 and 96 more: {words}",
         "holder of 10.0.2.1: unknown, no master is heard",
-    ] == [each for each in lines if each.startswith("holder of")]
-    whole = " ".join(status_command._text(data, now, 120, is_whole=True))  # noqa: SLF001
+    ] == [each for each in lines_of(seen, columns=120) if each.startswith("holder of")]
+    whole = " ".join(lines_of(seen, columns=120, is_whole=True))
     assert "10.0.1.99 10.0.1.100:" in " ".join(whole.split())
-
-
-def unanswered(
-    number: int, address: str, holder: str = "10.0.0.12"
-) -> status_model.InstanceStatus:
-    """Return a BACKUP that hears a master nobody reaches."""
-    told = status_model.UnansweredStatus(
-        address=address,
-        holder=holder,
-        since="2026-01-01T00:00:30.000+00:00",
-        cause="what it means",
-    )
-    return status_model.InstanceStatus(
-        name=f"vip_VIP_{number}",
-        virtual_router_id=10 + number,
-        state="BACKUP",
-        since=None,
-        priority=100,
-        addresses=(address,),
-        held=None,
-        drained=None,
-        unanswered=(told,),
-    )
 
 
 def test_the_name_of_a_source_moves_no_cursor() -> None:
     """A path may hold anything."""
     assert SNAPSHOT.config is not None
     config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
-    data = status_model.from_json(codec.encode(replace(SNAPSHOT, config=config)))
-    lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
-    assert lines[1].startswith(r"vip on eth0, from /etc/\x1b[2Jx\n, in force")
+    line = lines_of(replace(SNAPSHOT, config=config))[1]
+    assert line.startswith(r"vip on eth0, from /etc/\x1b[2Jx\n, in force")
 
 
 def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
     """One alone has its own sentence."""
-    instances = (
-        unanswered(1, "10.0.0.1"),
-        unanswered(2, "10.0.0.2"),
-        unanswered(3, "10.0.0.3", "10.0.0.13"),
-    )
-    data = status_model.from_json(codec.encode(replace(SNAPSHOT, instances=instances)))
-    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 90)  # noqa: SLF001
-    text = " ".join(" ".join(lines).split())
+    instances = []
+    for number, holder in ((1, "10.0.0.12"), (2, "10.0.0.12"), (3, "10.0.0.13")):
+        silent = status_model.UnansweredStatus(
+            address=f"10.0.0.{number}", holder=holder, since=at(30), cause="what it means"
+        )
+        instances.append(shown(number, "BACKUP", silent.address, unanswered=(silent,)))
+    text = " ".join(lines_of(replace(SNAPSHOT, instances=tuple(instances)), columns=90))
+    text = " ".join(text.split())
     usually = "usually port security"
     assert (
         f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but no host answers for them: {usually}" in text
@@ -304,8 +266,7 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
 
 def test_one_of_something_is_not_many() -> None:
     """Grammar holds for a single restart and a single line too."""
-    data = {**json.loads(codec.encode(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
-    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
+    lines = lines_of(replace(SNAPSHOT, restarts=1, lines_dropped=1))
     assert "keepalived was restarted once" in lines
     assert "1 log line was dropped because no program read it" in lines
 
