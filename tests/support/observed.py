@@ -150,3 +150,33 @@ def observation(
         part=part,
         script="chk_edge",
     )
+
+
+SILENT = status_model.UnansweredStatus(
+    address="10.0.0.3", holder="10.0.0.12", since=ago(30), cause="nobody answers for it"
+)
+RIVAL = status_model.RivalStatus(
+    rival="10.0.0.12", kind="k", cause="a firewall drops it", at=ago(20)
+)
+#: A look at a node of which there is much to say; every number is another one.
+WHOLE = observation(
+    instance(1),
+    instance(2, "BACKUP", unanswered=(SILENT,)),
+    instance(3, "FAULT", held="held: a firewall", rivals=(RIVAL,), drained="by hand"),
+    reload=status_model.ReloadStatus(
+        started=3, ended=3, verdict="refused", at=ago(30), lines=("OPENSHIFT_HA_X: no",)
+    ),
+    check=status_model.CheckStatus(
+        state="failing", reason="no answer", since=ago(9), duration=0.25
+    ),
+    protections=(
+        status_model.Protection(kind="lease", active=True),
+        status_model.Protection(kind="conflict", active=False, reason="no NET_RAW"),
+    ),
+    counts=status_model.Counts(
+        accepted=1, unchanged=2, refused=3, unconfirmed=4, contests=5, holds=6, kills=7
+    ),
+    lease=status_model.LeaseStatus(seconds=3, lateness=0.5, worst_lateness=0.75, lapses=8),
+    restarts=9,
+    lines_dropped=10,
+)

@@ -16,8 +16,8 @@ from ipfailover_agent.http.routes import Routes
 from ipfailover_agent.status.exchange import Exchange, StatusView
 from tests.support import status_schema
 from tests.support.markdown import code, section, table
-from tests.support.observed import observation
-from tests.unit.test_metrics import WHOLE, text_of
+from tests.support.observed import WHOLE, observation
+from tests.unit.test_metrics import text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = ROOT / "docs" / "operations.md"

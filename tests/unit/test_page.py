@@ -13,34 +13,10 @@ from msgspec.structs import replace
 from ipfailover_agent.conflict import holder_text
 from ipfailover_agent.http import page
 from ipfailover_agent.status import status_model
-from tests.support.observed import ago, instance, observation
+from tests.support.observed import RIVAL, SILENT, WHOLE, ago, instance, observation
 
 if TYPE_CHECKING:
     from ipfailover_agent.status.exchange import StatusView
-
-SILENT = status_model.UnansweredStatus(
-    address="10.0.0.3", holder="10.0.0.12", since=ago(30), cause="nobody answers for it"
-)
-RIVAL = status_model.RivalStatus(
-    rival="10.0.0.12", kind="k", cause="a firewall drops it", at=ago(20)
-)
-WHOLE = observation(
-    instance(1),
-    instance(2, "BACKUP", unanswered=(SILENT,)),
-    instance(3, "FAULT", held="held: a firewall", rivals=(RIVAL,), drained="by hand"),
-    reload=status_model.ReloadStatus(
-        started=3, ended=3, verdict="refused", at=ago(30), lines=("OPENSHIFT_HA_X: no",)
-    ),
-    check=status_model.CheckStatus(
-        state="failing", reason="no answer", since=ago(9), duration=0.5
-    ),
-    protections=(
-        status_model.Protection(kind="lease", active=True),
-        status_model.Protection(kind="conflict", active=False, reason="no NET_RAW"),
-    ),
-    lease=status_model.LeaseStatus(seconds=3, worst_lateness=0.5, lapses=1),
-    restarts=1,
-)
 
 
 class Reader(HTMLParser):
@@ -102,10 +78,10 @@ def read(seen: StatusView) -> Reader:
         "OPENSHIFT_HA_X: no",
         "▲ failing",
         "no answer",
-        "took 0.5 s",
-        "renewals late by 500 ms at worst",
-        "lapsed once",
-        "restarted once",
+        "took 0.25 s",
+        "renewals late by 750 ms at worst",
+        "lapsed 8 times",
+        "restarted 9 times",
         "no NET_RAW",
         "2026-01-01 12:00:00 UTC",
     ],

@@ -40,44 +40,38 @@ MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
 PAIR = (instance(1), instance(2, BACKUP))
 
 
-@pytest.mark.parametrize(
-    ("seen", "note"),
-    [
-        pytest.param(node(*PAIR), None, id="master and backup"),
-        pytest.param(
-            node(instance(1, FAULT), instance(2, FAULT), check_failure="no answer on port 80"),
-            "edge_VIP_1 and edge_VIP_2: in FAULT, the check fails: no answer on port 80",
-            id="its own check fails",
-        ),
-        pytest.param(
-            node(instance(1, FAULT), check_failure=""),
-            "edge_VIP_1: in FAULT, the check fails: no reason given",
-            id="its own check fails without a word",
-        ),
-        pytest.param(
-            node(instance(1, FAULT, withheld="held: a firewall")),
-            "edge_VIP_1: held: a firewall",
-            id="held",
-        ),
-        pytest.param(
-            node(instance(1, FAULT, withheld="drained: by hand"), instance(2)),
-            "edge_VIP_1: drained: by hand",
-            id="drained",
-        ),
-        pytest.param(node(*PAIR, can_ask=False, answered_ago=None), None, id="cannot be asked"),
-        pytest.param(node(*PAIR, answered_ago=5.1, owed=0.1), None, id="asked a moment ago"),
-        pytest.param(node(*PAIR, answered_ago=4.0, owed=3.0), None, id="answered before"),
-        pytest.param(
-            node(instance(1, age=1.0), present=frozenset()), None, id="just became master"
-        ),
-        pytest.param(node(instance(1, age=None), present=frozenset()), None, id="just started"),
-        pytest.param(
-            node(instance(1, BACKUP, age=1.9), present=frozenset({"10.0.0.1"})),
-            None,
-            id="just left master",
-        ),
-    ],
-)
+#: A node, and what is noted of it.
+READY: dict[str, tuple[NodeFacts, str | None]] = {
+    "master and backup": (node(*PAIR), None),
+    "its own check fails": (
+        node(instance(1, FAULT), instance(2, FAULT), check_failure="no answer on port 80"),
+        "edge_VIP_1 and edge_VIP_2: in FAULT, the check fails: no answer on port 80",
+    ),
+    "its own check fails without a word": (
+        node(instance(1, FAULT), check_failure=""),
+        "edge_VIP_1: in FAULT, the check fails: no reason given",
+    ),
+    "held": (
+        node(instance(1, FAULT, withheld="held: a firewall")),
+        "edge_VIP_1: held: a firewall",
+    ),
+    "drained": (
+        node(instance(1, FAULT, withheld="drained: by hand"), instance(2)),
+        "edge_VIP_1: drained: by hand",
+    ),
+    "cannot be asked": (node(*PAIR, can_ask=False, answered_ago=None), None),
+    "asked a moment ago": (node(*PAIR, answered_ago=5.1, owed=0.1), None),
+    "answered before": (node(*PAIR, answered_ago=4.0, owed=3.0), None),
+    "just became master": (node(instance(1, age=1.0), present=set()), None),
+    "just started": (node(instance(1, age=None), present=set()), None),
+    "just left master": (
+        node(instance(1, BACKUP, age=1.9), present=frozenset({"10.0.0.1"})),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "note"), READY.values(), ids=READY)
 def test_a_node_that_does_its_part_is_ready(seen: NodeFacts, note: str | None) -> None:
     """Also one that may hold nothing: a roll-out must not wait for that."""
     found = readiness.judge(seen)
@@ -86,55 +80,40 @@ def test_a_node_that_does_its_part_is_ready(seen: NodeFacts, note: str | None) -
     assert (() if note is None else (note,)) == found.notes
 
 
-@pytest.mark.parametrize(
-    ("seen", "reasons"),
-    [
-        pytest.param(
-            node(has_config=False, phase=AgentPhase.WAITING, problems=("no eth0",)),
-            ("no configuration is in force", "no eth0"),
-            id="first configuration",
-        ),
-        pytest.param(
-            node(instance(1, VrrpState.STOP), phase=AgentPhase.BACKOFF),
-            ("keepalived does not run: the agent is backoff",),
-            id="keepalived down",
-        ),
-        pytest.param(
-            node(*PAIR, problems=("10.0.0.300 was left out",)),
-            ("10.0.0.300 was left out",),
-            id="serve-valid",
-        ),
-        pytest.param(
-            node(*PAIR, answered_ago=7.0, owed=2.0),
-            ("keepalived has not answered for 7 s",),
-            id="hangs",
-        ),
-        pytest.param(
-            node(*PAIR, answered_ago=None), ("keepalived has not answered",), id="never answered"
-        ),
-        pytest.param(
-            node(instance(1, FAULT), instance(2)),
-            ("edge_VIP_1: in FAULT, and no check fails",),
-            id="fault by something else",
-        ),
-        pytest.param(
-            node(instance(1, VrrpState.INIT)), ("edge_VIP_1: in INIT",), id="not told yet"
-        ),
-        pytest.param(
-            node(*PAIR, present=frozenset()),
-            ("edge_VIP_1: MASTER, and 10.0.0.1 is not on the interface",),
-            id="master without its address",
-        ),
-        pytest.param(
-            node(*PAIR, present=frozenset({"10.0.0.1", "10.0.0.2"})),
-            ("edge_VIP_2: in BACKUP, and 10.0.0.2 is on the interface",),
-            id="backup with an address",
-        ),
-        pytest.param(
-            node(*PAIR, present=None), ("the kernel does not report its addresses",), id="kernel"
-        ),
-    ],
-)
+#: A node, and what speaks against it.
+NOT_READY: dict[str, tuple[NodeFacts, tuple[str, ...]]] = {
+    "first configuration": (
+        node(has_config=False, phase=AgentPhase.WAITING, problems=("no eth0",)),
+        ("no configuration is in force", "no eth0"),
+    ),
+    "keepalived down": (
+        node(instance(1, VrrpState.STOP), phase=AgentPhase.BACKOFF),
+        ("keepalived does not run: the agent is backoff",),
+    ),
+    "serve-valid": (
+        node(*PAIR, problems=("10.0.0.300 was left out",)),
+        ("10.0.0.300 was left out",),
+    ),
+    "hangs": (node(*PAIR, answered_ago=7.0, owed=2.0), ("keepalived has not answered for 7 s",)),
+    "never answered": (node(*PAIR, answered_ago=None), ("keepalived has not answered",)),
+    "fault by something else": (
+        node(instance(1, FAULT), instance(2)),
+        ("edge_VIP_1: in FAULT, and no check fails",),
+    ),
+    "not told yet": (node(instance(1, VrrpState.INIT)), ("edge_VIP_1: in INIT",)),
+    "master without its address": (
+        node(*PAIR, present=set()),
+        ("edge_VIP_1: MASTER, and 10.0.0.1 is not on the interface",),
+    ),
+    "backup with an address": (
+        node(*PAIR, present={"10.0.0.1", "10.0.0.2"}),
+        ("edge_VIP_2: in BACKUP, and 10.0.0.2 is on the interface",),
+    ),
+    "kernel": (node(*PAIR, present=None), ("the kernel does not report its addresses",)),
+}
+
+
+@pytest.mark.parametrize(("seen", "reasons"), NOT_READY.values(), ids=NOT_READY)
 def test_a_node_that_does_not_is_not_ready(seen: NodeFacts, reasons: tuple[str, ...]) -> None:
     """And the reasons are all that speaks against it."""
     found = readiness.judge(seen)
