@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,81 +12,38 @@ from msgspec.structs import replace
 from ipfailover_agent import codec
 from ipfailover_agent.cli import status as status_command
 from ipfailover_agent.status import running, status_model
-from ipfailover_agent.status.status_model import HolderStatus, InstanceStatus
+from tests.support.observed import NOW, SILENT, WHOLE, ago, instance, observation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def at(second: int) -> str:
-    """Return a moment of the first minute."""
-    return f"2026-01-01T00:00:{second:02}.000+00:00"
-
-
-def shown(number: int, state: str, *addresses: str, **fields: object) -> InstanceStatus:
-    """Return an instance that is not kept back."""
-    plain = InstanceStatus(
-        name=f"vip_VIP_{number}",
-        virtual_router_id=10 + number,
-        state=state,
-        since=None,
-        priority=100,
-        addresses=addresses,
-        held=None,
-        drained=None,
-    )
-    return replace(plain, **fields)
-
-
-HERE = HolderStatus(address="10.0.0.11", is_here=True, priority=200)
-OTHER = HolderStatus(
-    address="10.0.0.12", is_here=False, priority=150, heard_at="2025-12-31T23:59:59.500+00:00"
-)
 TOOK_OVER = status_model.TransitionStatus(
-    at=at(58),
+    at=ago(2),
     previous="BACKUP",
     state="MASTER",
     kind="handover",
     cause="priority-0 advert of 10.0.0.12: planned handover",
 )
-SNAPSHOT = status_model.AgentStatus(
-    version="1.2.3",
-    pid=7,
-    started_at=at(0),
-    written_at=at(0),
-    phase="running",
-    ready=False,
-    reasons=("a reason",),
-    config=status_model.ConfigStatus(
-        name="vip", interface="eth0", digest="0123456789abcdef", since=at(0), source="environment"
-    ),
-    instances=(
-        shown(1, "MASTER", "10.0.0.1", "10.0.0.2", since=at(58), priority=200,
-              holder="10.0.0.11", holders=(HERE,), transitions=(TOOK_OVER,)),
-        shown(2, "INIT", "10.0.0.3", holder="10.0.0.12", holders=(OTHER,)),
-    ),
-    reload=status_model.ReloadStatus(
-        started=2, ended=2, verdict="refused", at=at(30), lines=("because",)
-    ),
-    keepalived_pid=8,
+SNAPSHOT = observation(
+    instance(1, addresses=("10.0.0.1", "10.0.0.2"), since=ago(2), transitions=(TOOK_OVER,)),
+    instance(2, "INIT", since=None, transitions=()),
+    problems=("a reason",),
+    reload=WHOLE.status.reload,
+    check=WHOLE.status.check,
     restarts=3,
     lines_dropped=4,
-    protections=(),
-    drain_requests=(),
-    check=status_model.CheckStatus(state="failing", reason="no answer", since=at(40)),
-)  # fmt: skip
+).status
 TEXT = codec.encode(SNAPSHOT)
 
 
 def lines_of(
-    data: dict[str, Any] | status_model.AgentStatus, *, after: int = 0, columns: int = 80,
-    is_whole: bool = False,
-) -> list[str]:  # fmt: skip
-    """Return what a person sees of a status, so many seconds after the start."""
+    data: dict[str, Any] | status_model.AgentStatus, columns: int = 80, *, is_whole: bool = False
+) -> list[str]:
+    """Return what a person sees of a status at its moment."""
     if isinstance(data, status_model.AgentStatus):
         data = status_model.from_json(codec.encode(data))
-    now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=after)
-    return status_command._text(data, now, columns, is_whole=is_whole)  # noqa: SLF001
+    return status_command._text(data, NOW, columns, is_whole=is_whole)  # noqa: SLF001
 
 
 def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
@@ -107,13 +63,13 @@ def test_what_is_no_snapshot_is_refused(text: str) -> None:
         status_model.from_json(text)
 
 
-WHOLE: dict[str, Any] = json.loads(TEXT)
+DATA: dict[str, Any] = json.loads(TEXT)
 OF_AN_INSTANCE = ("name", "virtual_router_id", "state", "since", "priority", "addresses", "held")
 RELIED_ON = (
     *((name,) for name in ("version", "pid", "phase", "ready", "reasons", "config")),
     *((name,) for name in ("instances", "reload", "restarts", "lines_dropped", "protections")),
-    *(("config", name) for name in WHOLE["config"]),
-    *(("reload", name) for name in WHOLE["reload"]),
+    *(("config", name) for name in DATA["config"]),
+    *(("reload", name) for name in DATA["reload"]),
     *(("instances", 1, name) for name in OF_AN_INSTANCE),
     ("reasons", 0),
     *(("check", name) for name in ("state", "reason", "since")),
@@ -129,7 +85,7 @@ RELIED_ON = (
 
 def damaged(path: tuple[str | int, ...], *value: object) -> str:
     """Return the snapshot with another value at a place, or without the place."""
-    data = copy.deepcopy(WHOLE)
+    data = copy.deepcopy(DATA)
     *way, last = path
     inner: Any = data
     for each in way:
@@ -151,7 +107,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
         data = status_model.from_json(damaged(path, value))
     except ValueError:
         return
-    assert all(isinstance(each, str) for each in lines_of(data, after=60))
+    assert all(isinstance(each, str) for each in lines_of(data))
     assert int(data["reload"]["ended"]) >= 0
 
 
@@ -189,7 +145,7 @@ def test_a_snapshot_with_something_else_in_it_is_refused(
 
 def test_a_snapshot_of_a_later_version_is_taken() -> None:
     """More fields do not count."""
-    data = status_model.from_json(json.dumps(WHOLE | {"more": 1, "config": None}))
+    data = status_model.from_json(json.dumps(DATA | {"more": 1, "config": None}))
     assert (1, None) == (data["more"], data["config"])
 
 
@@ -197,25 +153,25 @@ def test_a_person_sees_it_all() -> None:
     """Phase, configuration, instances, restarts, dropped lines, the last reload."""
     assert [
         "running, not ready, agent 1.2.3, pid 7",
-        "vip on eth0, from environment, in force for 1m, digest 0123456789ab",
+        "edge on br-ex, from /etc/ipfailover, in force for 2h, digest 0123456789ab",
         "keepalived was restarted 3 times",
         "4 log lines were dropped because no program read them",
-        "the check fails for 20s: no answer",
+        "the check fails for 9s: no answer",
         "  a reason",
         "",
-        "INSTANCE   STATE   SINCE  ID  PRIORITY  ADDRESSES",
-        "vip_VIP_1  MASTER  2s     11  200       10.0.0.1 10.0.0.2",
-        "vip_VIP_2  INIT    -      12  100       10.0.0.3",
+        "INSTANCE    STATE   SINCE  ID  PRIORITY  ADDRESSES",
+        "edge_VIP_1  MASTER  2s     11  101       10.0.0.1 10.0.0.2",
+        "edge_VIP_2  INIT    -      12  102       10.0.0.3",
         "",
-        "holder of 10.0.0.1 10.0.0.2: this node (10.0.0.11, priority 200)",
-        "holder of 10.0.0.3: 10.0.0.12 (priority 150, heard 0.5 s ago)",
+        "holder of 10.0.0.1 10.0.0.2: this node (10.0.0.11, priority 101)",
+        "holder of 10.0.0.3: 10.0.0.12 (priority 200, heard 0.4 s ago)",
         "",
-        "00:00:58 vip_VIP_1 BACKUP -> MASTER: priority-0 advert of 10.0.0.12: planned",
+        "11:59:58 edge_VIP_1 BACKUP -> MASTER: priority-0 advert of 10.0.0.12: planned",
         "  handover",
         "",
         "last reload refused, 30s ago",
-        "  because",
-    ] == lines_of(SNAPSHOT, after=60)
+        "  OPENSHIFT_HA_X: no",
+    ] == lines_of(SNAPSHOT)
 
 
 def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
@@ -228,14 +184,15 @@ def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
 
 def test_the_holders_of_many_are_told_together() -> None:
     """A line for each holder; all addresses only where all instances are asked for."""
-    every = (shown(each, "INIT", f"10.0.1.{each}", holders=(OTHER,)) for each in range(1, 101))
-    seen = replace(SNAPSHOT, instances=(*every, shown(101, "INIT", "10.0.2.1")))
-    words = "10.0.0.12 (priority 150, heard 0.5 s ago)"
+    every = (instance(each, "BACKUP", addresses=(f"10.0.1.{each}",)) for each in range(1, 101))
+    silent = instance(101, "BACKUP", addresses=("10.0.2.1",), holders=())
+    seen = replace(SNAPSHOT, instances=(*every, silent))
+    words = "10.0.0.12 (priority 200, heard 0.4 s ago)"
     assert [
         f"holder of 10.0.1.1 10.0.1.2 10.0.1.3 10.0.1.4 and 96 more: {words}",
         "holder of 10.0.2.1: unknown, no master is heard",
-    ] == [each for each in lines_of(seen, columns=120) if each.startswith("holder of")]
-    whole = " ".join(lines_of(seen, columns=120, is_whole=True))
+    ] == [each for each in lines_of(seen, 120) if each.startswith("holder of")]
+    whole = " ".join(lines_of(seen, 120, is_whole=True))
     assert "10.0.1.99 10.0.1.100:" in " ".join(whole.split())
 
 
@@ -244,19 +201,17 @@ def test_the_name_of_a_source_moves_no_cursor() -> None:
     assert SNAPSHOT.config is not None
     config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
     line = lines_of(replace(SNAPSHOT, config=config))[1]
-    assert line.startswith(r"vip on eth0, from /etc/\x1b[2Jx\n, in force")
+    assert line.startswith(r"edge on br-ex, from /etc/\x1b[2Jx\n, in force")
 
 
 def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
     """One alone has its own sentence."""
     instances = []
     for number, holder in ((1, "10.0.0.12"), (2, "10.0.0.12"), (3, "10.0.0.13")):
-        silent = status_model.UnansweredStatus(
-            address=f"10.0.0.{number}", holder=holder, since=at(30), cause="what it means"
-        )
-        instances.append(shown(number, "BACKUP", silent.address, unanswered=(silent,)))
-    text = " ".join(lines_of(replace(SNAPSHOT, instances=tuple(instances)), columns=90))
-    text = " ".join(text.split())
+        silent = replace(SILENT, address=f"10.0.0.{number}", holder=holder)
+        instances.append(instance(number, "BACKUP", unanswered=(silent,)))
+    lines = lines_of(replace(SNAPSHOT, instances=tuple(instances)), 90)
+    text = " ".join(" ".join(lines).split())
     usually = "usually port security"
     assert (
         f"10.0.0.12 advertises 10.0.0.1 10.0.0.2, but no host answers for them: {usually}" in text
