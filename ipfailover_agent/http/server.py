@@ -148,24 +148,23 @@ class Server:
         self._is_accepting = True
         self._report(replace(self._exchange.listening, active=True, reason=""))
 
-    def _pause(self, until: float) -> None:
+    def _pause(self, listener: socket.socket, until: float) -> None:
         """Leave new clients in the kernel's queue for a moment."""
-        if self._listener is not None:
-            self._selector.unregister(self._listener)
+        self._selector.unregister(listener)
         self._is_accepting, self._listen_at = False, until
 
     def _accept(self, listener: socket.socket, now: float) -> None:
         if now - self._window >= 1:
             self._window, self._accepts = now, 0
         if self._accepts >= _ACCEPTS:
-            self._pause(self._window + 1)
+            self._pause(listener, self._window + 1)
             return
         try:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError:  # no descriptor or no memory left
-            self._pause(now + 1)
+            self._pause(listener, now + 1)
             return
         self._accepts += 1
         if len(self._connections) >= MOST_CONNECTIONS:

@@ -157,9 +157,8 @@ class Reporter:
                 self.log.error("config.degraded", reasons=self._active.candidate.config.degraded)
         if self._count_dropped() != self._lines_dropped or self._history.has_unwritten:
             self.touch()
-        if any(
-            each is not None and now >= each for each in (self._judge_at, self._ready.deadline)
-        ):
+        judge_at = earliest(self._judge_at, self._ready.deadline)
+        if judge_at is not None and now >= judge_at:
             self._judge(now)
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
@@ -369,7 +368,7 @@ class Reporter:
         state, priority = transition.state, transition.priority
         explained = self._explained(before, state, now, priority=priority)
         self.instance_states = states.record(transition, time.time(), now)
-        self.log.info("vrrp.transition", **explained, addresses=list(_addresses(before)))
+        self.log.info("vrrp.transition", **explained, addresses=_addresses(before))
         self.touch()
         return before, state
 

@@ -108,7 +108,8 @@ class TransitionCauses(Struct):
         Otherwise it stays in force: keepalived takes it over to a script of the same name (2.2.7)
         and reports changes only, and the agent goes on from what its own probes found.
         """
-        if before.track_script is None or _names(before)[0] != _names(now)[0]:
+        script, newest = before.track_script, now.track_script
+        if script is None or newest is None or script.name != newest.name:
             self.script = None
         if now.port_probes is None:
             self.probes = None
@@ -220,9 +221,3 @@ def _sender(instance: VrrpInstance) -> str:
         return f"the link-local address of {instance.interface}"
     is_told = instance.unicast_source if instance.unicast_peers else instance.multicast_source
     return "" if is_told else f"the IPv4 address of {instance.interface}"
-
-
-def _names(config: KeepalivedConfig) -> tuple[str | None, str | None]:
-    """Return what keepalived calls the script of the check and its track file, if there is one."""
-    script, probes = config.track_script, config.port_probes
-    return (script.name if script else None, probes.name if probes else None)
