@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ipfailover_agent.http import metrics
 from ipfailover_agent.status import status_model
+from tests.support.markdown import code, section, table
 from tests.support.observed import WHOLE, instance, observation
 from tests.support.promtool import promtool
 
 if TYPE_CHECKING:
     from ipfailover_agent.status.exchange import StatusView
 
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 HOLDER = "ipfailover_instance_holder"
 
 #: What keepalived-exporter calls its metrics: name, type and labels (its internal/collector).
@@ -64,6 +67,15 @@ def test_the_exporters_names_types_and_labels_are_kept() -> None:
         for sample in family.samples:
             if sample.name in EXPORTER:
                 assert EXPORTER[sample.name][1] == tuple(sorted(sample.labels))
+
+
+def test_the_operations_guide_lists_every_metric() -> None:
+    """With its type, and no other."""
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text_of(WHOLE), re.MULTILINE))
+    listed = {
+        name: row[1] for row in table(section(OPERATIONS, "Metrics")) for name in code(row[0])
+    }
+    assert types == listed
 
 
 def test_every_counter_of_keepalived_has_its_own_metric() -> None:

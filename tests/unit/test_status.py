@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent import codec
 from ipfailover_agent.cli import status as status_command
 from ipfailover_agent.status import running, status_model
+from tests.support import status_schema
 from tests.support.observed import NOW, SILENT, WHOLE, ago, instance, observation
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from ipfailover_agent.status.exchange import StatusView
 
 
+SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "status.schema.json"
 TOOK_OVER = status_model.TransitionStatus(
     at=ago(2),
     previous="BACKUP",
@@ -52,6 +56,24 @@ def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
     data = status_model.from_json(TEXT)
     assert ("running", 7, 1) == (data["phase"], data["pid"], data["schema"])
     assert ["10.0.0.1", "10.0.0.2"] == data["instances"][0]["addresses"]
+
+
+def test_the_schema_of_the_status_is_that_of_the_code() -> None:
+    """``python -m tests.support.status_schema > docs/status.schema.json`` writes it anew."""
+    assert status_schema.text() == SCHEMA.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("seen", [WHOLE, observation(config=None, check=None, listen=None)])
+def test_a_status_fits_its_schema(seen: StatusView) -> None:
+    """One with everything and one with nothing in it; a damaged one does not."""
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    data = json.loads(codec.encode(seen.status))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(data, schema)
+    damages = {"schema": 2, "pid": "7", "instances": [{}], "lease": None}
+    for name, value in damages.items():
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**data, name: value}, schema)
 
 
 @pytest.mark.parametrize(

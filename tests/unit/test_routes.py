@@ -1,18 +1,24 @@
-"""What /livez and /readyz answer, and why."""
+"""What is answered to which path, and why."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ipfailover_agent.http import messages
 from ipfailover_agent.http.messages import HttpRequest
 from ipfailover_agent.http.routes import Routes
 from ipfailover_agent.status.exchange import Exchange
+from tests.support.markdown import code, section, table
 from tests.support.observed import instance, observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
 @pytest.fixture
@@ -86,3 +92,31 @@ def test_an_answer_stays_short(exchange: Exchange) -> None:
     _, lines = asked(exchange, "/readyz")
     assert 12 == len(lines)
     assert "and 90 more" == lines[-1]
+
+
+def test_the_operations_guide_lists_every_path(exchange: Exchange) -> None:
+    """And what is listed is answered."""
+    listed = {code(row[0])[0] for row in table(section(OPERATIONS, "HTTP"))}
+    assert {"/livez", "/readyz", "/status", "/metrics", "/"} == listed
+    exchange.look, exchange.beat = observation(), 100.0
+    assert {200} == {asked(exchange, path)[0] for path in listed}
+    other = Routes(exchange).answer(HttpRequest(path="/other"), 0.0, may_wait=True)
+    assert messages.refusal(404) == other
+
+
+def test_one_look_is_made_into_each_page_once(exchange: Exchange) -> None:
+    """However many ask; the next look makes them anew."""
+    site = Routes(exchange)
+    exchange.look = observation(instance(1))
+    for path in ("/", "/metrics", "/status"):
+        request, made_at = HttpRequest(path=path), exchange.look.at
+        first = site.answer(request, made_at, may_wait=True)
+        assert first is site.answer(request, made_at + 0.9, may_wait=True)
+        assert site.answer(request, made_at + 1.1, may_wait=True) is None
+        late = site.answer(request, made_at + 2.1, may_wait=False)
+        assert late is not None
+        assert (503, True) == (late.status, late.body.startswith(b"stale"))
+    exchange.look = observation(instance(2))
+    again = site.answer(HttpRequest(path="/status"), exchange.look.at, may_wait=True)
+    assert again is not None
+    assert b"edge_VIP_2" in again.body
