@@ -77,6 +77,9 @@ class Told:
         assert found is not None
         return found
 
+    def enters(self, name: str, state: str) -> None:
+        self.reporter.notify_line(f'INSTANCE "{name}" {state} 100'.encode())
+
     def is_in(self, phase: AgentPhase) -> None:
         self.reporter.state_is(Lifecycle(phase=phase))
 
@@ -162,7 +165,7 @@ def serve(told: Told, state: str, **variables: str) -> str:
     told.reporter.activated(served, None, ())
     told.is_in(AgentPhase.RUNNING)
     [instance] = served.config.instances
-    told.reporter.notify_line(f'INSTANCE "{instance.name}" {state} 100'.encode())
+    told.enters(instance.name, state)
     return instance.name
 
 
@@ -207,53 +210,38 @@ def test_an_unchanged_reload_keeps_the_time_of_the_configuration(told: Told) -> 
     assert since == told.status["config"]["since"]
 
 
-def timed(
-    told: Told, written: str | None, variables: dict[str, str], age: float = 0.0
-) -> float | None:
-    """Return how long the status says that a passing check took whose file says so."""
-    told.reporter.activated(candidate(**variables), None, ())
-    told.transition_causes.judged(None)
-    file = Path(told.paths.check_duration)
-    file.unlink(missing_ok=True)
-    if written is not None:
-        file.write_text(written, encoding="utf-8")
-        os.utime(file, (time.time() - age, time.time() - age))
-    took: float | None = told.status["check"]["duration"]
-    return took
-
-
 TOOK = "000000312345\n"
-DURATIONS = {
-    "now": (TOOK, 0, 0.312345),
-    "a run ago": (TOOK, 3, 0.312345),
-    "too old": (TOOK, 30, None),
-    "of tomorrow": (TOOK, -30, None),
-    "empty": ("", 0, None),
-    "negative": ("-0000312345\n", 0, None),
-    "rubbish": ("\xff", 0, None),
-    "none": (None, 0, None),
+SHELL = {"MONITOR_PORT": "80", "CHECK_TIMEOUT": "1", "CHECK_WATCH": "0"}
+#: The variables, what the file of the check holds and how old it is, and what the status says.
+DURATIONS: dict[str, tuple[dict[str, str], str | None, float, float | None]] = {
+    "now": (SHELL, TOOK, 0, 0.312345),
+    "a run ago": (SHELL, TOOK, 3, 0.312345),
+    "too old": (SHELL, TOOK, 30, None),
+    "of tomorrow": (SHELL, TOOK, -30, None),
+    "empty": (SHELL, "", 0, None),
+    "negative": (SHELL, "-0000312345\n", 0, None),
+    "rubbish": (SHELL, "\xff", 0, None),
+    "none": (SHELL, None, 0, None),
+    "a script of the user's, which nothing times": ({"CHECK_SCRIPT": "/bin/true"}, TOOK, 0, None),
+    "the agent's own": ({"MONITOR_PORT": "80", "CHECK_INTERVAL": "0.25"}, TOOK, 0, 0.004),
 }
 
 
-@pytest.mark.parametrize(("written", "age", "expected"), DURATIONS.values(), ids=DURATIONS)
+@pytest.mark.parametrize(
+    ("variables", "written", "age", "expected"), DURATIONS.values(), ids=DURATIONS
+)
 def test_the_check_script_says_how_long_it_took(
-    told: Told, written: str | None, age: float, expected: float | None
+    told: Told, variables: dict[str, str], written: str | None, age: float, expected: float | None
 ) -> None:
-    """Unless that is about another run than the last one."""
-    values = {"MONITOR_PORT": "80", "CHECK_TIMEOUT": "1", "CHECK_WATCH": "0"}
-    assert expected == timed(told, written, values, age)
-
-
-def test_the_duration_of_a_script_of_the_users_is_not_known(told: Told) -> None:
-    """It replaces our shell, so that nobody is left to time it."""
-    assert timed(told, TOOK, {"CHECK_SCRIPT": "/bin/true"}) is None
-
-
-def test_the_agents_own_check_is_timed_by_the_agent(told: Told) -> None:
-    """Whatever a file says that a script left."""
+    """Unless that is about another run than the last one; the agent times its own check."""
     told.part = replace(told.part, check_took=0.004)
-    values = {"MONITOR_PORT": "80", "CHECK_INTERVAL": "0.25"}
-    assert 0.004 == timed(told, TOOK, values)
+    told.reporter.activated(candidate(**variables), None, ())
+    told.transition_causes.judged(None)
+    if written is not None:
+        file = Path(told.paths.check_duration)
+        file.write_text(written, encoding="utf-8")
+        os.utime(file, (time.time() - age, time.time() - age))
+    assert expected == told.status["check"]["duration"]
 
 
 def test_fault_by_the_nodes_own_check_is_ready_with_its_reason(told: Told) -> None:
@@ -373,7 +361,7 @@ def test_a_clock_that_is_stepped_changes_no_duration(
     clocks = [(1000.0, 50.0), (400.0, 53.0), (9999.0, 60.0)]
     for state, (wall, steady) in zip(("BACKUP", "MASTER", "BACKUP"), clocks, strict=True):
         set_clocks(wall, steady)
-        told.reporter.notify_line(f'INSTANCE "{instance.name}" {state} 100'.encode())
+        told.enters(instance.name, state)
     set_clocks(1.0, 62.5)
     told.reporter.keepalived_ended(ENDED, is_expected=True)
     monkeypatch.undo()
