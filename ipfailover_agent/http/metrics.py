@@ -10,6 +10,7 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from prometheus_client import exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -55,17 +56,16 @@ _VERDICTS: Final = ("accepted", "unchanged", "refused", "unconfirmed")
 _FRESH_DUMP: Final = 10.0  # seconds; keepalived is asked every five
 
 
-class _Collector:
+class _Collector(Struct):
     """What the exposition collects from: one look."""
 
-    def __init__(self, look: StatusView) -> None:
-        self._look = look
+    look: StatusView
 
     def collect(self) -> Iterable[Metric]:
         """Yield every metric."""
-        yield from _of_keepalived(self._look)
-        yield from _of_agent(self._look)
-        yield from _of_instances(self._look)
+        yield from _of_keepalived(self.look)
+        yield from _of_agent(self.look)
+        yield from _of_instances(self.look)
 
 
 def response(look: StatusView) -> messages.HttpResponse:

@@ -34,9 +34,7 @@ _KEPT: Final = frozenset(
     )
 )
 _KEPT_NOUNS: Final = ("check.", "drain.", "hold.")
-_SENTENCES: Final = (
-    *("cause", "reason", "meaning", "text", "error", "changes", "version", "addresses"),
-)
+_SENTENCES = ("cause", "reason", "meaning", "text", "error", "changes", "version", "addresses")
 
 
 Text = Annotated[str, Meta(max_length=_LONGEST_READ)]
