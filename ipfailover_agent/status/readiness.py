@@ -52,29 +52,6 @@ class InstanceFacts(Struct, frozen=True, kw_only=True):
     withheld: str = ""
 
 
-class NodeFacts(Struct, frozen=True, kw_only=True):
-    """What is known of the node at one moment.
-
-    Attributes:
-        phase: of supervision.
-        has_config: a configuration is in force.
-        problems: what keeps the node from being ready, whatever its instances do; likewise the
-            troubles of ``part``.
-        notes: what is worth a note, whatever they do.
-        instances: of the configuration in force.
-        check_failure: why the node's own check fails, or nothing; None where it does not fail.
-        part: what all services show.
-    """
-
-    phase: AgentPhase
-    has_config: bool
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    instances: tuple[InstanceFacts, ...] = ()
-    check_failure: str | None = None
-    part: StatusPart
-
-
 class Readiness(Struct, frozen=True, kw_only=True):
     """``reasons`` why the node is not ready, ``notes`` beside it though it is."""
 
@@ -93,24 +70,42 @@ def first(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts if more <= 0 else (*texts[:_MOST_LINES], f"and {more} more")
 
 
-def judge(node: NodeFacts) -> Readiness:
-    """Judge whether the node does its part, holding addresses or standing by."""
+def judge(
+    part: StatusPart,
+    *,
+    phase: AgentPhase,
+    has_config: bool,
+    problems: tuple[str, ...],
+    notes: tuple[str, ...],
+    instances: Iterable[InstanceFacts],
+    check_failure: str | None,
+) -> Readiness:
+    """Judge whether the node does its part, holding addresses or standing by.
+
+    Args:
+        part: what all services show.
+        phase: of supervision.
+        has_config: a configuration is in force.
+        problems: what keeps the node from being ready, as the troubles of ``part`` do.
+        notes: what is worth a note, whatever the instances do.
+        instances: of the configuration in force.
+        check_failure: why the node's own check fails, or nothing; None where it does not fail.
+    """
     reasons: list[str] = []
-    part = node.part
-    if not node.has_config:
+    if not has_config:
         reasons.append("no configuration is in force")
-    elif node.phase is not AgentPhase.RUNNING:
-        reasons.append(f"keepalived does not run: the agent is {node.phase.value}")
-    reasons += (*node.problems, *part.troubles)
+    elif phase is not AgentPhase.RUNNING:
+        reasons.append(f"keepalived does not run: the agent is {phase.value}")
+    reasons += (*problems, *part.troubles)
     if reasons:
         return Readiness(reasons=tuple(reasons))
     if part.can_ask and (silence := _silence(part)) is not None:
         reasons.append(f"keepalived has not answered{silence}")
     bad: list[tuple[str, str]] = []
     fine: list[tuple[str, str]] = []
-    for each in node.instances:
+    for each in instances:
         if each.state is VrrpState.FAULT:
-            why = _why_in_fault(each, node)
+            why = _why_in_fault(each, check_failure)
             (fine if why else bad).append((each.name, why or "in FAULT, and no check fails"))
         elif each.state in {VrrpState.MASTER, VrrpState.BACKUP}:
             bad += [(each.name, text) for text in differences(each, part.present)]
@@ -118,7 +113,7 @@ def judge(node: NodeFacts) -> Readiness:
             bad.append((each.name, f"in {each.state.value}"))
     if part.present is None:
         reasons.append("the kernel does not report its addresses")
-    return Readiness(reasons=(*reasons, *_grouped(bad)), notes=(*node.notes, *_grouped(fine)))
+    return Readiness(reasons=(*reasons, *_grouped(bad)), notes=(*notes, *_grouped(fine)))
 
 
 def differences(instance: InstanceFacts, present: Collection[str] | None) -> Iterator[str]:
@@ -142,12 +137,12 @@ def _silence(part: StatusPart) -> str | None:
     return f" for {part.answered_ago:.0f} s"
 
 
-def _why_in_fault(instance: InstanceFacts, node: NodeFacts) -> str:
+def _why_in_fault(instance: InstanceFacts, check_failure: str | None) -> str:
     """Return why it is in FAULT though the node is as it should be, or nothing."""
     if instance.withheld:
         return instance.withheld
-    if node.check_failure is not None:
-        return f"in FAULT, the check fails: {node.check_failure or 'no reason given'}"
+    if check_failure is not None:
+        return f"in FAULT, the check fails: {check_failure or 'no reason given'}"
     return ""
 
 

@@ -33,7 +33,7 @@ from ipfailover_agent.status import readiness, status_model
 from ipfailover_agent.status.exchange import StatusView
 from ipfailover_agent.status.history import utc, utc_now
 from ipfailover_agent.status.logs import Repeats
-from ipfailover_agent.status.readiness import InstanceFacts, NodeFacts, Readiness
+from ipfailover_agent.status.readiness import InstanceFacts, Readiness
 from ipfailover_agent.status.status_file import ReadyFile, StatusFile
 from ipfailover_agent.status.transition import TransitionCause, TransitionKind
 
@@ -443,15 +443,13 @@ class Reporter:
         active, now = self._active, time.monotonic()
         has_check = active is not None and active.check is not None
         return readiness.judge(
-            NodeFacts(
-                phase=self.phase,
-                has_config=active is not None,
-                problems=self._problems,
-                notes=() if active is None else active.candidate.unserved,
-                instances=tuple(_facts(each, part, now) for each in self.instance_states.entries),
-                check_failure=self._transition_causes.check_failure() if has_check else None,
-                part=part,
-            )
+            part,
+            phase=self.phase,
+            has_config=active is not None,
+            problems=self._problems,
+            notes=() if active is None else active.candidate.unserved,
+            instances=(_facts(each, part, now) for each in self.instance_states.entries),
+            check_failure=self._transition_causes.check_failure() if has_check else None,
         )
 
     def _instance(

@@ -130,17 +130,15 @@ def observation(
     shown = replace(plain, **fields)
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
     part = status_model.StatusPart(present=frozenset(present), answered_ago=1.0)
+    check = shown.check
     verdict = readiness.judge(
-        readiness.NodeFacts(
-            phase=AgentPhase(shown.phase),
-            has_config=shown.config is not None,
-            problems=problems,
-            instances=tuple(map(facts, instances)),
-            check_failure=shown.check.reason
-            if shown.check is not None and shown.check.state == "failing"
-            else None,
-            part=part,
-        )
+        part,
+        phase=AgentPhase(shown.phase),
+        has_config=shown.config is not None,
+        problems=problems,
+        notes=(),
+        instances=map(facts, instances),
+        check_failure=check.reason if check is not None and check.state == "failing" else None,
     )
     return StatusView(
         at=100.0,
