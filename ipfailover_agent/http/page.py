@@ -210,11 +210,9 @@ class Page:
             age=None if instance.since is None else terminal.age(instance.since, self.now),
             addresses=instance.addresses,
         )
-        found = list(readiness.differences(facts, self._present))
-        if instance.held:
-            found.append(instance.held)
-        if instance.drained:
-            found.append(f"drained: {instance.drained}")
+        found = [*readiness.differences(facts, self._present)]
+        drained = instance.drained and f"drained: {instance.drained}"
+        found += filter(None, (instance.held, drained))
         for since, text in holder_text.silences(
             (each.holder, each.address, each.since) for each in instance.unanswered
         ):

@@ -125,7 +125,7 @@ def test_what_is_no_request_of_ours_gets_a_status(
     with served.connect() as client:
         with contextlib.suppress(OSError):
             client.sendall(request_text)
-        assert status == http_client.parse(http_client.read_all(client)).status
+        assert status == http_client.answer(client).status
 
 
 def test_a_request_may_come_in_pieces(served: Served) -> None:
@@ -134,7 +134,7 @@ def test_a_request_may_come_in_pieces(served: Served) -> None:
         for each in (b"GET /a", b"bc HTTP/1.1\r\nHo", b"st: x\r\n\r", b"\n"):
             client.sendall(each)
             select.select([], [], [], 0.02)
-        assert "/abc True\n" == http_client.parse(http_client.read_all(client)).text
+        assert "/abc True\n" == http_client.answer(client).text
 
 
 def test_a_slow_reader_gets_all_of_it_and_keeps_nobody_waiting(served: Served) -> None:
@@ -144,7 +144,7 @@ def test_a_slow_reader_gets_all_of_it_and_keeps_nobody_waiting(served: Served) -
         select.select([slow], [], [], 5)
         for _ in range(20):
             assert 200 == http_client.get(served.port, "/x").status
-        assert len(BIG) == len(http_client.parse(http_client.read_all(slow)).body)
+        assert len(BIG) == len(http_client.answer(slow).body)
 
 
 def test_a_client_that_is_gone_is_no_error(served: Served) -> None:
@@ -163,7 +163,7 @@ def test_who_has_said_all_may_close_its_side(served: Served) -> None:
         with served.connect() as client:
             client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
             client.shutdown(socket.SHUT_WR)
-            assert http_client.parse(http_client.read_all(client)).text
+            assert http_client.answer(client).text
 
 
 def test_slow_readers_of_different_answers_do_not_fill_the_memory(served: Served) -> None:
@@ -177,7 +177,7 @@ def test_slow_readers_of_different_answers_do_not_fill_the_memory(served: Served
             client.sendall(b"GET /own HTTP/1.1\r\n\r\n")
             slow.append(client)
         assert 200 == http_client.get(served.port, "/x").status
-        got = [len(http_client.parse(http_client.read_all(each)).body) for each in slow]
+        got = [len(http_client.answer(each).body) for each in slow]
     assert OWN == got[-1]
     assert 1 == got.count(OWN)
 
@@ -192,8 +192,8 @@ def test_silent_clients_lose_their_places_to_those_who_ask(served: Served) -> No
             assert 200 == http_client.get(served.port, "/x").status
         assert b"" == silent[0].recv(1)
         silent[-1].sendall(b"GET /last HTTP/1.1\r\n\r\n")
-        assert "/last True\n" == http_client.parse(http_client.read_all(silent[-1])).text
-        assert 503 == http_client.parse(http_client.read_all(waiting)).status
+        assert "/last True\n" == http_client.answer(silent[-1]).text
+        assert 503 == http_client.answer(waiting).status
 
 
 def test_a_flood_of_connections_is_taken_in_portions(served: Served) -> None:
