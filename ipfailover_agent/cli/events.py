@@ -10,7 +10,7 @@ from ipfailover_agent import terminal
 from ipfailover_agent.errors import ExitCode
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import event_entries
-from ipfailover_agent.status.journal import read_lines
+from ipfailover_agent.status.history import read_lines
 from ipfailover_agent.status.running import NotRunningError, find_agent
 
 if TYPE_CHECKING:

@@ -10,11 +10,13 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
-from msgspec import Meta, Struct, ValidationError, convert
+from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from ipfailover_agent import codec
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _LONGEST: Final = 500  # characters of a sentence that are kept
 _LONGEST_READ: Final = 1000  # characters of a text in a line; the agent writes shorter ones
@@ -32,9 +34,7 @@ _KEPT: Final = frozenset(
     )
 )
 _KEPT_NOUNS: Final = ("check.", "drain.", "hold.")
-_SENTENCES: Final = (
-    *("cause", "reason", "meaning", "text", "error", "changes", "version", "addresses"),
-)
+_SENTENCES = ("cause", "reason", "meaning", "text", "error", "changes", "version", "addresses")
 
 
 Text = Annotated[str, Meta(max_length=_LONGEST_READ)]
@@ -102,21 +102,16 @@ def to_line(kept: Entry) -> str:
 def from_line(line: str) -> Entry | None:
     """Return the entry of a line, None where there is none: a torn or a foreign line."""
     try:
-        found = convert(json.loads(line), Entry)
-    except (ValueError, RecursionError, ValidationError):
+        found = codec.decode(line, Entry, "entry")
+    except ValueError:
         return None
-    return found if _is_time(found.at) and math.isfinite(found.lasted or 0) else None
+    return found if is_time(found.at) and math.isfinite(found.lasted or 0) else None
 
 
-def _is_time(text: str) -> bool:
+def is_time(text: str) -> bool:
     """Return whether it is a moment in ISO 8601, which one without its distance to UTC is not."""
     try:
         at = datetime.fromisoformat(text)
         return at.tzinfo is not None and at.astimezone(UTC) is not None
     except (ValueError, OverflowError):
         return False
-
-
-def from_lines(lines: Iterable[str]) -> list[Entry]:
-    """Return the entries of lines, in their order."""
-    return [found for line in lines if (found := from_line(line)) is not None]

@@ -24,7 +24,7 @@ from ipfailover_agent.linux import files
 from ipfailover_agent.linux.host import process_started_at
 from ipfailover_agent.model import RenderedFile
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.status import journal
+from ipfailover_agent.status import history
 from tests.support.apart import mounted
 
 if TYPE_CHECKING:
@@ -453,7 +453,7 @@ def test_a_directory_in_the_place_of_a_file_costs_no_descriptor(tmp_path: Path) 
         assert "" == files.read_reason(path)
         assert files.read_duration(path, within=60) is None
         assert files.read_running_agent(path) is None
-        assert [] == journal.read_lines(path)
+        assert [] == history.read_lines(path)
         (tmp_path / "request.json").mkdir()
         with pytest.raises(ValueError, match="it cannot be read: Is a directory"):
             take_request(f"{path}/request.json")
@@ -470,7 +470,7 @@ def test_a_pipe_in_the_place_of_a_file_is_empty(tmp_path: Path) -> None:
     end = os.open(path, os.O_RDWR)
     try:
         assert "" == files.read_text(path)
-        assert [] == journal.read_lines(path)
+        assert [] == history.read_lines(path)
     finally:
         os.close(end)
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.status.history import LIMIT, History
-from ipfailover_agent.status.journal import Journal, read_lines
+from ipfailover_agent.status.history import LIMIT, History, Journal, read_lines
 from tests.support.apart import mounted
 
 if TYPE_CHECKING:
@@ -175,7 +174,7 @@ def test_an_instance_that_is_no_longer_configured_is_forgotten(path: str) -> Non
     history = History(path)
     for name in ("a", "b"):
         move(history, name, "MASTER")
-    history.keep(["b"])
+    history.keep({"b"})
     assert () == history.transitions("a")
     assert () == history.causes("a")
     assert 1 == len(history.transitions("b"))
