@@ -108,53 +108,39 @@ def purges(texts: Sequence[str], interface: str) -> bool:
 def judge_managers(name: str, managers: Managers, lease: int) -> Iterator[Finding]:
     """Judge which programs manage the interface of that name; ``lease``: in seconds."""
     if not managers.is_visible:
-        yield skipped(
-            "manager",
-            "neither /run/systemd nor /run/NetworkManager is seen here",
-            "mount them from the node to have them looked at",
-        )
+        reason = "neither /run/systemd nor /run/NetworkManager is seen here"
+        yield skipped("manager", reason, "mount them from the node to have them looked at")
     elif not managers.names:
         yield passed("manager", f"no network manager that is seen here manages {name}")
     if NETWORKD in managers.names:
         yield _judge_networkd(name, managers, lease)
     if NETWORK_MANAGER in managers.names:
-        yield warned(
-            "manager",
-            f"NetworkManager manages {name}",
+        advice = (
             f"nmcli connection up, device reapply or a new profile for {name} removes addresses "
-            f"that it did not set: {_MEANWHILE}",
+            f"that it did not set: {_MEANWHILE}"
         )
+        yield warned("manager", f"NetworkManager manages {name}", advice)
     if IFUPDOWN2 in managers.names:
-        yield warned(
-            "manager",
-            f"ifupdown2 manages {name}",
+        advice = (
             "ifreload and ifup remove IPv6 addresses that its files do not name, and IPv4 ones "
-            f"without a label: write address-purge no into the stanza of {name}",
+            f"without a label: write address-purge no into the stanza of {name}"
         )
+        yield warned("manager", f"ifupdown2 manages {name}", advice)
 
 
 def _judge_networkd(name: str, managers: Managers, lease: int) -> Finding:
-    text = f"systemd-networkd manages {name}"
     if managers.unread:
-        return skipped(
-            "manager",
-            f"{managers.unread}, which systemd-networkd reads for {name}, cannot be read here",
-            "look yourself whether it has KeepConfiguration=yes under [Network]",
-        )
-    keeps = {"yes", *(_WITH_LIFETIME if lease else {"static"})}
-    if managers.keep in keeps:
-        return passed(
-            "manager", f"{text} and keeps virtual addresses: KeepConfiguration={managers.keep}"
-        )
+        reason = f"{managers.unread}, which systemd-networkd reads for {name}, cannot be read here"
+        advice = "look yourself whether it has KeepConfiguration=yes under [Network]"
+        return skipped("manager", reason, advice)
+    text, setting = f"systemd-networkd manages {name}", f"KeepConfiguration={managers.keep}"
+    if managers.keep in {"yes", *(_WITH_LIFETIME if lease else {"static"})}:
+        return passed("manager", f"{text} and keeps virtual addresses: {setting}")
     if managers.keep in {*_WITH_LIFETIME, "static"}:
         kind = "have a lifetime" if lease else "have none"
-        text += (
-            f", and KeepConfiguration={managers.keep} does not keep virtual addresses,"
-            f" which {kind}"
-        )
-    return warned(
-        "manager",
-        text,
+        text += f", and {setting} does not keep virtual addresses, which {kind}"
+    advice = (
         "networkctl reload, reconfigure or a restart of it removes addresses that it did not set: "
-        f"{_MEANWHILE}; KeepConfiguration=yes under [Network] keeps them",
+        f"{_MEANWHILE}; KeepConfiguration=yes under [Network] keeps them"
     )
+    return warned("manager", text, advice)
