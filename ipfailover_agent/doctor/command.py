@@ -335,7 +335,7 @@ def _interface(facts: _Facts) -> Iterator[Finding]:
         yield findings.failed("interface", f"{config.interface} is gone", "run waits for it")
         return
     name = interface.name
-    state = host_facts.operstate(name)
+    state = host_facts.read(f"/sys/class/net/{name}/operstate")
     yield node_findings.judge_link(name, state, is_up=interface.is_up)
     arp_ignore = host.ipv4_setting("arp_ignore", name) or 0
     yield from node_findings.judge_reach(config, node, arp_ignore)
@@ -469,9 +469,7 @@ def _observe(facts: _Facts) -> network_findings.ObservedNetwork:
         found = contexts.build(config, node, mac=socket.mac, host_macs=macs)
         targets = tuple(dict.fromkeys((*config.addresses, *near)))
         began = time.time() - time.monotonic()
-        packets, answers, late = host_facts.listen(
-            socket, tuple(askers.values()), targets, facts.seconds
-        )
+        packets, answers, late = host_facts.listen(socket, askers, targets, facts.seconds)
         shift = time.time() - time.monotonic() - began
         after = prepare.look_for((), (name,))
     facts.late, facts.shift = late, shift

@@ -27,9 +27,9 @@ from ipfailover_agent.vrrp import neighbour, packets
 from ipfailover_agent.vrrp.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from ipfailover_agent.model import IPAddress, PortCheck
+    from ipfailover_agent.model import Family, IPAddress, PortCheck
     from ipfailover_agent.vrrp.packet_socket import PacketSocket
     from ipfailover_agent.vrrp.packets import Packet
 
@@ -50,7 +50,6 @@ _ROUTE_FILES: Final = (("/proc/net/route", 2, 0), ("/proc/net/ipv6_route", 4, 9)
 
 _MOST_ROUTES: Final = 100_000  # a tenth of a second
 _IPV4_DIGITS: Final = 8
-_ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
 def output_of(words: Sequence[str], seconds: float) -> str | None:
@@ -81,11 +80,6 @@ def read(path: str) -> str | None:
         return None
 
 
-def operstate(interface: str) -> str | None:
-    """Return the kernel's name for the state of a link (RFC 2863), None where it is unknown."""
-    return read(f"/sys/class/net/{interface}/operstate")
-
-
 def listeners(port: int) -> frozenset[IPAddress]:
     """Return the addresses that programs listen at with a TCP port, as far as that is visible."""
     found: set[IPAddress] = set()
@@ -100,13 +94,8 @@ def listeners(port: int) -> frozenset[IPAddress]:
 
 def _address(text: bytes) -> IPAddress:
     """Return an address that /proc/net shows as numbers of the machine's byte order."""
-    raw = bytes.fromhex(text.decode("ascii"))
-    words = (raw[each : each + 4] for each in range(0, len(raw), 4))
-    return ip_address(b"".join(map(_in_network_order, words)))
-
-
-def _in_network_order(word: bytes) -> bytes:
-    return word if sys.byteorder == "big" else word[::-1]
+    words = (text[each : each + 8] for each in range(0, len(text), 8))
+    return ip_address(b"".join(int(each, 16).to_bytes(4, sys.byteorder) for each in words))
 
 
 def managers(name: str, index: int, *, root: str = "") -> Managers:
@@ -194,11 +183,10 @@ def neighbours() -> dict[bytes, tuple[IPAddress, ...]]:
     """Return the IPv4 addresses of other hosts in the kernel's table, by MAC."""
     found: dict[bytes, tuple[IPAddress, ...]] = {}
     for line in (read("/proc/net/arp") or "").splitlines()[1:]:
-        fields = line.split()
-        if len(fields) == _ARP_FIELDS:
-            with contextlib.suppress(ValueError):
-                mac = bytes.fromhex(fields[3].replace(":", ""))
-                found[mac] = (*found.get(mac, ()), ip_address(fields[0]))
+        with contextlib.suppress(ValueError):
+            address, _type, _flags, digits, _mask, _device = line.split()
+            mac = bytes.fromhex(digits.replace(":", ""))
+            found[mac] = (*found.get(mac, ()), ip_address(address))
     return found
 
 
@@ -262,7 +250,7 @@ _AT_ONCE: Final = 5  # questions between two looks at whether the asker is there
 
 def listen(
     wire: PacketSocket,
-    askers: Collection[IPAddress],
+    askers: Mapping[Family, IPAddress],
     targets: Collection[IPAddress],
     seconds: float,
 ) -> tuple[tuple[Packet, ...], dict[IPAddress, set[bytes]], float]:
@@ -270,7 +258,7 @@ def listen(
 
     Args:
         wire: receives adverts and announcements.
-        askers: this node's own addresses, at most one of a family.
+        askers: this node's own address of each family.
         targets: each is asked for twice, while the asker of its family is there.
         seconds: how long to listen.
 
@@ -301,16 +289,15 @@ def listen(
 
 
 def _ask(
-    wire: PacketSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]
+    wire: PacketSocket, askers: Mapping[Family, IPAddress], targets: Collection[IPAddress]
 ) -> float:
     """Ask for each target, and return by how many seconds a pause between two was too long."""
     late = 0.0
-    own = {family_of(each): each for each in askers}
     usable: frozenset[IPAddress] = frozenset()
     for number, target in enumerate(targets):
         if number % _AT_ONCE == 0:
             usable = usable_addresses(wire.index)
-        asker = own.get(family_of(target))
+        asker = askers.get(family_of(target))
         if asker is not None and asker in usable:
             wire.send(neighbour.question(wire.mac, asker, target))
         began = time.monotonic()
@@ -320,17 +307,15 @@ def _ask(
 
 
 def _ethernet_socket(interface: str, ethertype: int) -> socket.socket:
-    try:
-        # Without a protocol it receives nothing before it is bound, and is bound at once.
-        found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    except OSError as error:
-        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
-    try:
-        found.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        found.bind((interface, ethertype))
-    except OSError as error:
-        found.close()
-        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+    with contextlib.ExitStack() as opened:
+        try:
+            # Without a protocol it receives nothing before it is bound, and is bound at once.
+            found = opened.enter_context(socket.socket(socket.AF_PACKET, kind))
+            found.bind((interface, ethertype))
+        except OSError as error:
+            raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+        opened.pop_all()
     return found
 
 
