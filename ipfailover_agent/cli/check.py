@@ -57,11 +57,10 @@ def _look(options: Options, *, compare_old: bool) -> _CheckOutcome:
     if compare_old and is_seen and attempt.variables is not None:
         values = attempt.variables.values
         try:
-            looked = prepare.look_for((), shell_reading.interfaces(values))
+            node = prepare.look_for((), shell_reading.interfaces(values))
+            old = shell_reading.read(values, node)
         except AgentError as error:
             problems += (str(error),)
-        else:
-            old = shell_reading.read(values, looked)
     return _CheckOutcome(
         candidate=attempt.candidate,
         problems=problems,

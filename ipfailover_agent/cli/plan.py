@@ -109,37 +109,28 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
 
 
 def _look(base: _Base) -> _PlanOutcome:
-    before = None
-    if base.kind == "active" and base.record is not None:
-        before = Variables(values={}, start_only=dict(base.record.start_only))
+    record, is_active = base.record, base.kind == "active"
+    before = signals = None
+    if record is not None and is_active:
+        before = Variables(values={}, start_only=dict(record.start_only))
     names = peers_once.Found(base.options)
     attempt = prepare.attempt(base.environment, base.options, names, before=before)
     problems, warnings = check.judge(attempt)
-    if attempt.candidate is None or problems:
+    candidate = attempt.candidate
+    if candidate is None or problems:
         return _PlanOutcome(base=base, problems=problems)
-    return _compare(base, attempt.candidate, tuple(dict.fromkeys(warnings)))
-
-
-def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _PlanOutcome:
-    if base.record is None:
+    outcome = _PlanOutcome(base=base, candidate=candidate, warnings=tuple(dict.fromkeys(warnings)))
+    if record is None:
         added = Impact(change=ConfigChange(added=candidate.config.addresses))
-        return _PlanOutcome(
-            base=base, candidate=candidate, impact=added, has_changes=True, warnings=warnings
-        )
-    found = impact.assess(base.record.config, candidate.config, candidate.settings)
-    before = templating.render(
-        base.record.config, candidate.paths, template_directory=base.options.template_directory
-    )
-    is_same = before.config == candidate.rendering.config
-    signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
-    return _PlanOutcome(
-        base=base,
-        candidate=candidate,
-        impact=found,
-        signals=signals if base.kind == "active" else None,
-        has_changes=base.record.digest != candidate.rendering.digest,
-        warnings=warnings,
-    )
+        return replace(outcome, impact=added, has_changes=True)
+    found = impact.assess(record.config, candidate.config, candidate.settings)
+    if is_active:
+        directory = base.options.template_directory
+        now = templating.render(record.config, candidate.paths, template_directory=directory)
+        is_same = now.config == candidate.rendering.config
+        signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
+    has_changes = record.digest != candidate.rendering.digest
+    return replace(outcome, impact=found, signals=signals, has_changes=has_changes)
 
 
 # --- the output ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ipfailover_agent import terminal
 from ipfailover_agent.config import memory, ownership, prepare
-from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError, SettingsError
+from ipfailover_agent.errors import NotPermittedError, RefusedError, SettingsError, TemporaryError
 from ipfailover_agent.linux import address_release, files, host
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.running import find_agent
@@ -16,26 +16,17 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Options
     from ipfailover_agent.model import IPAddress, Settings
 
-
 _ELSEWHERE = (
     "this is not the network of the node; "
     "run with the host's network (hostNetwork: true, docker run --network host)"
 )
 
 
-class _StillRunsError(AgentError):
-    exit_code = ExitCode.TEMPORARY
-
-
-class _NotHereError(AgentError):
-    exit_code = ExitCode.CONFIG
-
-
 def release(options: Options) -> int:
     """Remove what is there; raise where it cannot work instead of pretending that it did."""
     paths = RunPaths(directory=options.run_directory, config="")
     if pid := find_agent(options.run_directory, must_run=False):
-        raise _StillRunsError(f"the agent runs, pid {pid}: stop it, and it removes everything")
+        raise TemporaryError(f"the agent runs, pid {pid}: stop it, and it removes everything")
     if os.path.isdir(options.run_directory):  # noqa: PTH112 - start-up time
         # An agent in another PID namespace (a pod beside this one) has no pid here, but the lock.
         files.lock_run_directory(paths)
@@ -48,12 +39,12 @@ def release(options: Options) -> int:
     present = [name for name in wanted if facts.interface(name) is not None]
     if wanted and not present:
         names = " and ".join(dict.fromkeys(wanted))
-        raise _NotHereError(f"cannot find the interface {names}: {_ELSEWHERE}")
+        raise RefusedError(f"cannot find the interface {names}: {_ELSEWHERE}")
     looked_at = present or [
         each.name for each in facts.interfaces if ownership.holds_addresses(each)
     ]
     if not looked_at:
-        raise _NotHereError(f"cannot find an interface of the node: {_ELSEWHERE}")
+        raise RefusedError(f"cannot find an interface of the node: {_ELSEWHERE}")
     label = settings.address_label if settings else "vip"
     released: list[str] = []
     for name in dict.fromkeys(looked_at):
@@ -105,7 +96,7 @@ def _configuration(
     except SettingsError as error:
         if recorded:
             return None, recorded
-        raise _NotHereError(
+        raise RefusedError(
             "cannot tell which addresses are the agent's: give the variables of the deployment "
             f"(at least OPENSHIFT_HA_VIRTUAL_IPS), or its run directory\n{error}"
         ) from error

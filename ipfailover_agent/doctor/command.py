@@ -30,7 +30,7 @@ from ipfailover_agent.firewall import accept_rules, nft, nft_commands, ruleset
 from ipfailover_agent.health import listener_socket
 from ipfailover_agent.linux import host, process, raw_sockets
 from ipfailover_agent.linux.files import TERMINATION_LOG, write_termination_message
-from ipfailover_agent.model import ConflictMode, family_of
+from ipfailover_agent.model import ConflictMode, MissingScript, family_of
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.peers import peers_once
 from ipfailover_agent.status import running
@@ -419,16 +419,15 @@ def _ports(facts: _Facts) -> Iterator[Finding]:
 
 def _scripts(facts: _Facts) -> Iterator[Finding]:
     settings, node = facts.candidate.settings, facts.candidate.facts
-    if settings.check_script is not None and node.check_script is not None:
-        path = shlex.split(settings.check_script)[0]
-        yield node_findings.judge_check_script(
-            path, node.check_script, host_facts.obstacle(path), settings.check_script_missing
-        )
-    if settings.notify_script is not None and node.notify_script is not None:
-        path = shlex.split(settings.notify_script)[0]
-        yield node_findings.judge_script(
-            "OPENSHIFT_HA_NOTIFY_SCRIPT", path, node.notify_script, host_facts.obstacle(path)
-        )
+    check, notify = "OPENSHIFT_HA_CHECK_SCRIPT", "OPENSHIFT_HA_NOTIFY_SCRIPT"
+    for variable, command, state, missing in (
+        (check, settings.check_script, node.check_script, settings.check_script_missing),
+        (notify, settings.notify_script, node.notify_script, MissingScript.IGNORE),
+    ):
+        if command is not None and state is not None:
+            path = shlex.split(command)[0]
+            obstacle = host_facts.obstacle(path)
+            yield node_findings.judge_script(variable, path, state, obstacle, missing)
     if node.check_script is None and node.notify_script is None:
         yield findings.skipped("script", "no script is set")
 

@@ -165,18 +165,16 @@ def _listed(directory: str) -> list[str]:
 
 def connect(ports: Collection[PortCheck], seconds: float) -> dict[PortCheck, str]:
     """Connect to all at once and hang up; return what went wrong with each, or nothing."""
-    if not ports:
-        return {}
-    with ThreadPoolExecutor(max_workers=len(ports)) as pool:
-        return dict(zip(ports, pool.map(lambda each: _connect(each, seconds), ports), strict=True))
 
+    def failure(port: PortCheck) -> str:
+        try:
+            with socket.create_connection((str(port.address), port.port), timeout=seconds):
+                return ""
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
 
-def _connect(port: PortCheck, seconds: float) -> str:
-    try:
-        with socket.create_connection((str(port.address), port.port), timeout=seconds):
-            return ""
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
+    with ThreadPoolExecutor(max_workers=len(ports) or 1) as pool:
+        return dict(zip(ports, pool.map(failure, ports), strict=True))
 
 
 def neighbours() -> dict[bytes, tuple[IPAddress, ...]]:

@@ -26,7 +26,6 @@ _PASSWORD_BYTES: Final = 8  # RFC 2338, section 5.3.6
 _SHOWN_PROBLEMS: Final = 3
 _LOOPBACK: Final = "lo"
 _TAKE_OUT: Final = "take it out of OPENSHIFT_HA_VIRTUAL_IPS, on every node"
-_CHECK_SCRIPT: Final = "OPENSHIFT_HA_CHECK_SCRIPT"
 _PRESSURE_LIMIT: Final = 20.0  # per cent of ten seconds in which something waited for the CPU
 _LATE_LIMIT: Final = 0.1  # seconds
 _SHIFT_LIMIT: Final = 0.1  # seconds; adjusting a clock in small steps shifts it by less
@@ -245,24 +244,22 @@ def judge_ports(settings: Settings) -> Finding:
     return skipped("port", "none is monitored: OPENSHIFT_HA_MONITOR_PORT=0")
 
 
-def judge_script(variable: str, path: str, state: ScriptState, obstacle: str) -> Finding:
-    """Judge a script that can do without; ``obstacle``: what is wrong with where it lies."""
-    if state is not ScriptState.USABLE:
-        text = f"{variable}: {path} is {state.value}: it is left out"
-        return warned("script", text, _mended(path, state))
-    if obstacle:
-        return warned("script", f"{variable}: {path} lies {obstacle}", "move it elsewhere")
-    return passed("script", f"{variable}: {path} can be run")
-
-
-def judge_check_script(
-    path: str, state: ScriptState, obstacle: str, missing: MissingScript
+def judge_script(
+    variable: str, path: str, state: ScriptState, obstacle: str, missing: MissingScript
 ) -> Finding:
-    """Judge the check; without it the node stays in FAULT, or is never checked, as was chosen."""
+    """Judge a script; ``obstacle``: what is wrong with where it lies, or nothing.
+
+    Without it the node stays in FAULT, or does without, as ``missing`` says.
+    """
+    what = f"{variable}: {path}"
     if state is not ScriptState.USABLE and missing is MissingScript.FAULT:
-        text = f"{_CHECK_SCRIPT}: {path} is {state.value}: this node would stay in FAULT"
+        text = f"{what} is {state.value}: this node would stay in FAULT"
         return failed("script", text, _mended(path, state))
-    return judge_script(_CHECK_SCRIPT, path, state, obstacle)
+    if state is not ScriptState.USABLE:
+        return warned("script", f"{what} is {state.value}: it is left out", _mended(path, state))
+    if obstacle:
+        return warned("script", f"{what} lies {obstacle}", "move it elsewhere")
+    return passed("script", f"{what} can be run")
 
 
 def _mended(path: str, state: ScriptState) -> str:

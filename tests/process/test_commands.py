@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,43 +70,23 @@ def test_a_time_that_nobody_can_wait_is_a_wrong_command_line(world: World, secon
 @pytest.mark.parametrize("words", ["--help", "check", "check --json", "render", "render --help"])
 def test_a_reader_that_leaves_gets_no_traceback(world: World, words: str) -> None:
     """As in `| head -1`; the exit code stays the command's own."""
-    script = f"{sys.executable} -m ipfailover_agent {words} | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        [*world.enter(), "bash", "-c", script],
-        env=world.environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    script = '"$0" "$@" | true; echo ${PIPESTATUS[0]}'
+    done = world.command(*words.split(), before=("bash", "-c", script))
     assert ("0\n", "") == (done.stdout, done.stderr)
 
 
 def test_a_reader_that_leaves_does_not_hide_a_refusal(world: World) -> None:
     """`check | head` with pipefail still fails."""
-    script = f"set -o pipefail; {sys.executable} -m ipfailover_agent check | true"
-    done = subprocess.run(
-        [*world.enter(), "bash", "-c", script],
-        env={**world.environment, "OPENSHIFT_HA_VIRTUAL_IPS": "x"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "x"}
+    script = 'set -o pipefail; "$0" "$@" | true'
+    done = world.command("check", environment=wrong, before=("bash", "-c", script))
     assert (78, "") == (done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("words", ["check", "render"])
 def test_a_disk_that_is_full_is_said_in_a_line(world: World, words: str) -> None:
     """Not with a traceback."""
-    done = subprocess.run(
-        [*world.enter(), "sh", "-c", f"{sys.executable} -m ipfailover_agent {words} >/dev/full"],
-        env=world.environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = world.command(words, before=("sh", "-c", '"$0" "$@" >/dev/full'))
     message = "ipfailover-agent: cannot write the output: No space left on device\n"
     assert (71, message) == (done.returncode, done.stderr)
 
@@ -391,17 +370,11 @@ def test_the_test_by_keepalived_needs_no_tmp(
     if is_writable:
         own = world.directory
         script.append(f"mount --bind {own} {own}; mount -o remount,rw,bind {own}")
-    script += ["cd /proc", f"exec {sys.executable} -m ipfailover_agent {command}"]
-    # what measures coverage would want to write
-    environment = {k: v for k, v in world.environment.items() if not k.startswith("COVERAGE")}
-    done = subprocess.run(
-        [*world.enter(), "unshare", "--mount", "bash", "-ec", "\n".join(script)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    script += ["cd /proc", 'exec "$0" "$@"']
+    for name in [each for each in world.environment if each.startswith("COVERAGE")]:
+        del world.environment[name]  # what measures coverage would want to write
+    alone = ("unshare", "--mount", "bash", "-ec", "\n".join(script))
+    done = world.command(command, before=alone)
     assert "Traceback" not in done.stderr
     message = f"cannot make a directory for keepalived's test in {world.run_directory}: Read-only"
     assert is_writable != (message in " ".join(done.stdout.split()))
@@ -437,15 +410,14 @@ def test_check_shows_what_is_wrong_also_where_the_kernel_refuses_a_look(world: W
         "from ipfailover_agent.errors import SystemRefusedError\n"
         "def refuse(*_): raise SystemRefusedError('cannot ask the kernel')\n"
         "prepare.look_for = refuse\n"
+        "import sys; del sys.argv[1:4]  # python -m ipfailover_agent\n"
         "from ipfailover_agent.entry import main\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [*world.enter(), sys.executable, "-c", program, "check", "--compare-old"],
-        env={**world.environment, "OPENSHIFT_HA_VIRTUAL_IPS": "bogus"},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = world.command(
+        *("check", "--compare-old"),
+        environment={"OPENSHIFT_HA_VIRTUAL_IPS": "bogus"},
+        before=(sys.executable, "-c", program),
     )
     assert 78 == done.returncode, done.stderr
     assert "'bogus'" in done.stdout
@@ -513,17 +485,12 @@ def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
     agent = world.running(reads_file=True, policy={**SHORT, "test_grace": 60})
     world.fake.plays(test={"hangs": True})
     world.write(VIRTUAL_IPS="10.0.0.102")
-    with subprocess.Popen(
-        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "reload"],
-        env=world.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as reload:
+    with world.commanded("reload") as reload:
         agent.wait_for(lambda: world.fake.count("test") == 2)
         agent.signal(signal.SIGKILL)
-        assert 75 == reload.wait(10)
-        assert reload.stderr is not None
-        assert f"pid {agent.pid}, ended during the reload" in reload.stderr.read()
+        _, errors = reload.communicate(timeout=10)
+    assert 75 == reload.returncode
+    assert f"pid {agent.pid}, ended during the reload" in errors
 
 
 def test_reload_gives_up_after_its_timeout(world: World) -> None:
@@ -546,13 +513,7 @@ def test_a_reload_whose_beginning_was_not_to_be_seen_gets_its_own_verdict(world:
     earlier = (world.run_directory / "status.json").read_bytes()
     agent.signal(signal.SIGSTOP)
     (world.run_directory / "status.json").unlink()
-    with subprocess.Popen(
-        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "reload", "--timeout", "1.5"],
-        env=world.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as reload:
+    with world.commanded("reload", "--timeout", "1.5") as reload:
         wait_until(lambda: is_pending(agent.pid, signal.SIGHUP), 10, "no SIGHUP was sent")
         (world.run_directory / "status.json").write_bytes(earlier)
         _, errors = reload.communicate(timeout=20)
@@ -641,23 +602,17 @@ def test_watch_shows_changes_until_ctrl_c(world: World, as_json: bool) -> None: 
     agent = world.running(reads_file=True)
     out, err = world.directory / "watch.out", world.directory / "watch.err"
     words = ["status", "--watch", *(["--json"] if as_json else [])]
-    with out.open("w") as stdout, err.open("w") as stderr:
-        watch = subprocess.Popen(
-            [*world.enter(), sys.executable, "-m", "ipfailover_agent", *words],
-            env=world.environment,
-            stdout=stdout,
-            stderr=stderr,
-        )
-    try:
+    with (
+        out.open("w") as stdout,
+        err.open("w") as stderr,
+        world.commanded(*words, stdout=stdout, stderr=stderr) as watch,
+    ):
         wait_until(lambda: "10.0.0.101" in out.read_text(), 10, "nothing is shown")
         world.write(VIRTUAL_IPS="10.0.0.177")
         agent.reload()
         wait_until(lambda: "10.0.0.177" in out.read_text(), 10, "no change is shown")
         watch.send_signal(signal.SIGINT)
         assert 0 == watch.wait(5)
-    finally:
-        watch.kill()
-        watch.wait(5)
     assert "" == err.read_text()
     if as_json:
         assert all(json.loads(line) for line in out.read_text().split("\n") if line)
@@ -667,13 +622,7 @@ def test_watch_shows_changes_until_ctrl_c(world: World, as_json: bool) -> None: 
 def test_watch_ends_with_the_agent(world: World) -> None:
     """With 69: none runs any more."""
     agent = world.running()
-    with subprocess.Popen(
-        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "status", "--watch"],
-        env=world.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watch:
+    with world.commanded("status", "--watch") as watch:
         assert watch.stdout is not None
         assert "running" in watch.stdout.readline()
         assert 0 == agent.stop()
@@ -734,8 +683,7 @@ def test_release_needs_only_the_run_directory_of_the_agent_that_crashed(leftover
     leftovers.namespace.ip("address", "del", "10.0.0.101/32", "dev", "veth0")
     leftovers.fake.plays({"holds": [["10.0.0.101/32", "veth0", "veth0:vip"]]})
     agent = leftovers.running(environment=BOTH_FAMILIES)
-    agent.signal(signal.SIGKILL)
-    agent.popen.wait(5)
+    agent.kill()
     (started,) = leftovers.fake.journal("start")
     wait_until(lambda: not Path(f"/proc/{started['pid']}").exists(), 5, "keepalived lives on")
     hold_again = ("address", "add", "10.0.0.101/32", "dev", "veth0")
@@ -751,8 +699,7 @@ def test_release_needs_only_the_run_directory_of_the_agent_that_crashed(leftover
 def test_release_leaves_files_of_others_alone(world: World) -> None:
     """The run directory may be a volume that is shared."""
     agent = world.running()
-    agent.signal(signal.SIGKILL)
-    agent.popen.wait(5)
+    agent.kill()
     (world.run_directory / "precious").write_text("x", encoding="utf-8")
     assert 0 == world.command("release").returncode
     assert ["precious"] == [each.name for each in world.run_directory.iterdir()]
@@ -765,8 +712,7 @@ def test_release_removes_keepalived_conf_with_the_password(world: World, place: 
     path = inside if place == "in the run directory" else world.keepalived_conf
     configured = {"KEEPALIVED_CONFIG": str(path), "OPENSHIFT_HA_CONFIG_NAME": "secret"}
     agent = world.running(environment=configured)
-    agent.signal(signal.SIGKILL)
-    agent.popen.wait(5)
+    agent.kill()
     assert "auth_pass" in path.read_text(encoding="utf-8")
     for name in ("check.reason", ".check.7-1.new~"):
         (world.run_directory / name).write_text("x", encoding="utf-8")
@@ -821,16 +767,10 @@ def test_release_without_a_configuration_says_what_to_give(leftovers: World) -> 
 def test_release_in_another_network_says_so(world: World, interface: str) -> None:
     """A container without the node's network has other interfaces, or none."""
     with fresh_namespace() as elsewhere:
-        done = subprocess.run(
-            [
-                *("ip", "netns", "exec", elsewhere.name),
-                *(sys.executable, "-m", "ipfailover_agent", "release"),
-            ],
-            env={**world.environment, "OPENSHIFT_HA_NETWORK_INTERFACE": interface},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+        done = world.command(
+            "release",
+            environment={"OPENSHIFT_HA_NETWORK_INTERFACE": interface},
+            before=("ip", "netns", "exec", elsewhere.name),
         )
     assert 78 == done.returncode
     assert "this is not the network of the node" in done.stderr

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,20 +157,17 @@ def test_follow_prints_what_happens_until_ctrl_c(world: World) -> None:
     """First the last ones, then each new one, once."""
     agent = lived(world)
     out, err = world.directory / "follow.out", world.directory / "follow.err"
-    words = [sys.executable, "-m", "ipfailover_agent", "events", "--follow", "-n", "1", "--json"]
-    with out.open("w") as stdout, err.open("w") as stderr:
-        follow = subprocess.Popen(
-            [*world.enter(), *words], env=world.environment, stdout=stdout, stderr=stderr
-        )
-    try:
+    words = ("events", "--follow", "-n", "1", "--json")
+    with (
+        out.open("w") as stdout,
+        err.open("w") as stderr,
+        world.commanded(*words, stdout=stdout, stderr=stderr) as follow,
+    ):
         wait_until(lambda: "agent.stopped" in out.read_text(), 10, "nothing is shown")
         agent = world.running(environment=NAMED)
         wait_until(lambda: out.read_text().count("vrrp.transition") == 2, 10, out.read_text)
         follow.send_signal(signal.SIGINT)
         assert 0 == follow.wait(5)
-    finally:
-        follow.kill()
-        follow.wait(5)
     assert "" == err.read_text()
     names = [json.loads(each)["event"] for each in out.read_text().splitlines() if each]
     assert ["agent.stopped", "agent.started"] == names[:2]
@@ -184,21 +180,12 @@ def test_follow_prints_what_happens_until_ctrl_c(world: World) -> None:
 def test_what_nobody_reads_ends_in_a_quiet_hour_too(world: World, words: str, ending: str) -> None:
     """Nothing happens that could not be written."""
     agent = world.running(environment=NAMED)
-    script = f"exec {sys.executable} -m ipfailover_agent {words} {ending}"
-    with subprocess.Popen(
-        [*world.enter(), "sh", "-c", script],
-        env=world.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as follow:
-        try:
-            assert follow.stdout is not None
-            assert bool(follow.stdout.readline()) is not bool(ending)
-            follow.stdout.close()
-            assert 0 == follow.wait(10)
-        finally:
-            follow.kill()
+    before = ("sh", "-c", f'exec "$0" "$@" {ending}')
+    with world.commanded(*words.split(), before=before) as follow:
+        assert follow.stdout is not None
+        assert bool(follow.stdout.readline()) is not bool(ending)
+        follow.stdout.close()
+        assert 0 == follow.wait(10)
         assert follow.stderr is not None
         assert "" == follow.stderr.read()
     assert 0 == agent.stop()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ipfailover_agent.conflict.contexts import ContestContext
-    from ipfailover_agent.model import HostFacts, IPAddress
+    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Settings
 
 OWN = bytes.fromhex("020000000001")
 THEIRS = bytes.fromhex("020000000002")
@@ -64,16 +64,17 @@ def verdicts(findings: Iterable[Finding]) -> list[tuple[str, CheckResult]]:
     return [(each.check, each.verdict) for each in findings]
 
 
+def planned(addresses: str, **variables: str) -> tuple[Settings, KeepalivedConfig]:
+    """Return settings and plan of variables on NODE; names without OPENSHIFT_HA_."""
+    given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": addresses, **given})
+    return parsed, plan(parsed, NODE)
+
+
 def contexts_of(**variables: str) -> list[ContestContext]:
     """Return what the instances of variables are to others, on NODE."""
-    return contexts_on(NODE, **variables)
-
-
-def contexts_on(node: HostFacts, **variables: str) -> list[ContestContext]:
-    """Return what the instances of variables are to others."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", **variables})
-    found = contexts.build(plan(parsed, node), node, mac=OWN, host_macs=frozenset({OWN}))
-    return list(found.values())
+    _, config = planned(**{"addresses": "10.0.0.5-6", **variables})
+    return list(contexts.build(config, NODE, mac=OWN, host_macs=frozenset({OWN})).values())
 
 
 def advert(context: ContestContext, **more: object) -> Advert:
@@ -168,7 +169,7 @@ def test_what_keepalived_says_of_the_file_is_told() -> None:
         ({"CONFIG_NAME": "long-enough"}, "the first 8 bytes of OPENSHIFT_HA_CONFIG_NAME"),
         ({"VRRP_VERSION": "3"}, "none: VRRP version 3 has no passwords"),
         (
-            {"CONFIG_NAME": "short", "VIRTUAL_IPS": "10.0.0.5,fd00::5"},
+            {"CONFIG_NAME": "short", "addresses": "10.0.0.5,fd00::5"},
             "OPENSHIFT_HA_CONFIG_NAME; instances of version 3 (IPv6) have none",
         ),
     ],
@@ -176,9 +177,7 @@ def test_what_keepalived_says_of_the_file_is_told() -> None:
 )
 def test_what_guards_the_adverts_is_told(variables: dict[str, str], expected: str) -> None:
     """Two names that begin alike are one password."""
-    given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
-    found = node.judge_password(parsed, plan(parsed, NODE))
+    found = node.judge_password(*planned(**{"addresses": "10.0.0.5", **variables}))
     assert (PASS, expected) == (found.verdict, found.text)
 
 
@@ -197,39 +196,33 @@ def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: CheckRes
     assert expected is node.judge_link("eth0", state, is_up=is_up).verdict
 
 
-def test_an_address_of_another_network_is_told() -> None:
-    """Nobody would ask for it by ARP."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,198.51.100.1-10"})
-    found = node.judge_subnets(parsed, plan(parsed, NODE), NODE)
-    assert "198.51.100.8 and 2 more in no network of eth0" in found.text
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
-    config = plan(parsed, NODE)
-    assert PASS is node.judge_subnets(parsed, config, NODE).verdict
-    bare = replace(NODE, interfaces=())
-    assert WARN is node.judge_subnets(parsed, config, bare).verdict
+BROADCAST = "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0"
 
 
-def test_an_address_that_no_client_reaches_fails() -> None:
-    """A range that goes up to .255 is the likely slip."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.254-255"})
-    found = node.judge_subnets(parsed, plan(parsed, NODE), NODE)
-    assert FAIL is found.verdict
-    assert (
-        "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0: no client in that network "
-        "reaches it"
-    ) == found.text
+@pytest.mark.parametrize(
+    ("addresses", "facts", "expected", "text"),
+    [
+        ("10.0.0.5,198.51.100.1-10", NODE, WARN, "198.51.100.8 and 2 more in no network of eth0"),
+        ("10.0.0.5,fd00::5", NODE, PASS, "every address lies in a network of eth0"),
+        ("10.0.0.5,fd00::5", replace(NODE, interfaces=()), WARN, "10.0.0.5 in no network of eth0"),
+        ("10.0.0.254-255", NODE, FAIL, f"{BROADCAST}: no client in that network reaches it"),
+    ],
+    ids=["another network", "fine", "bare", "a range that goes up to .255, the likely slip"],
+)
+def test_an_address_that_no_client_reaches_is_told(
+    addresses: str, facts: HostFacts, expected: CheckResult, text: str
+) -> None:
+    """A neighbour would not ask for one of another network by ARP."""
+    found = node.judge_subnets(*planned(addresses), facts)
+    assert expected is found.verdict
+    assert text in found.text
 
 
 def test_the_address_of_a_router_fails() -> None:
     """By the default route, and by any other route that is known; each one once."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1,10.0.0.2,10.0.0.5,fd00::fe"})
     known = [(route.gateway, "eth0") for route in NODE.default_routes if route.gateway]
-    assert (
-        PASS
-        is node.judge_routers(
-            settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE, known
-        ).verdict
-    )
+    assert PASS is node.judge_routers(planned("10.0.0.5")[0], NODE, known).verdict
     known += [(ip_address("10.0.0.2"), "eth0"), (ip_address("fd00::fe"), "eth1")]
     found = node.judge_routers(parsed, NODE, known)
     lost = "the node that serves it takes that router away from every host of the network, and"
@@ -243,8 +236,7 @@ def test_the_address_of_a_router_fails() -> None:
 
 def test_an_address_on_a_second_interface_is_told() -> None:
     """kube-proxy's own interface is common, any other one is a mistake."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
-    config = plan(parsed, NODE)
+    _, config = planned("10.0.0.5")
     for name, expected in (("kube-ipvs0", WARN), ("eth1", FAIL)):
         facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
         assert expected is one(node.judge_other_holders(config, facts)).verdict
@@ -269,7 +261,7 @@ def test_a_strict_reverse_path_filter_is_told_where_it_hurts(
     value: int | None, addresses: str, more: dict[str, list[str]], expected: str
 ) -> None:
     """Where answers leave by another interface too; eth2 has a default route here."""
-    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": addresses}), NODE)
+    _, config = planned(addresses)
     own = {"eth0": ["10.0.0.11/24", "fd00::11/64", "10.0.0.5/32"]}
     routes = ["default via 10.0.0.1 dev eth0"]
     routes += ["default via 10.9.0.254 dev eth2 metric 9"] if "eth2" in more else []
@@ -279,7 +271,7 @@ def test_a_strict_reverse_path_filter_is_told_where_it_hurts(
 
 def test_the_advice_for_the_filter_takes_a_name_with_a_dot() -> None:
     """As sysctl does where slashes separate."""
-    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE)
+    _, config = planned("10.0.0.5")
     found = node.judge_reverse_path(replace(config, interface="bond0.7"), NODE, 1)
     assert "sysctl -w net/ipv4/conf/bond0.7/rp_filter=2" in found.advice
 
@@ -375,9 +367,7 @@ def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
         ({"CHECK_SCRIPT": "/x"}, "OPENSHIFT_HA_CHECK_SCRIPT"),
         ({"CHECK_URL": "http://127.0.0.1/"}, "OPENSHIFT_HA_CHECK_URL"),
     ):
-        given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
-        parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
-        without = node.judge_ports(parsed)
+        without = node.judge_ports(planned("10.0.0.5", **variables)[0])
         assert SKIP is without.verdict
         assert expected in without.text
 
@@ -386,6 +376,7 @@ def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
     ("state", "obstacle", "missing", "expected"),
     [
         (ScriptState.USABLE, "", MissingScript.FAULT, PASS),
+        (ScriptState.USABLE, "", MissingScript.IGNORE, PASS),
         (ScriptState.USABLE, "below /y", MissingScript.FAULT, WARN),
         (ScriptState.MISSING, "", MissingScript.FAULT, FAIL),
         (ScriptState.MISSING, "", MissingScript.IGNORE, WARN),
@@ -396,16 +387,9 @@ def test_a_check_that_is_missing_fails_where_the_node_would_not_serve(
     state: ScriptState, obstacle: str, missing: MissingScript, expected: CheckResult
 ) -> None:
     """Elsewhere it is left out, which is worth a word."""
-    found = node.judge_check_script("/x", state, obstacle, missing)
+    found = node.judge_script("VARIABLE", "/x", state, obstacle, missing)
     assert expected is found.verdict
     assert ("chmod" in found.advice) is (state is ScriptState.NOT_EXECUTABLE)
-
-
-def test_a_notify_script_is_judged() -> None:
-    """Nobody loses an address for want of it."""
-    name = "OPENSHIFT_HA_NOTIFY_SCRIPT"
-    assert WARN is node.judge_script(name, "/x", ScriptState.MISSING, "").verdict
-    assert PASS is node.judge_script(name, "/x", ScriptState.USABLE, "").verdict
 
 
 @pytest.mark.parametrize(
@@ -440,61 +424,61 @@ def test_a_starved_machine_is_told(
 # --- the network --------------------------------------------------------------------------------
 
 
-def test_an_agreeing_node_is_named_as_the_holder() -> None:
-    """Its adverts are what ours would be."""
-    context, other = contexts_of()
-    found = list(judge_wire(heard([context, other], advert(context))))
-    assert FINE == verdicts(found)
-    assert "10.0.0.12 advertises 10.0.0.5" == found[-1].text
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"password": b"other"},
-        {"version": 3},
-        {"addresses": (ip_address("10.0.0.5"), ip_address("10.0.0.6"))},
-        {"virtual_router_id": 99},
-    ],
-    ids=lambda each: next(iter(each)),
-)
-def test_a_node_that_differs_fails(more: dict[str, object]) -> None:
-    """Both would hold the address."""
-    (context, _) = contexts_of()
-    found = judge_wire(heard([context], advert(context, **more)))
-    assert [("rivals", FAIL), *FINE[1:]] == verdicts(found)
-
-
-def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
-    """However often it is heard."""
-    (context, _) = contexts_of()
-    foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
-    found = judge_wire(heard([context], foreign, foreign))
-    assert [("ids", WARN), FINE[0], FINE[2]] == verdicts(found)
-
-
-def test_two_programs_on_one_node_are_told_apart() -> None:
-    """One of them has our id for other addresses, the other one is a node of ours."""
-    (context, _) = contexts_of()
-    foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
-    found = judge_wire(heard([context], foreign, advert(context)))
-    assert [("ids", WARN), FINE[0], FINE[2]] == verdicts(found)
-
-
 def carp(vhid: int = 11, source: str = "10.0.0.12") -> Carp:
     return Carp(source_mac=OTHERS, source=ip_address(source), router_id=vhid, skew=0, ttl=255)
 
 
-def test_a_carp_device_with_our_id_is_warned_of() -> None:
-    """By what it is; one with another vhid, or of the other family, is none of our business."""
-    (context, _) = contexts_of()
-    frames = (carp(), carp(), carp(99), carp(source="fe80::12"))
-    told = list(judge_wire(heard([context], *frames)))
-    assert [("ids", WARN), FINE[0], FINE[2]] == verdicts(told)
-    assert (
-        "router id 11 is also used as vhid by a CARP device such as pfSense, OPNsense or ucarp,"
-        " 10.0.0.12: choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
-    ) == told[0].text
+FIRST, SECOND = contexts_of()
+BOTH = (*FIRST.addresses, *SECOND.addresses)
+FOREIGN = advert(FIRST, addresses=(ip_address("10.0.0.254"),))
+IN_IPV6 = advert(
+    FIRST, source=ip_address("fe80::12"), addresses=(ip_address("fe80::254"),), version=3
+)
+CARP_DEVICE = "a CARP device such as pfSense, OPNsense or ucarp"
+OFFSET = "choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
+RIVAL = [("rivals", FAIL), *FINE[1:]]
+CLASH = [("ids", WARN), FINE[0], FINE[2]]
+
+
+@pytest.mark.parametrize(
+    ("network", "expected", "text"),
+    [
+        (heard([FIRST, SECOND], advert(FIRST)), FINE, "10.0.0.12 advertises 10.0.0.5"),
+        (heard([FIRST], advert(FIRST, password=b"other")), RIVAL, ""),
+        (heard([FIRST], advert(FIRST, version=3)), RIVAL, ""),
+        (heard([FIRST], advert(FIRST, addresses=BOTH)), RIVAL, ""),
+        (heard([FIRST], advert(FIRST, virtual_router_id=99)), RIVAL, ""),
+        # its ids are shifted: another offset would mend nothing
+        (heard([FIRST, SECOND], advert(SECOND, addresses=FIRST.addresses)), RIVAL, ""),
+        (heard([FIRST], FOREIGN, FOREIGN), CLASH, ""),
+        (heard([FIRST], FOREIGN, advert(FIRST)), CLASH, ""),
+        (
+            heard([FIRST], carp(), carp(), carp(99), carp(source="fe80::12")),
+            CLASH,
+            f"router id 11 is also used as vhid by {CARP_DEVICE}, 10.0.0.12: {OFFSET}",
+        ),
+        # keepalived tells instances by id and family: the same number is no clash there
+        (heard([FIRST], IN_IPV6), FINE, "no advert that agrees with this node's in 4 s"),
+        # an echo, and one that has just stopped
+        (
+            heard([FIRST], advert(FIRST, source_mac=OWN), advert(FIRST, priority=0)),
+            FINE,
+            "no advert of another node in 4 s",
+        ),
+    ],
+    ids=[
+        *("an agreeing node is the holder", "password", "version", "addresses"),
+        *("virtual_router_id", "another list", "a foreign router, however often it is heard"),
+        *("two programs on one node", "a CARP device", "the other family", "our own adverts"),
+    ],
+)
+def test_the_wire_is_judged_by_its_adverts(
+    network: ObservedNetwork, expected: list[tuple[str, CheckResult]], text: str
+) -> None:
+    """Two that differ would both hold the address; an id of ours is no other's."""
+    found = list(judge_wire(network))
+    assert expected == verdicts(found)
+    assert text in {"", *(each.text for each in found)}
 
 
 @pytest.mark.parametrize(
@@ -503,8 +487,7 @@ def test_a_carp_device_with_our_id_is_warned_of() -> None:
 )
 def test_it_is_said_what_a_clash_does_without_a_shield(unshielded: str, expected: str) -> None:
     """Whether there is one here or not."""
-    (context, _) = contexts_of()
-    told = next(iter(judge_wire(heard([context], carp()), unshielded)))
+    told = next(iter(judge_wire(heard([FIRST], carp()), unshielded)))
     assert expected in told.advice
     assert "stops the adverts of a master, and its backup takes over" in told.advice
 
@@ -512,7 +495,7 @@ def test_it_is_said_what_a_clash_does_without_a_shield(unshielded: str, expected
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
 def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
     """One line for each router, the same whoever is heard first."""
-    found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5-7")
+    found = contexts_of(addresses="10.0.0.5-7")
     frames = [
         advert(each, addresses=(ip_address(f"10.0.0.{200 + number}"),))
         for number, each in enumerate(found)
@@ -521,115 +504,130 @@ def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
         found[1], source=ip_address("10.0.0.13"), source_mac=OTHERS, addresses=frames[0].addresses
     )
     told = list(judge_wire(heard(found, *[*frames, another][::order])))
-    assert [("ids", WARN), ("ids", WARN), FINE[0], FINE[2]] == verdicts(told)
+    assert [CLASH[0], *CLASH] == verdicts(told)
     assert [
-        (
-            "router ids 11 12 13 are also used by 10.0.0.12 for 10.0.0.200 10.0.0.201 10.0.0.202:"
-            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
-        ),
-        (
-            "router id 12 is also used by 10.0.0.13 for 10.0.0.200:"
-            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
-        ),
+        "router ids 11 12 13 are also used by 10.0.0.12 for 10.0.0.200 10.0.0.201 10.0.0.202: "
+        + OFFSET,
+        f"router id 12 is also used by 10.0.0.13 for 10.0.0.200: {OFFSET}",
     ] == [each.text for each in told[:2]]
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
 def test_the_first_id_in_which_a_node_differs_is_named(order: int) -> None:
     """Not another one in each run."""
-    found = contexts_of()
-    frames = [advert(each, password=b"other") for each in found]
-    told = next(iter(judge_wire(heard(found, *frames[::order]))))
+    frames = [advert(each, password=b"other") for each in (FIRST, SECOND)]
+    told = next(iter(judge_wire(heard([FIRST, SECOND], *frames[::order]))))
     assert "for router id 11 are refused" in told.text
-
-
-def test_the_other_family_has_ids_of_its_own() -> None:
-    """keepalived tells instances by id and family: the same number is no clash there."""
-    (context, _) = contexts_of()
-    foreign = advert(
-        context, source=ip_address("fe80::12"), addresses=(ip_address("fe80::254"),), version=3
-    )
-    found = list(judge_wire(heard([context], foreign)))
-    assert FINE == verdicts(found)
-    assert "no advert that agrees with this node's in 4 s" == found[-1].text
-
-
-def test_a_node_with_another_list_is_no_clash_of_ids() -> None:
-    """Its ids are shifted: another offset would mend nothing."""
-    first, second = contexts_of()
-    shifted = advert(second, addresses=first.addresses)
-    found = judge_wire(heard([first, second], shifted))
-    assert [("rivals", FAIL), *FINE[1:]] == verdicts(found)
-
-
-def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
-    """An echo, and one that has just stopped."""
-    (context, _) = contexts_of()
-    frames = (advert(context, source_mac=OWN), advert(context, priority=0))
-    found = list(judge_wire(heard([context], *frames)))
-    assert FINE == verdicts(found)
-    assert "no advert of another node in 4 s" == found[-1].text
 
 
 def test_an_advert_that_arrives_shows_that_multicast_does() -> None:
     """Whoever's it is; with peers there is nothing to know."""
-    (context, _) = contexts_of()
-    found = judge_multicast(heard([context], advert(context)))
+    found = judge_multicast(heard([FIRST], advert(FIRST)))
     assert (PASS, "it arrives: adverts of 10.0.0.12") == (found.verdict, found.text)
-    assert SKIP is judge_multicast(heard([context])).verdict
-    to_us = advert(context, destination=ip_address("10.0.0.11"))
-    assert SKIP is judge_multicast(heard([context], to_us)).verdict
-    peers = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
+    assert SKIP is judge_multicast(heard([FIRST])).verdict
+    to_us = advert(FIRST, destination=ip_address("10.0.0.11"))
+    assert SKIP is judge_multicast(heard([FIRST], to_us)).verdict
+    peers = contexts_of(UNICAST_PEERS="10.0.0.12")
     found = judge_multicast(heard(peers, advert(peers[0])))
     assert (SKIP, "") == (found.verdict, found.advice)
 
 
 def test_lost_multicast_is_told_with_exactly_what_to_set() -> None:
     """The own address, and that of whoever holds ours, if the kernel knows it."""
-    (context, _) = contexts_of()
     known = {
         THEIRS: (ip_address("10.0.0.12"), ip_address("10.0.0.5")),
         OTHERS: (ip_address("10.0.0.13"),),
     }
-    found = judge_multicast(replace(heard([context], a5=THEIRS), neighbours=known))
+    found = judge_multicast(replace(heard([FIRST], a5=THEIRS), neighbours=known))
     assert WARN is found.verdict
     assert "10.0.0.5 is held by 02:00:00:00:00:02" in found.text
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in found.advice
     assert "OPENSHIFT_HA_UNICAST_PEERS_DNS" in found.advice
-    unknown = judge_multicast(heard([context], a5=THEIRS))
+    unknown = judge_multicast(heard([FIRST], a5=THEIRS))
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11 (add" in unknown.advice
 
 
 def test_addresses_that_nobody_can_list_are_not_proposed() -> None:
     """Link-local ones, where a node has no other, or where another node is known by one."""
-    (context, _) = contexts_of()
-    bare = replace(context, source=ip_address("fe80::11"), node_addresses=frozenset())
+    bare = replace(FIRST, source=ip_address("fe80::11"), node_addresses=frozenset())
     assert "OPENSHIFT_HA_UNICAST_PEERS with every node" in causes.unicast_instead([bare])
-    text = causes.unicast_instead([context], [ip_address("fe80::12"), ip_address("10.0.0.12")])
+    text = causes.unicast_instead([FIRST], [ip_address("fe80::12"), ip_address("10.0.0.12")])
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in text
 
 
 def test_addresses_of_both_families_are_proposed_where_both_are_served() -> None:
     """IPv6 adverts come from a link-local address, which is not one to list."""
-    found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5,fd00::5")
+    found = contexts_of(addresses="10.0.0.5,fd00::5")
     advice = judge_multicast(heard(found)).advice
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,fd00::11 (add" in advice
 
 
-def test_whoever_advertises_may_answer() -> None:
-    """And nobody else, and not two."""
-    context, other = contexts_of()
-    both = [context, other]
-    fine = judge_answers(heard(both, advert(context), a5=THEIRS))
-    assert [("answers", PASS)] == verdicts(fine)
-    mute = judge_answers(heard([context], a5=THEIRS))
-    found = one(mute)
-    assert "02:00:00:00:00:02, which advertises nothing" in found.text
-    assert "OPENSHIFT_HA_UNICAST_PEERS" in found.advice
-    two = judge_answers(heard([context], advert(context), a5=THEIRS + OTHERS))
-    assert "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03" in one(two).text
-    own = judge_answers(heard([context], a5=OWN))
-    assert PASS is one(own).verdict
+PEER = ip_address("10.0.0.12")
+(AMONG_PEERS, _) = contexts_of(UNICAST_PEERS="10.0.0.12")
+ANNOUNCED = Announcement(source_mac=THEIRS, announced_mac=THEIRS, address=ip_address("10.0.0.5"))
+MUTE = "02:00:00:00:00:02, which advertises nothing"
+
+
+@pytest.mark.parametrize(
+    ("network", "expected", "text", "proposes"),
+    [
+        (heard([FIRST, SECOND], advert(FIRST), a5=THEIRS), PASS, "no other host answers", False),
+        (heard([FIRST], advert(FIRST), a5=THEIRS), PASS, "only nodes that advertise", False),
+        (heard([FIRST], a5=OWN), PASS, "", False),
+        (replace(heard([FIRST], a5=OWN), held=frozenset(FIRST.addresses)), PASS, "", False),
+        (heard([FIRST], a5=THEIRS), FAIL, MUTE, True),
+        (heard([FIRST], ANNOUNCED), FAIL, MUTE, True),
+        (heard([FIRST], advert(SECOND, source_mac=OTHERS), a5=THEIRS), FAIL, MUTE, True),
+        (
+            heard([FIRST], advert(FIRST), a5=THEIRS + OTHERS),
+            FAIL,
+            "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03",
+            False,
+        ),
+        (
+            replace(heard([FIRST], advert(FIRST), a5=THEIRS), held=frozenset(FIRST.addresses)),
+            FAIL,
+            "10.0.0.5 is on this node, and answered by 02:00:00:00:00:02",
+            False,
+        ),
+        # every address of such an instance may be excluded from its adverts
+        (
+            heard([FIRST], advert(SECOND, virtual_router_id=30, addresses=()), a5=THEIRS),
+            FAIL,
+            "which advertises other addresses (none are listed)",
+            False,
+        ),
+        # it has the address and does not list this node yet: no stranger, no proxy
+        (
+            replace(heard([AMONG_PEERS], a5=THEIRS, a12=THEIRS), near=(PEER,)),
+            FAIL,
+            "held by the peer 10.0.0.12",
+            True,
+        ),
+        (
+            replace(heard([AMONG_PEERS], a5=OTHERS, a12=THEIRS), near=(PEER,)),
+            FAIL,
+            "which advertises nothing",
+            False,
+        ),
+    ],
+    ids=[
+        *("who advertises", "holders of everything", "this host", "this host holds it", "a mute"),
+        *("an announcement", "adverts of a third host", "two", "here and elsewhere"),
+        *("adverts without an address", "a peer that does not send to us", "beside a peer"),
+    ],
+)
+def test_whoever_advertises_may_answer(
+    network: ObservedNetwork,
+    expected: CheckResult,
+    text: str,
+    proposes: bool,  # noqa: FBT001
+) -> None:
+    """And no other host, and not two; unicast is proposed where adverts may have been lost."""
+    found = one(judge_answers(network))
+    assert ("answers", expected) == (found.check, found.verdict)
+    assert text in found.text
+    assert proposes == ("OPENSHIFT_HA_UNICAST_PEERS" in found.advice)
 
 
 @pytest.mark.parametrize(
@@ -647,7 +645,7 @@ def test_whoever_has_an_address_and_advertises_others_is_not_mute(
     peers: str, sender: dict[str, object], known: tuple[str, ...]
 ) -> None:
     """A node's own address is listed, or it has another list: its adverts do get here."""
-    first, second = contexts_of(OPENSHIFT_HA_UNICAST_PEERS=peers)
+    first, second = contexts_of(UNICAST_PEERS=peers)
     frames = [
         advert(second, virtual_router_id=number, **sender, addresses=(ip_address(address),))
         for number, address in ((30, "10.0.0.30"), (31, "10.0.0.31"))
@@ -667,85 +665,33 @@ def test_whoever_has_an_address_and_advertises_others_is_not_mute(
     assert "multicast" not in found.advice
 
 
-def test_adverts_that_tell_no_address_are_heard_all_the_same() -> None:
-    """Every address of such an instance may be excluded from its adverts."""
-    first, second = contexts_of()
-    empty = advert(second, virtual_router_id=30, addresses=())
-    found = one(judge_answers(heard([first], empty, a5=THEIRS)))
-    assert "which advertises other addresses (none are listed)" in found.text
-
-
-def test_adverts_of_a_third_host_say_nothing_of_the_holder() -> None:
-    """It is mute all the same."""
-    first, second = contexts_of()
-    foreign = advert(second, source_mac=OTHERS)
-    found = one(judge_answers(heard([first], foreign, a5=THEIRS)))
-    assert "which advertises nothing" in found.text
-
-
-def test_a_peer_that_does_not_send_to_us_is_named() -> None:
-    """It has the address and does not list this node yet: no stranger, no proxy."""
-    (context, _) = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
-    near = (ip_address("10.0.0.12"),)
-    found = one(judge_answers(replace(heard([context], a5=THEIRS, a12=THEIRS), near=near)))
-    assert (FAIL, True) == (found.verdict, "held by the peer 10.0.0.12" in found.text)
-    found = one(judge_answers(replace(heard([context], a5=OTHERS, a12=THEIRS), near=near)))
-    assert "which advertises nothing" in found.text
-    assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
-
-
-def test_an_address_that_is_here_and_elsewhere_fails() -> None:
-    """Also where the other one advertises as it should: this is what two holders look like."""
-    (context, _) = contexts_of()
-    both = heard([context], advert(context), a5=THEIRS)
-    found = one(judge_answers(replace(both, held=frozenset(context.addresses))))
-    assert FAIL is found.verdict
-    assert "10.0.0.5 is on this node, and answered by 02:00:00:00:00:02" == found.text
-    alone = replace(heard([context], a5=OWN), held=frozenset(context.addresses))
-    assert PASS is one(judge_answers(alone)).verdict
-
-
-def test_holders_of_everything_are_no_finding() -> None:
-    """Nobody else answers, and nothing is free."""
-    (context, _) = contexts_of()
-    found = one(judge_answers(heard([context], advert(context), a5=THEIRS)))
-    assert (PASS, True) == (found.verdict, "only nodes that advertise" in found.text)
-
-
-def test_peers_behind_a_router_are_said_not_to_be_asked() -> None:
-    """Nobody answers ARP for them."""
-    far = (ip_address("192.0.2.7"),)
-    found = one(judge_peers(replace(heard(contexts_of()), far=far)))
-    assert (SKIP, True) == (found.verdict, "192.0.2.7" in found.text)
-
-
 @pytest.mark.parametrize(
-    ("variables", "expected"),
-    [({}, "multicast"), ({"OPENSHIFT_HA_UNICAST_PEERS": "10.0.0.12"}, "beside this node")],
-    ids=["multicast", "itself alone"],
+    ("listed", "near", "far", "expected"),
+    [
+        ("", (), ("192.0.2.7",), ["skip not looked at: 192.0.2.7 on another network"]),
+        ("", ("10.0.0.11",), (), ["skip not looked at: multicast needs none"]),
+        ("10.0.0.12", ("10.0.0.11",), (), ["skip not looked at: no peer beside this node"]),
+        (
+            "10.0.0.12,10.0.0.13,10.0.0.11",
+            ("10.0.0.12", "10.0.0.13", "10.0.0.11"),
+            (),
+            ["pass 10.0.0.12 answers", "warn 10.0.0.13 does not answer ARP or neighbour requests"],
+        ),
+    ],
+    ids=["behind a router", "multicast", "itself alone", "some answer"],
 )
-def test_without_peers_there_is_a_line_all_the_same(
-    variables: dict[str, str], expected: str
+def test_peers_have_a_line_in_any_case(
+    listed: str, near: tuple[str, ...], far: tuple[str, ...], expected: list[str]
 ) -> None:
-    """This node itself is none."""
-    own = (ip_address("10.0.0.11"),)
-    found = one(judge_peers(replace(heard(contexts_of(**variables)), near=own)))
-    assert (SKIP, True) == (found.verdict, expected in found.text)
-
-
-def test_an_announcement_counts_as_an_answer() -> None:
-    """Who announces has it."""
-    (context, _) = contexts_of()
-    told = Announcement(source_mac=THEIRS, announced_mac=THEIRS, address=ip_address("10.0.0.5"))
-    assert FAIL is one(judge_answers(heard([context], told))).verdict
-
-
-def test_peers_that_do_not_answer_are_warned_of() -> None:
-    """This node itself may be in its own list."""
-    found = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12,10.0.0.13,10.0.0.11")
-    peers = tuple(map(ip_address, ("10.0.0.12", "10.0.0.13", "10.0.0.11")))
-    expected = [("peers", PASS), ("peers", WARN)]
-    assert expected == verdicts(judge_peers(replace(heard(found, a12=THEIRS), near=peers)))
+    """This node itself is none, and no host answers ARP for one behind a router."""
+    network = replace(
+        heard(contexts_of(UNICAST_PEERS=listed), a12=THEIRS),
+        near=tuple(map(ip_address, near)),
+        far=tuple(map(ip_address, far)),
+    )
+    found = list(judge_peers(network))
+    assert {"peers"} == {each.check for each in found}
+    assert expected == [f"{each.verdict.value} {each.text}" for each in found]
 
 
 def test_an_instance_without_a_source_is_left_out() -> None:
@@ -778,8 +724,11 @@ def test_a_chosen_multicast_source_is_the_source() -> None:
     node = host_facts(
         {"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ["default via 10.0.0.1 dev eth0"]
     )
-    chosen = contexts_on(node, MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
-    assert {ip_address("10.0.0.99")} == {each.source for each in chosen}
+    parsed = settings.parse(
+        {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", "MULTICAST_SOURCE_IPADDRESS": "10.0.0.99"}
+    )
+    chosen = contexts.build(plan(parsed, node), node, mac=OWN, host_macs=frozenset({OWN}))
+    assert {ip_address("10.0.0.99")} == {each.source for each in chosen.values()}
 
 
 # --- asking -------------------------------------------------------------------------------------
@@ -851,8 +800,8 @@ def test_a_node_that_does_not_answer_arp_fails(
     expected: int,
 ) -> None:
     """It would hold the address, and nobody would find it."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
+    _, config = planned("10.0.0.5")
     facts = replace(NODE, interfaces=(replace(NODE.interfaces[0], speaks_arp=speaks_arp),))
-    found = list(node.judge_reach(plan(parsed, NODE), facts, arp_ignore))
+    found = list(node.judge_reach(config, facts, arp_ignore))
     assert [FAIL] * expected == [each.verdict for each in found]
     assert {"interface"} >= {each.check for each in found}

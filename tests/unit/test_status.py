@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from ipfailover_agent import terminal
 from ipfailover_agent.cli import status as status_command
 from ipfailover_agent.status import running, status_model, status_reading
 
@@ -123,6 +124,18 @@ RELIED_ON = (
 )
 
 
+def shown(
+    data: dict[str, Any],
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+    columns: int = 80,
+    *,
+    is_whole: bool = False,
+) -> list[str]:
+    """Return the lines that a person sees of a status, without colours."""
+    paint = terminal.painter({}, is_terminal=False)
+    return status_command._text(data, now, columns, paint, is_whole=is_whole)  # noqa: SLF001
+
+
 def damaged(path: tuple[str | int, ...], *value: object) -> str:
     """Return the snapshot with another value at a place, or without the place."""
     data = copy.deepcopy(WHOLE)
@@ -148,7 +161,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
     except ValueError:
         return
     now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
-    assert all(isinstance(each, str) for each in status_command._text(data, now))  # noqa: SLF001
+    assert all(isinstance(each, str) for each in shown(data, now))
     assert int(data["reload"]["ended"]) >= 0
 
 
@@ -193,7 +206,7 @@ def test_a_snapshot_of_a_later_version_is_taken() -> None:
 def test_a_person_sees_it_all() -> None:
     """Phase, configuration, instances, restarts, dropped lines, the last reload."""
     data = status_reading.from_json(status_model.to_json(SNAPSHOT))
-    lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
+    lines = shown(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     assert [
         "running, not ready, agent 1.2.3, pid 7",
         "vip on eth0, from environment, in force for 1m, digest 0123456789ab",
@@ -222,7 +235,7 @@ def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
     data = json.loads(status_model.to_json(SNAPSHOT))
     for each in data["instances"]:
         del each["holder"], each["holders"]
-    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
+    lines = shown(data)
     assert not [each for each in lines if each.startswith("holder of")]
 
 
@@ -235,14 +248,13 @@ def test_the_holders_of_many_are_told_together() -> None:
     )
     silent = replace(other, name="vip_VIP_101", addresses=("10.0.2.1",), holders=())
     data = json.loads(status_model.to_json(replace(SNAPSHOT, instances=(*every, silent))))
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    lines = status_command._text(data, now, 120)  # noqa: SLF001
+    lines = shown(data, columns=120)
     words = "10.0.0.12 (priority 150, heard 0.5 s ago)"
     assert [
         f"holder of 10.0.1.1 10.0.1.2 10.0.1.3 10.0.1.4 and 96 more: {words}",
         "holder of 10.0.2.1: unknown, no master is heard",
     ] == [each for each in lines if each.startswith("holder of")]
-    whole = " ".join(status_command._text(data, now, 120, is_whole=True))  # noqa: SLF001
+    whole = " ".join(shown(data, columns=120, is_whole=True))
     assert "10.0.1.99 10.0.1.100:" in " ".join(whole.split())
 
 
@@ -272,7 +284,7 @@ def test_the_name_of_a_source_moves_no_cursor() -> None:
     assert SNAPSHOT.config is not None
     config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
     data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, config=config)))
-    lines = status_command._text(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # noqa: SLF001
+    lines = shown(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     assert lines[1].startswith(r"vip on eth0, from /etc/\x1b[2Jx\n, in force")
 
 
@@ -284,7 +296,7 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
         unanswered(3, "10.0.0.3", "10.0.0.13"),
     )
     data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, instances=instances)))
-    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC), 90)  # noqa: SLF001
+    lines = shown(data, columns=90)
     text = " ".join(" ".join(lines).split())
     usually = "usually port security"
     assert (
@@ -296,7 +308,7 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
 def test_one_of_something_is_not_many() -> None:
     """Grammar holds for a single restart and a single line too."""
     data = {**json.loads(status_model.to_json(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
-    lines = status_command._text(data, datetime(2026, 1, 1, tzinfo=UTC))  # noqa: SLF001
+    lines = shown(data)
     assert "keepalived was restarted once" in lines
     assert "1 log line was dropped because no program read it" in lines
 
