@@ -20,7 +20,6 @@ from ipfailover_agent.doctor import (
     findings,
     firewall_findings,
     host_facts,
-    managers,
     network_findings,
     node_findings,
 )
@@ -139,17 +138,12 @@ class _Configuration(Struct, frozen=True, kw_only=True):
 
 
 class _Facts:
-    """The facts; each is collected when a check asks for it, and kept where several do.
-
-    Args:
-        options: of the command line.
-        seconds: how long to listen.
-    """
+    """The facts; each is collected when a check asks for it, and kept where several do."""
 
     def __init__(self, options: Options, seconds: float) -> None:
         self._options = options
         self.run_directory = options.run_directory
-        self.seconds = seconds
+        self.seconds = seconds  # to listen for
         self._end = time.monotonic() + max(_BOUND - seconds, _LEAST)
         self.late: float | None = None  # seconds that this process woke too late, while listening
         self.shift = 0.0  # seconds by which the wall clock was set meanwhile
@@ -343,7 +337,7 @@ def _interface(facts: _Facts) -> Iterator[Finding]:
     yield node_findings.judge_routers(settings, node, host_facts.next_hops())
     yield from node_findings.judge_other_holders(config, node)
     found = host_facts.managers(name, interface.index)
-    yield from managers.judge_managers(name, found, config.address_lease)
+    yield from node_findings.judge_managers(name, found, config.address_lease)
     strictness = host.ipv4_setting("rp_filter", name)
     yield node_findings.judge_reverse_path(config, node, strictness)
 
@@ -432,11 +426,8 @@ def _scripts(facts: _Facts) -> Iterator[Finding]:
         yield findings.skipped("script", "no script is set")
 
 
-def _clock(facts: _Facts) -> Iterator[Finding]:
+def _machine(facts: _Facts) -> Iterator[Finding]:
     yield node_findings.judge_clock(host_facts.clock_source(), facts.shift)
-
-
-def _cpu(facts: _Facts) -> Iterator[Finding]:
     pressure = host.cpu_share().pressure
     yield node_findings.judge_starvation(pressure, host.throttled(), facts.late)
 
@@ -516,8 +507,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[_Facts], Iterator[Finding]
     (("port",), _ports),
     (("script",), _scripts),
     (("rivals", "ids", "holders", "multicast", "answers", "peers"), _wire),
-    (("clock",), _clock),
-    (("cpu",), _cpu),
+    (("clock", "cpu"), _machine),
 )
 """Names of checks, and what judges them, in the order of the lines.
 

@@ -19,8 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.doctor import managers as telling
-from ipfailover_agent.doctor.managers import Managers
+from ipfailover_agent.doctor import node_findings as judging
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.model import family_of
 from ipfailover_agent.vrrp import neighbour, packets
@@ -98,7 +97,7 @@ def _address(text: bytes) -> IPAddress:
     return ip_address(b"".join(int(each, 16).to_bytes(4, sys.byteorder) for each in words))
 
 
-def managers(name: str, index: int, *, root: str = "") -> Managers:
+def managers(name: str, index: int, *, root: str = "") -> judging.Managers:
     """Return the programs that claim to manage an interface; a container may not see them.
 
     ``root`` is for tests.
@@ -108,19 +107,19 @@ def managers(name: str, index: int, *, root: str = "") -> Managers:
     unread = ""
     link = read(f"{root}/run/systemd/netif/links/{index}")
     if link is not None and "ADMIN_STATE=unmanaged" not in link:
-        found.add(telling.NETWORKD)
+        found.add(judging.NETWORKD)
         for path in _network_files(link, root):
             text = read(f"{root}{path}")
             texts += [] if text is None else [text]
             unread = path if text is None else unread
     device = read(f"{root}/run/NetworkManager/devices/{index}")
     if device is not None and "managed=false" not in device:
-        found.add(telling.NETWORK_MANAGER)
-    if os.path.isdir(f"{root}{_IFUPDOWN2}") and telling.purges(_interfaces_files(root), name):
-        found.add(telling.IFUPDOWN2)
-    return Managers(
+        found.add(judging.NETWORK_MANAGER)
+    if os.path.isdir(f"{root}{_IFUPDOWN2}") and judging.purges(_interfaces_files(root), name):
+        found.add(judging.IFUPDOWN2)
+    return judging.Managers(
         names=frozenset(found),
-        keep=telling.keep_configuration(texts),
+        keep=judging.keep_configuration(texts),
         unread=unread,
         # where systemd is PID 1 and neither directory is there, neither of them runs
         is_visible=any(os.path.isdir(f"{root}{each}") for each in _MANAGER_PLACES),
