@@ -17,9 +17,9 @@ from tests.support.netns import fresh_namespace
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.support.agent_process import World
+    from tests.support.agent_process import AgentProcess, World
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("stopped")]
 
 COMMANDS = ("run", "render", "check", "reload", "status", "events", "release")
 UNPRIVILEGED = (
@@ -297,7 +297,6 @@ def test_check_prints_json_for_programs(world: World) -> None:
     assert [11, 12, 13] == [each["virtual_router_id"] for each in data["instances"]]
     agent = world.running()
     assert data["digest"] == agent.status["config"]["digest"]
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize(
@@ -435,40 +434,38 @@ def test_check_says_when_the_old_image_serves_nothing(world: World) -> None:
 # --- reload --
 
 
-def test_reload_prints_what_changed(world: World) -> None:
-    """Accepted and unchanged end with 0."""
-    world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True)
-    world.write(VIRTUAL_IPS="10.0.0.101-102")
-    done = world.command("reload")
-    assert (0, "reload accepted\n  10.0.0.102 is added\n") == (done.returncode, done.stdout)
-    done = world.command("reload")
-    assert (0, "reload unchanged\n  nothing changed\n") == (done.returncode, done.stdout)
-    assert 0 == agent.stop()
+IN_FORCE = "keepalived's configuration stays as it is; in force now: OPENSHIFT_HA_SHIELD"
 
 
-def test_a_reload_names_what_the_agent_alone_goes_by(world: World) -> None:
-    """keepalived is told the same as before; that nothing changed would be wrong."""
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"VIRTUAL_IPS": "10.0.0.101-102"}, "reload accepted\n  10.0.0.102 is added\n"),
+        ({"VIRTUAL_IPS": "10.0.0.101"}, "reload unchanged\n  nothing changed\n"),
+        # keepalived is told the same as before; that nothing changed would be wrong
+        ({"VIRTUAL_IPS": "10.0.0.101", "SHIELD": "off"}, f"reload unchanged\n  {IN_FORCE}\n"),
+    ],
+    ids=["accepted", "unchanged", "what the agent alone goes by"],
+)
+def test_reload_prints_what_changed(world: World, wanted: dict[str, str], said: str) -> None:
+    """Accepted and unchanged end with 0; then there is nothing left to plan."""
     world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True)
-    world.write(VIRTUAL_IPS="10.0.0.101", SHIELD="off")
+    world.running(reads_file=True)
+    world.write(**wanted)
     done = world.command("reload")
-    said = "keepalived's configuration stays as it is; in force now: OPENSHIFT_HA_SHIELD"
-    assert (0, f"reload unchanged\n  {said}\n") == (done.returncode, done.stdout)
+    assert (0, said) == (done.returncode, done.stdout)
     assert "nothing would change for keepalived" in world.command("plan").stdout
-    assert 0 == agent.stop()
 
 
 def test_a_refused_reload_ends_with_78_and_the_reasons(world: World) -> None:
     """All of them."""
     world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True)
+    world.running(reads_file=True)
     world.write(VIRTUAL_IPS="wrong", VIP_GROUPS="wrong")
     done = world.command("reload")
     assert 78 == done.returncode
     assert "reload refused" == done.stdout.splitlines()[0]
     assert 2 == done.stdout.count("OPENSHIFT_HA_")
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("command", ["reload", "status"])
@@ -479,12 +476,18 @@ def test_without_an_agent_the_exit_code_is_69(world: World, command: str) -> Non
     assert str(world.run_directory) in done.stderr
 
 
-def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
-    """Instead of waiting for a verdict that cannot come."""
+def with_a_test_that_hangs(world: World) -> AgentProcess:
+    """Return an agent of which a reload would give no verdict for a minute."""
     world.write(VIRTUAL_IPS="10.0.0.101")
     agent = world.running(reads_file=True, policy={**SHORT, "test_grace": 60})
     world.fake.plays(test={"hangs": True})
     world.write(VIRTUAL_IPS="10.0.0.102")
+    return agent
+
+
+def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
+    """Instead of waiting for a verdict that cannot come."""
+    agent = with_a_test_that_hangs(world)
     with world.commanded("reload") as reload:
         agent.wait_for(lambda: world.fake.count("test") == 2)
         agent.signal(signal.SIGKILL)
@@ -495,14 +498,10 @@ def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
 
 def test_reload_gives_up_after_its_timeout(world: World) -> None:
     """And says what the agent is doing."""
-    world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True, policy={**SHORT, "test_grace": 60})
-    world.fake.plays(test={"hangs": True})
-    world.write(VIRTUAL_IPS="10.0.0.102")
+    with_a_test_that_hangs(world)
     done = world.command("reload", "--timeout", "0.3")
     assert 75 == done.returncode
     assert "no verdict within 0.3 s; the agent is running" in done.stderr
-    assert 0 == agent.stop()
 
 
 def test_a_reload_whose_beginning_was_not_to_be_seen_gets_its_own_verdict(world: World) -> None:
@@ -519,7 +518,6 @@ def test_a_reload_whose_beginning_was_not_to_be_seen_gets_its_own_verdict(world:
         _, errors = reload.communicate(timeout=20)
     assert (75, True) == (reload.returncode, "no verdict within 1.5 s" in errors), errors
     agent.signal(signal.SIGCONT)
-    assert 0 == agent.stop()
 
 
 def is_pending(pid: int, number: int) -> bool:
@@ -549,7 +547,6 @@ def test_status_shows_phase_instances_and_the_last_reload(world: World) -> None:
     assert ["MASTER", "11", "10.0.0.101"] == [row.split()[each] for each in (1, 3, -1)]
     assert any(line.startswith("last reload unchanged") for line in lines)
     assert max(map(len, lines)) <= 80, done.stdout
-    assert 0 == agent.stop()
 
 
 def test_status_of_an_agent_that_is_not_ready_ends_with_1(world: World) -> None:
@@ -560,7 +557,6 @@ def test_status_of_an_agent_that_is_not_ready_ends_with_1(world: World) -> None:
     assert 1 == done.returncode
     assert "waiting, not ready" in done.stdout
     assert "nosuch0" in done.stdout
-    assert 0 == agent.stop()
 
 
 def test_status_prints_json_for_programs(world: World) -> None:
@@ -571,7 +567,6 @@ def test_status_prints_json_for_programs(world: World) -> None:
     done = world.command("status", "--json")
     assert 0 == done.returncode
     assert agent.status["started_at"] == json.loads(done.stdout)["started_at"]
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "directory"])
@@ -592,7 +587,6 @@ def test_a_status_file_that_is_none_keeps_nobody_waiting(world: World, kind: str
     assert (1, True) == (done.returncode, f"cannot read its {there}" in done.stdout), done.stdout
     assert 75 == world.command("reload", "--timeout", "0.2", timeout=10).returncode
     agent.signal(signal.SIGCONT)
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
@@ -616,7 +610,6 @@ def test_watch_shows_changes_until_ctrl_c(world: World, as_json: bool) -> None: 
     assert "" == err.read_text()
     if as_json:
         assert all(json.loads(line) for line in out.read_text().split("\n") if line)
-    assert 0 == agent.stop()
 
 
 def test_watch_ends_with_the_agent(world: World) -> None:
@@ -737,7 +730,6 @@ def test_release_refuses_while_the_agent_runs(world: World) -> None:
     assert 75 == done.returncode
     assert f"the agent runs, pid {agent.pid}" in done.stderr
     assert "10.0.0.101" in world.addresses()
-    assert 0 == agent.stop()
 
 
 def test_release_without_the_privilege_names_it(leftovers: World) -> None:
