@@ -153,7 +153,7 @@ def test_where_nothing_ever_ran_there_are_no_events(world: World) -> None:
 
 def test_follow_prints_what_happens_until_ctrl_c(world: World) -> None:
     """First the last ones, then each new one, once."""
-    agent = lived(world)
+    lived(world)
     out, err = world.directory / "follow.out", world.directory / "follow.err"
     words = ("events", "--follow", "-n", "1", "--json")
     with (
