@@ -88,22 +88,15 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
         text = f"{path} cannot be read, or is of another version: what is in force is not known"
         return replace(base, text=f"{text} here, compared with nothing")
     if wrote(record, pid):
-        theirs = config or record.source
-        return replace(
-            base,
-            kind="active",
-            text=f"compared with what the agent, pid {pid}, has in force",
-            environment=dict(record.environment),
-            options=replace(own, config=theirs, template_directory=record.template_directory),
-        )
+        text = f"compared with what the agent, pid {pid}, has in force"
+        environment, theirs = prepare.as_recorded(record, own)
+        theirs = replace(theirs, config=config or record.source)
+        return replace(base, kind="active", text=text, environment=environment, options=theirs)
     why = "no agent runs"
     if pid:
         status = read_status(run_directory)
-        why = (
-            unseen(run_directory, pid)
-            if status is None
-            else f"the agent has nothing in force, it is {status['phase']}"
-        )
+        phase = status and f"the agent has nothing in force, it is {status['phase']}"
+        why = phase or unseen(run_directory, pid)
     text = f"{why}: compared with the last good configuration"
     return replace(base, kind="last-good", text=text)
 

@@ -177,12 +177,9 @@ class _Facts:
     def configuration(self) -> _Configuration:
         """Return what became of the settings, and what was asked of DNS for them."""
         environment: Mapping[str, str] = os.environ
-        options, record = self._options, self.agent_record
-        if record is not None:
-            environment = dict(record.environment)
-            options = replace(
-                options, config=record.source, template_directory=record.template_directory
-            )
+        options = self._options
+        if self.agent_record is not None:
+            environment, options = prepare.as_recorded(self.agent_record, options)
         names = peers_once.Found(options, self.at_most(_NAMES_SECONDS))
         attempt = prepare.attempt(environment, options, names)
         if not isinstance(attempt.outcome, HostNotReadyError):

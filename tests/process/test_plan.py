@@ -36,8 +36,13 @@ def planned(world: World, *words: str) -> dict[str, Any]:
         ({}, {"VIRTUAL_IPS": LONGER}, 1, ["added      1  10.0.0.106", "signalled once"]),
         ({"CHECK_WATCH": "0"}, {"MONITOR_PORT": "8080"}, 1, ["only scripts change"]),
         ({}, {"VIRTUAL_IPS": "10.0.0.300"}, 78, [REFUSED]),
+        # the agent answers no HTTP: the check asks the application there, and not the agent
+        ({"MONITOR_PORT": "63000"}, {}, 0, ["nothing would change"]),
     ],
-    ids=["nothing to do", "an appended address", "the check alone", "what would be refused"],
+    ids=[
+        *("nothing to do", "an appended address", "the check alone", "what would be refused"),
+        "where the agent listens",
+    ],
 )
 def test_what_would_change_is_shown_before_it_does(
     world: World, before: dict[str, str], after: dict[str, str], code: int, said: list[str]
