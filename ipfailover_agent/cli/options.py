@@ -20,7 +20,6 @@ run_dir_option = click.option(
     envvar="IPFAILOVER_RUN_DIR",
     metavar="DIR",
     default=RUN_DIRECTORY,
-    show_default=True,
     help="Where the agent keeps its files.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

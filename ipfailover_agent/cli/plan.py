@@ -8,7 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ipfailover_agent import terminal
 from ipfailover_agent.cli import check, options
@@ -228,21 +228,18 @@ def _as_json(outcome: _PlanOutcome) -> str:
         data |= {
             "digest": outcome.candidate.rendering.digest,
             "steps": outcome.signals,
-            "kept": [str(each) for each in change.kept],
-            "added": [str(each) for each in change.added],
-            "removed": [str(each) for each in change.removed],
+            "kept": change.kept,
+            "added": change.added,
+            "removed": change.removed,
             "moved": [
-                {"address": str(each.address), "from": each.origin, "to": each.target}
+                {"address": each.address, "from": each.origin, "to": each.target}
                 for each in change.moved
             ],
-            "renumbered": [
-                {"address": str(each.address), "old_id": each.old_id, "new_id": each.new_id}
-                for each in change.renumbered
-            ],
+            "renumbered": [asdict(each) for each in change.renumbered],
             "renamed": [{"from": old, "to": new} for old, new in change.renamed],
             "resized": change.resized,
-            "differences": [str(each) for each in change.differences],
+            "differences": change.differences,
             "felt_by_others": outcome.impact.warnings,
             "pin_ids": outcome.impact.pins or None,
         }
-    return json.dumps(data, indent=2)
+    return json.dumps(data, indent=2, default=str)

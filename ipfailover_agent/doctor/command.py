@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import HostFacts, IPAddress
 
 _INDENT: Final = " " * 6
+_UNFOLDED: Final = 1 << 30  # columns, where no person looks at a terminal
 _BOUND: Final = 10.0  # seconds that everything may take, unless more is to be listened
 _LEAST: Final = 6.0  # seconds for everything but listening
 _SHORTEST: Final = 0.3  # seconds that anything gets, when time is up
@@ -67,7 +69,7 @@ def examine(
     ``tolerated`` are checks that only warn.
     """
     found: list[Finding] = []
-    columns = terminal.width() if terminal.is_terminal() else None
+    columns = terminal.width() if terminal.is_terminal() else _UNFOLDED
     for each in _findings(_Facts(options, seconds)):
         finding = findings.tolerated(each, tolerated)
         found.append(finding)
@@ -78,21 +80,17 @@ def examine(
         terminal.say(json.dumps({"findings": shown}, indent=2))
     failed = [each for each in found if each.verdict is CheckResult.FAIL]
     if failed and os.getpid() == 1:  # a container of its own, not beside an agent
-        write_termination_message(
-            TERMINATION_LOG, "\n".join(_lines(each, None) for each in failed)
-        )
+        text = "\n".join(_lines(each, _UNFOLDED) for each in failed)
+        write_termination_message(TERMINATION_LOG, text)
     return int(ExitCode.CONFIG if failed else ExitCode.OK)
 
 
-def _lines(finding: Finding, columns: int | None) -> str:
-    """Return a line, and one of advice; folded where a person looks at a terminal."""
+def _lines(finding: Finding, columns: int) -> str:
+    """Return a line, and one of advice, for so many columns."""
     text = harmless(f"{finding.verdict.value}  {finding.check}: {finding.text}")
-    advice = harmless(finding.advice)
-    if columns is None:
-        return f"{text}\n{_INDENT}{advice}" if advice else text
     lines = terminal.fold(text, columns, indent=_INDENT)
-    if advice:
-        lines += terminal.fold(advice, columns, indent=_INDENT, lead=_INDENT)
+    if finding.advice:
+        lines += terminal.fold(harmless(finding.advice), columns, indent=_INDENT, lead=_INDENT)
     return "\n".join(lines)
 
 
@@ -149,10 +147,7 @@ class _Facts:
         self.shift = 0.0  # seconds by which the wall clock was set meanwhile
 
     def at_most(self, seconds: float) -> float:
-        """Return how long something may take, ``seconds`` or what is left.
-
-        So one thing that hangs does not stop the rest.
-        """
+        """Return ``seconds`` or what is left: one thing that hangs does not stop the rest."""
         return max(min(seconds, self._end - time.monotonic()), _SHORTEST)
 
     @functools.cached_property
@@ -182,27 +177,19 @@ class _Facts:
             environment, options = prepare.as_recorded(self.agent_record, options)
         names = peers_once.Found(options, self.at_most(_NAMES_SECONDS))
         attempt = prepare.attempt(environment, options, names)
-        if not isinstance(attempt.outcome, HostNotReadyError):
-            return _Configuration(names=names, attempt=attempt)
-        found = _Configuration(names=names, attempt=attempt, not_ready=attempt.outcome)
+        not_ready = attempt.outcome if isinstance(attempt.outcome, HostNotReadyError) else None
+        found = _Configuration(names=names, attempt=attempt, not_ready=not_ready)
         read = attempt.variables
-        if read is None or not found.lacks_peers:
-            return found
-        without = replace(read, values={**read.values, unicast.NAMES: ""})
-        try:
-            return replace(
-                found, attempt=replace(attempt, outcome=prepare.build(without, options, names))
-            )
-        except AgentError:
-            return found
+        if read is not None and found.lacks_peers:
+            without = replace(read, values={**read.values, unicast.NAMES: ""})
+            with contextlib.suppress(AgentError):
+                candidate = prepare.build(without, options, names)
+                return replace(found, attempt=replace(attempt, outcome=candidate))
+        return found
 
     @property
     def candidate(self) -> Candidate:
-        """Return the candidate.
-
-        Raises:
-            _UnknownError: there is none.
-        """
+        """Return the candidate; a check that asks for it where there is none is skipped."""
         found = self.configuration.attempt.candidate
         if found is None:
             raise _UnknownError("there is no configuration to look with")
@@ -239,9 +226,8 @@ def _agent(facts: _Facts) -> Iterator[Finding]:
         yield findings.passed("agent", f"pid {pid} runs and is ready{whose}")
     else:
         reasons = "; ".join(status["reasons"]) or status["phase"]
-        yield findings.warned(
-            "agent", f"pid {pid} is not ready: {reasons}{whose}", "see `ipfailover-agent status`"
-        )
+        text = f"pid {pid} is not ready: {reasons}{whose}"
+        yield findings.warned("agent", text, "see `ipfailover-agent status`")
     yield from _hindered(status or {})
 
 
