@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.config.records import ActiveRecord
 
-_COLUMNS = 80
 _CHANGED = 1
 
 
@@ -154,11 +152,11 @@ def _rows(change: ConfigChange) -> list[str]:
         ("new id", len(change.renumbered), _ids(change)),
         ("moved", len(change.moved), _moves(change)),
     )
-    lines = []
+    lines: list[str] = []
     for name, count, texts in kinds:
         if count:
             text = f"{name:<8}{count:>4}  {'; '.join(texts)}"
-            lines += textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 14)
+            lines += terminal.fold(text, terminal.WIDTH, " " * 14)
     for old, new in change.renamed[:1]:
         more = len(change.renamed) - 1
         others = f", and {more} more like that" if more else ""
@@ -210,9 +208,7 @@ def _steps(outcome: _PlanOutcome) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+    return terminal.fold(text, terminal.WIDTH, "  ")
 
 
 def _as_json(outcome: _PlanOutcome) -> str:

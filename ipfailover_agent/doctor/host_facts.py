@@ -1,11 +1,12 @@
 """Facts about a node and its network that only doctor needs. Nothing but ``listen`` raises."""
 
 # pathlib costs start-up time and has no descriptors.
-# ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH208
+# ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH207
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
 import os
 import select
@@ -141,9 +142,8 @@ def _network_files(link: str, root: str) -> list[str]:
     found: dict[str, str] = {}
     for directory in _NETWORK_DIRECTORIES:
         place = f"{directory}/{os.path.basename(network)}.d"
-        for each in _listed(f"{root}{place}"):
-            if each.endswith(".conf"):
-                found.setdefault(each, f"{place}/{each}")
+        for each in glob.glob("*.conf", root_dir=f"{root}{place}"):
+            found.setdefault(each, f"{place}/{each}")
     return [network, *(found[each] for each in sorted(found))]
 
 
@@ -151,15 +151,9 @@ def _interfaces_files(root: str) -> list[str]:
     """Return the texts of ifupdown's files, as far as they are in the usual places."""
     directory = "/etc/network/interfaces.d"
     paths = ["/etc/network/interfaces"]
-    paths += [f"{directory}/{each}" for each in sorted(_listed(f"{root}{directory}"))]
+    names = sorted(glob.glob("*", root_dir=f"{root}{directory}"))
+    paths += [f"{directory}/{each}" for each in names]
     return [text for each in paths if (text := read(f"{root}{each}")) is not None]
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
 
 
 def connect(ports: Collection[PortCheck], seconds: float) -> dict[PortCheck, str]:

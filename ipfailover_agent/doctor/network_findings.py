@@ -31,7 +31,6 @@ _SHIELDED: Final = (
     f"on every node; until then the agent drops its adverts: without that it {_SHAKES}"
 )
 _UNSHIELDED: Final = f"on every node; it is not shielded from here ({{}}), and {_SHAKES}"
-_ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
 class ObservedNetwork(Struct, frozen=True, kw_only=True):
@@ -189,7 +188,8 @@ def _unicast_advice(network: ObservedNetwork, macs: Collection[bytes] = ()) -> s
     """Return what to set where multicast is dropped, with the addresses that are known."""
     others = [each for mac in macs for each in network.neighbours.get(mac, ())]
     instead = causes.unicast_instead(network.contexts, others)
-    return f"where the network drops multicast, {instead}: {_ALL_AT_ONCE}"
+    why = "unicast and multicast nodes do not hear each other"
+    return f"where the network drops multicast, {instead}: {why}"
 
 
 def judge_answers(network: ObservedNetwork) -> Iterator[Finding]:
