@@ -18,6 +18,7 @@ from tests.support import frames
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.agent_process import AgentProcess, World
 
@@ -92,6 +93,17 @@ def held(world: World) -> dict[str, str]:
     return {names[each.name]: each.read_text().strip() for each in found}
 
 
+def record(world: World, drained: dict[str, dict[str, object]]) -> Path:
+    """Leave the record of a former run, which drained these; return its path."""
+    order = {"force": False, "until": None, "until_monotonic": None, "seconds": None}
+    instances = {name: {**order, **more} for name, more in drained.items()}
+    world.run_directory.mkdir()
+    path = world.run_directory / "drain.json"
+    text = json.dumps({"schema": 2, "boot": "", "known": [], "instances": instances})
+    path.write_text(text)
+    return path
+
+
 def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, list[str]]:
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
@@ -109,8 +121,8 @@ def test_masters_are_held_at_once_and_backups_too_when_somebody_serves(world: Wo
         assert {"10.0.0.2 has taken over"} == {
             each["drained"] for each in agent.status["instances"]
         }
-        record = json.loads((world.run_directory / "drain.json").read_text())
-        assert sorted(NAMES) == sorted(record["instances"])
+        kept = json.loads((world.run_directory / "drain.json").read_text())
+        assert sorted(NAMES) == sorted(kept["instances"])
         assert 0o600 == (world.run_directory / "drain.json").stat().st_mode & 0o777
         assert "3 instances drained: 10.0.0.2 has taken over" in world.command("status").stdout
         assert (0, ["undrained", f"  {' '.join(NAMES)} may serve again"]) == outcome(
@@ -270,8 +282,8 @@ def test_a_drain_stays_with_its_address_when_a_restart_brings_another_list(world
     agent = running(world, "MASTER", "MASTER", "MASTER")
     assert 0 == world.command("drain", "--force", "10.0.0.102").returncode
     assert {NAMES[0]: "0", NAMES[1]: "1", NAMES[2]: "0"} == held(world)
-    record = world.run_directory / "drain.json"
-    agent.wait_for(lambda: record.exists() and "10.0.0.102" in record.read_text())
+    path = world.run_directory / "drain.json"
+    agent.wait_for(lambda: path.exists() and "10.0.0.102" in path.read_text())
     agent.kill()
     world.fake.plays({})
     again = world.running(environment={**FAST, "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.102-103"})
@@ -316,12 +328,7 @@ def test_an_agent_that_ends_gives_no_verdict(world: World) -> None:
 
 def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> None:
     """SIGUSR1 and SIGTERM at once, while no keepalived has to be waited for."""
-    order = {"force": True, "until": None, "until_monotonic": None, "seconds": None}
-    drained = {NAMES[0]: {**order, "addresses": ["10.0.0.101"]}}
-    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
-    world.run_directory.mkdir()
-    path = world.run_directory / "drain.json"
-    path.write_text(json.dumps(record))
+    path = record(world, {NAMES[0]: {"force": True, "addresses": ["10.0.0.101"]}})
     agent = world.start(environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "missing0"})
     agent.wait_for_phase("waiting")
     assert path.exists()
@@ -337,16 +344,7 @@ def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> No
 
 def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
     """It cannot name files elsewhere, either."""
-    world.run_directory.mkdir()
-    damaged = {
-        "schema": 2,
-        "boot": "",
-        "known": [],
-        "instances": {
-            "../evil": {"force": True, "until": None, "until_monotonic": None, "seconds": None}
-        },
-    }
-    (world.run_directory / "drain.json").write_text(json.dumps(damaged))
+    record(world, {"../evil": {"force": True}})
     agent = running(world, "MASTER")
     assert "event=drain.record_failed" in agent.log
     assert not (world.run_directory / "evil").exists()
@@ -355,16 +353,10 @@ def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
 
 def test_a_restart_alone_does_not_stay_drained(world: World) -> None:
     """Nobody serves: the same watch applies to what a former run held."""
-    order = {"force": False, "until": None, "until_monotonic": None, "seconds": None}
-    drained = {
-        NAMES[0]: {**order, "addresses": ["10.0.0.101"]},
-        "GONE": {**order, "addresses": ["10.0.0.99"]},
-    }
-    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
-    world.run_directory.mkdir()
-    (world.run_directory / "drain.json").write_text(json.dumps(record))
+    drained = {NAMES[0]: ["10.0.0.101"], "GONE": ["10.0.0.99"]}
+    path = record(world, {name: {"addresses": each} for name, each in drained.items()})
     agent = running(world, "BACKUP")
     agent.wait_for(lambda: {"0"} == set(held(world).values()))
     agent.wait_for(lambda: "no other node took over within 1.4 s" in agent.log)
     assert "a reload removed it from the configuration" in agent.log
-    agent.wait_for(lambda: not (world.run_directory / "drain.json").exists())
+    agent.wait_for(lambda: not path.exists())

@@ -24,29 +24,26 @@ IPV4_ONLY, BOTH = (
     plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": each}), NODE)
     for each in ("10.0.0.5", "10.0.0.5,fd00::5")
 )
-_PROTOCOL_4 = {
-    "match": {
-        "op": "==",
-        "left": {"payload": {"protocol": "ip", "field": "protocol"}},
-        "right": 112,
-    }
-}
-_PROTOCOL_6 = {
-    "match": {
-        "op": "==",
-        "left": {"payload": {"protocol": "ip6", "field": "nexthdr"}},
-        "right": "vrrp",
-    }
-}
-_PROTOCOL_ANY = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": 112}}
-_FROM_PEER = {
-    "match": {
-        "op": "==",
-        "left": {"payload": {"protocol": "ip", "field": "saddr"}},
-        "right": "192.0.2.2",
-    }
-}
-_ODD_MATCH = {"match": {"op": "==", "left": {"ct": {"key": "mark"}}, "right": 112}}
+
+
+def match(left: dict[str, Any], right: object) -> dict[str, Any]:
+    """Return a comparison, as nft prints it."""
+    return {"match": {"op": "==", "left": left, "right": right}}
+
+
+def field(protocol: str, name: str) -> dict[str, Any]:
+    """Return a field of a packet, as nft prints it."""
+    return {"payload": {"protocol": protocol, "field": name}}
+
+
+_PROTOCOL_4 = match(field("ip", "protocol"), 112)
+_PROTOCOL_6 = match(field("ip6", "nexthdr"), "vrrp")
+_PROTOCOL_ANY = match({"meta": {"key": "l4proto"}}, 112)
+_TCP = match({"meta": {"key": "l4proto"}}, "tcp")
+_FROM_PEER = match(field("ip", "saddr"), "192.0.2.2")
+_TO_GROUP = match(field("ip", "daddr"), "224.0.0.18")
+_ODD_MATCH = match({"ct": {"key": "mark"}}, 112)
+_WAY_BACK = {"fib": {"result": "oif", "flags": ["saddr", "mark", "iif"]}}
 _COUNTER: dict[str, Any] = {"counter": {"packets": 0, "bytes": 0}}
 
 
@@ -64,15 +61,8 @@ _COUNTER: dict[str, Any] = {"counter": {"packets": 0, "bytes": 0}}
         ([[_PROTOCOL_ANY, ACCEPT], [DROP]], True),
     ],
     ids=[
-        "both families",
-        "one after the other",
-        "one is missing",
-        "anything",
-        "one peer only",
-        "no protocol",
-        "no verdict",
-        "too late",
-        "before a drop",
+        *("both families", "one after the other", "one is missing", "anything", "one peer only"),
+        *("no protocol", "no verdict", "too late", "before a drop"),
     ],
 )
 def test_a_chain_that_lets_vrrp_in_is_open(
@@ -150,15 +140,7 @@ def test_tables_of_iptables_for_nat_are_left_out() -> None:
     [
         ([], False),
         ([[_PROTOCOL_ANY, DROP]], True),
-        (
-            [
-                [
-                    {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}},
-                    DROP,
-                ]
-            ],
-            False,
-        ),
+        ([[_TCP, DROP]], False),
         ([[_PROTOCOL_4, ACCEPT], [DROP]], True),
         ([[_PROTOCOL_4, ACCEPT], [_PROTOCOL_6, ACCEPT], [DROP]], False),
     ],
@@ -172,25 +154,15 @@ def test_a_chain_of_prerouting_is_closed_where_it_may_drop(
     assert expected is is_closed("prerouting", *rules, policy="accept")
 
 
-_PORTS = {"payload": {"protocol": "th", "field": "dport"}}
-_NO_WAY_BACK = {
-    "match": {
-        "op": "==",
-        "left": {"fib": {"result": "oif", "flags": ["saddr", "mark", "iif"]}},
-        "right": False,
-    }
-}
-
-
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
-        ([_NO_WAY_BACK, DROP], False),
+        ([match(_WAY_BACK, right=False), DROP], False),
         ([{"xt": {"type": "match", "name": "rpfilter"}}, DROP], False),
-        ([{"vmap": {"key": {"concat": [_PORTS]}, "data": "@services"}}], False),
+        ([{"vmap": {"key": {"concat": [field("th", "dport")]}, "data": "@services"}}], False),
         ([{"vmap": {"key": {"concat": []}, "data": "@hosts"}}], True),
         ([{"xt": {"type": "match", "name": "set"}}, DROP], True),
-        ([{"match": {**_NO_WAY_BACK["match"], "right": True}}, DROP], True),
+        ([match(_WAY_BACK, right=True), DROP], True),
     ],
     ids=["firewalld", "Calico", "kube-proxy", "any map", "any match", "a way back"],
 )
@@ -212,8 +184,7 @@ def test_only_families_that_are_served_have_to_get_through() -> None:
 
 def test_a_rule_of_ours_opens_a_chain() -> None:
     """For every address that is wanted; one that comes too late does not."""
-    group = {"payload": {"protocol": "ip", "field": "daddr"}}
-    own = [_PROTOCOL_ANY, {"match": {"op": "==", "left": group, "right": "224.0.0.18"}}, ACCEPT]
+    own = [_PROTOCOL_ANY, _TO_GROUP, ACCEPT]
     for rules, expected in (((own, [DROP]), False), (([DROP], own), True)):
         entries = shown("input", *rules, family="ip")
         for number, each in enumerate(entries):

@@ -104,6 +104,7 @@ def test_what_is_no_snapshot_is_refused(text: str) -> None:
         status_reading.from_json(text)
 
 
+LATER = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 WHOLE: dict[str, Any] = json.loads(status_model.to_json(SNAPSHOT))
 OF_AN_INSTANCE = ("name", "virtual_router_id", "state", "since", "priority", "addresses", "held")
 RELIED_ON = (
@@ -125,13 +126,17 @@ RELIED_ON = (
 
 
 def shown(
-    data: dict[str, Any],
+    status: status_model.AgentStatus | dict[str, Any],
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC),
     columns: int = 80,
     *,
     is_whole: bool = False,
 ) -> list[str]:
     """Return the lines that a person sees of a status, without colours."""
+    if isinstance(status, dict):
+        data = status
+    else:
+        data = status_reading.from_json(status_model.to_json(status))
     paint = terminal.painter({}, is_terminal=False)
     return status_command._text(data, now, columns, paint, is_whole=is_whole)  # noqa: SLF001
 
@@ -160,8 +165,7 @@ def test_a_damaged_snapshot_is_shown_or_refused_and_never_fails(
         data = status_reading.from_json(damaged(path, value))
     except ValueError:
         return
-    now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
-    assert all(isinstance(each, str) for each in shown(data, now))
+    assert all(isinstance(each, str) for each in shown(data, LATER))
     assert int(data["reload"]["ended"]) >= 0
 
 
@@ -205,8 +209,6 @@ def test_a_snapshot_of_a_later_version_is_taken() -> None:
 
 def test_a_person_sees_it_all() -> None:
     """Phase, configuration, instances, restarts, dropped lines, the last reload."""
-    data = status_reading.from_json(status_model.to_json(SNAPSHOT))
-    lines = shown(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     assert [
         "running, not ready, agent 1.2.3, pid 7",
         "vip on eth0, from environment, in force for 1m, digest 0123456789ab",
@@ -227,16 +229,15 @@ def test_a_person_sees_it_all() -> None:
         "",
         "last reload refused, 30s ago",
         "  because",
-    ] == lines
+    ] == shown(SNAPSHOT, LATER)
 
 
 def test_an_agent_of_an_earlier_version_names_no_holder() -> None:
     """Its status is shown as it is."""
-    data = json.loads(status_model.to_json(SNAPSHOT))
+    data = copy.deepcopy(WHOLE)
     for each in data["instances"]:
         del each["holder"], each["holders"]
-    lines = shown(data)
-    assert not [each for each in lines if each.startswith("holder of")]
+    assert not [each for each in shown(data) if each.startswith("holder of")]
 
 
 def test_the_holders_of_many_are_told_together() -> None:
@@ -247,56 +248,41 @@ def test_the_holders_of_many_are_told_together() -> None:
         for each in range(1, 101)
     )
     silent = replace(other, name="vip_VIP_101", addresses=("10.0.2.1",), holders=())
-    data = json.loads(status_model.to_json(replace(SNAPSHOT, instances=(*every, silent))))
-    lines = shown(data, columns=120)
+    status = replace(SNAPSHOT, instances=(*every, silent))
+    lines = shown(status, columns=120)
     words = "10.0.0.12 (priority 150, heard 0.5 s ago)"
     assert [
         f"holder of 10.0.1.1 10.0.1.2 10.0.1.3 10.0.1.4 and 96 more: {words}",
         "holder of 10.0.2.1: unknown, no master is heard",
     ] == [each for each in lines if each.startswith("holder of")]
-    whole = " ".join(shown(data, columns=120, is_whole=True))
+    whole = " ".join(shown(status, columns=120, is_whole=True))
     assert "10.0.1.99 10.0.1.100:" in " ".join(whole.split())
 
 
-def unanswered(
-    number: int, address: str, holder: str = "10.0.0.12"
-) -> status_model.InstanceStatus:
-    """Return a BACKUP that hears a master nobody reaches."""
+def unanswered(number: int, holder: str = "10.0.0.12") -> status_model.InstanceStatus:
+    """Return a BACKUP of 10.0.0.NUMBER that hears a master nobody reaches."""
     told = status_model.UnansweredStatus(
-        address=address,
+        address=f"10.0.0.{number}",
         holder=holder,
         since="2026-01-01T00:00:30.000+00:00",
         cause="what it means",
     )
-    return status_model.InstanceStatus(
-        name=f"vip_VIP_{number}",
-        virtual_router_id=10 + number,
-        state="BACKUP",
-        since=None,
-        priority=100,
-        addresses=(address,),
-        unanswered=(told,),
-    )
+    addresses = (told.address,)
+    return replace(SNAPSHOT.instances[1], state="BACKUP", addresses=addresses, unanswered=(told,))
 
 
 def test_the_name_of_a_source_moves_no_cursor() -> None:
     """A path may hold anything."""
     assert SNAPSHOT.config is not None
     config = replace(SNAPSHOT.config, source="/etc/\x1b[2Jx\n")
-    data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, config=config)))
-    lines = shown(data, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    lines = shown(replace(SNAPSHOT, config=config), LATER)
     assert lines[1].startswith(r"vip on eth0, from /etc/\x1b[2Jx\n, in force")
 
 
 def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
     """One alone has its own sentence."""
-    instances = (
-        unanswered(1, "10.0.0.1"),
-        unanswered(2, "10.0.0.2"),
-        unanswered(3, "10.0.0.3", "10.0.0.13"),
-    )
-    data = status_reading.from_json(status_model.to_json(replace(SNAPSHOT, instances=instances)))
-    lines = shown(data, columns=90)
+    instances = (unanswered(1), unanswered(2), unanswered(3, "10.0.0.13"))
+    lines = shown(replace(SNAPSHOT, instances=instances), columns=90)
     text = " ".join(" ".join(lines).split())
     usually = "usually port security"
     assert (
@@ -307,8 +293,7 @@ def test_addresses_that_nobody_answers_for_are_told_by_their_holder() -> None:
 
 def test_one_of_something_is_not_many() -> None:
     """Grammar holds for a single restart and a single line too."""
-    data = {**json.loads(status_model.to_json(SNAPSHOT)), "restarts": 1, "lines_dropped": 1}
-    lines = shown(data)
+    lines = shown({**WHOLE, "restarts": 1, "lines_dropped": 1})
     assert "keepalived was restarted once" in lines
     assert "1 log line was dropped because no program read it" in lines
 
