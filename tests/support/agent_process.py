@@ -312,6 +312,12 @@ class World:
             output, errors = popen.communicate(timeout=timeout)
         return subprocess.CompletedProcess(popen.args, popen.returncode, output, errors)
 
+    def prints(self, code: int, *words: str, **options: Any) -> str:  # noqa: ANN401 - of command
+        """Run a command that ends with this code; return its standard output."""
+        done = self.command(*words, **options)
+        assert code == done.returncode, done
+        return done.stdout
+
     @contextlib.contextmanager
     def commanded(
         self,
