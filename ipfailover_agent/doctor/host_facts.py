@@ -1,7 +1,7 @@
 """Facts about a node and its network that only doctor needs. Nothing but ``listen`` raises."""
 
-# pathlib costs start-up time and has no descriptors.
-# ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH207
+# Most of these are names of the kernel, with one part that differs.
+# ruff: noqa: PTH112, PTH119, PTH123, PTH207
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.doctor import node_findings as judging
@@ -34,13 +35,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.vrrp.packets import Packet
 
 _MANAGER_PLACES: Final = ("/run/systemd/netif", "/run/systemd/system", "/run/NetworkManager")
-_NETWORK_DIRECTORIES: Final = (
-    "/etc/systemd/network",
-    "/run/systemd/network",
-    "/usr/local/lib/systemd/network",
-    "/usr/lib/systemd/network",
-    "/lib/systemd/network",
-)
+_NETWORK_DIRECTORIES: Final = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 """Where networkd looks for drop-ins, the first one wins (systemd.network(5))."""
 
 _IFUPDOWN2: Final = "/etc/network/ifupdown2"
@@ -141,7 +136,7 @@ def _network_files(link: str, root: str) -> list[str]:
         return [network, *named["NETWORK_FILE_DROPINS"].strip('"').split()]
     found: dict[str, str] = {}
     for directory in _NETWORK_DIRECTORIES:
-        place = f"{directory}/{os.path.basename(network)}.d"
+        place = f"{directory}/systemd/network/{os.path.basename(network)}.d"
         for each in glob.glob("*.conf", root_dir=f"{root}{place}"):
             found.setdefault(each, f"{place}/{each}")
     return [network, *(found[each] for each in sorted(found))]
@@ -215,18 +210,12 @@ def obstacle(path: str) -> str:
     keepalived (2.2.7) disables scripts below a directory that others may write to. A bare name
     is looked for on PATH, as keepalived does.
     """
-    directory = os.path.dirname(os.path.realpath(shutil.which(path) or path))
-    while True:
-        try:
-            mode = os.stat(directory).st_mode
-        except OSError:
-            return ""
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"below {directory}, which every user may write to"
-        parent = os.path.dirname(directory)
-        if parent == directory:
-            return ""
-        directory = parent
+    with contextlib.suppress(OSError):
+        for each in Path(os.path.realpath(shutil.which(path) or path)).parents:
+            mode = each.stat().st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                return f"below {each}, which every user may write to"
+    return ""
 
 
 # --- the network ---------------------------------------------------------------------------------

@@ -387,20 +387,17 @@ def judge_script(
     Without it the node stays in FAULT, or does without, as ``missing`` says.
     """
     what = f"{variable}: {path}"
-    if state is not ScriptState.USABLE and missing is MissingScript.FAULT:
-        text = f"{what} is {state.value}: this node would stay in FAULT"
-        return failed("script", text, _mended(path, state))
     if state is not ScriptState.USABLE:
-        return warned("script", f"{what} is {state.value}: it is left out", _mended(path, state))
+        advice = "mount it there, or correct the path"
+        if state is ScriptState.NOT_EXECUTABLE:
+            advice = f"chmod +x {path}, on a file system without noexec"
+        if missing is MissingScript.FAULT:
+            text = f"{what} is {state.value}: this node would stay in FAULT"
+            return failed("script", text, advice)
+        return warned("script", f"{what} is {state.value}: it is left out", advice)
     if obstacle:
         return warned("script", f"{what} lies {obstacle}", "move it elsewhere")
     return passed("script", f"{what} can be run")
-
-
-def _mended(path: str, state: ScriptState) -> str:
-    if state is ScriptState.NOT_EXECUTABLE:
-        return f"chmod +x {path}, on a file system without noexec"
-    return "mount it there, or correct the path"
 
 
 def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
