@@ -337,8 +337,8 @@ def judge_port(
     address: IPAddress,
     port: int,
     error: str,
-    listeners: Collection[IPAddress] = (),
-    virtual: Collection[IPAddress] = (),
+    listeners: Collection[IPAddress],
+    virtual: Collection[IPAddress],
 ) -> Finding:
     """Judge the monitored port; ``error``: why it did not answer at the address, or nothing.
 
@@ -400,7 +400,7 @@ def judge_script(
     return passed("script", f"{what} can be run")
 
 
-def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
+def judge_clock(source: str | None, shift: float) -> Finding:
     """Judge the node's clock by the kernel's clocksource, None where it is unknown.
 
     ``shift``: by how many seconds the wall clock was set during the look, if there was one.
@@ -415,9 +415,7 @@ def judge_clock(source: str | None, shift: float = 0.0) -> Finding:
     return passed("clock", f"steady, counted with {counted}")
 
 
-def judge_starvation(
-    pressure: float | None, throttled: int | None, late: float | None = None
-) -> Finding:
+def judge_starvation(pressure: float | None, throttled: int | None, late: float | None) -> Finding:
     """Judge whether the agent would run on time; None: unknown.
 
     Args:

@@ -39,9 +39,8 @@ if TYPE_CHECKING:
 OWN = bytes.fromhex("020000000001")
 THEIRS = bytes.fromhex("020000000002")
 OTHERS = bytes.fromhex("020000000003")
-NODE = host_facts(
-    {"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]}, ["default via 10.0.0.1 dev eth0"]
-)
+ROUTES = ["default via 10.0.0.1 dev eth0"]
+NODE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]}, ROUTES)
 VERSION = """Keepalived v2.2.7 (01/16,2022)
 
 Config options:  NFTABLES LVS REGEX VRRP VRRP_AUTH JSON BFD
@@ -74,7 +73,12 @@ def planned(addresses: str, **variables: str) -> tuple[Settings, KeepalivedConfi
 def contexts_of(**variables: str) -> list[ContestContext]:
     """Return what the instances of variables are to others, on NODE."""
     _, config = planned(**{"addresses": "10.0.0.5-6", **variables})
-    return list(contexts.build(config, NODE, mac=OWN, host_macs=frozenset({OWN})).values())
+    return list(built(config, NODE).values())
+
+
+def built(config: KeepalivedConfig, facts: HostFacts) -> dict[str, ContestContext]:
+    """Return what the instances of a plan are to others, by name."""
+    return contexts.build(config, facts, mac=OWN, host_macs=frozenset({OWN}))
 
 
 def advert(context: ContestContext, **more: object) -> Advert:
@@ -220,7 +224,7 @@ def test_an_address_that_no_client_reaches_is_told(
 
 def test_the_address_of_a_router_fails() -> None:
     """By the default route, and by any other route that is known; each one once."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1,10.0.0.2,10.0.0.5,fd00::fe"})
+    parsed, _ = planned("10.0.0.1,10.0.0.2,10.0.0.5,fd00::fe")
     known = [(route.gateway, "eth0") for route in NODE.default_routes if route.gateway]
     assert PASS is node.judge_routers(planned("10.0.0.5")[0], NODE, known).verdict
     known += [(ip_address("10.0.0.2"), "eth0"), (ip_address("fd00::fe"), "eth1")]
@@ -263,9 +267,9 @@ def test_a_strict_reverse_path_filter_is_told_where_it_hurts(
     """Where answers leave by another interface too; eth2 has a default route here."""
     _, config = planned(addresses)
     own = {"eth0": ["10.0.0.11/24", "fd00::11/64", "10.0.0.5/32"]}
-    routes = ["default via 10.0.0.1 dev eth0"]
-    routes += ["default via 10.9.0.254 dev eth2 metric 9"] if "eth2" in more else []
-    found = node.judge_reverse_path(config, host_facts({**own, **more}, routes), value)
+    others = ["default via 10.9.0.254 dev eth2 metric 9"] if "eth2" in more else []
+    facts = host_facts({**own, **more}, [*ROUTES, *others])
+    found = node.judge_reverse_path(config, facts, value)
     assert f"{found.verdict.value} {found.text}".startswith(expected)
 
 
@@ -344,17 +348,8 @@ def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
 def test_rules_that_cannot_be_listed_are_no_pass() -> None:
     """Without the right to, nothing was looked at; a mute nft is a word worth."""
     assert SKIP is firewall_findings.judge_unlisted_rules("not permitted", is_denied=True).verdict
-    assert (
-        WARN
-        is firewall_findings.judge_unlisted_rules("nft prints nothing", is_denied=False).verdict
-    )
-
-
-def test_a_port_and_a_script_are_judged() -> None:
-    """What the check would say in a moment."""
-    address = ip_address("10.0.0.11")
-    assert PASS is node.judge_port(address, 80, "").verdict
-    assert "refused" in node.judge_port(address, 80, "connection refused").text
+    mute = firewall_findings.judge_unlisted_rules("nft prints nothing", is_denied=False)
+    assert WARN is mute.verdict
 
 
 def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
@@ -696,16 +691,10 @@ def test_peers_have_a_line_in_any_case(
 
 def test_an_instance_without_a_source_is_left_out() -> None:
     """An IPv6 one where the interface has no link-local address."""
-    facts = host_facts(
-        {"eth0": ["10.0.0.11/24", "fd00::11/64"]}, ["default via 10.0.0.1 dev eth0"]
-    )
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
-    config = plan(parsed, facts)
-    found = contexts.build(config, facts, mac=OWN, host_macs=frozenset())
-    assert [config.instances[0].name] == list(found)
-    assert {} == contexts.build(
-        config, replace(facts, interfaces=()), mac=OWN, host_macs=frozenset()
-    )
+    facts = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64"]}, ROUTES)
+    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"}), facts)
+    assert [config.instances[0].name] == list(built(config, facts))
+    assert {} == built(config, replace(facts, interfaces=()))
 
 
 def test_a_link_local_node_has_a_source_in_both_families() -> None:
@@ -714,20 +703,19 @@ def test_a_link_local_node_has_a_source_in_both_families() -> None:
     parsed = settings.parse(
         {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5", "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0"}
     )
-    found = contexts.build(plan(parsed, facts), facts, mac=OWN, host_macs=frozenset())
-    assert ["169.254.10.11", "fe80::11"] == [str(each.source) for each in found.values()]
-    assert 4.0 == contexts.down_time(plan(parsed, facts))
+    config = plan(parsed, facts)
+    sources = [str(each.source) for each in built(config, facts).values()]
+    assert ["169.254.10.11", "fe80::11"] == sources
+    assert 4.0 == contexts.down_time(config)
 
 
 def test_a_chosen_multicast_source_is_the_source() -> None:
     """keepalived sends from it."""
-    node = host_facts(
-        {"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ["default via 10.0.0.1 dev eth0"]
-    )
+    facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ROUTES)
     parsed = settings.parse(
         {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", "MULTICAST_SOURCE_IPADDRESS": "10.0.0.99"}
     )
-    chosen = contexts.build(plan(parsed, node), node, mac=OWN, host_macs=frozenset({OWN}))
+    chosen = built(plan(parsed, facts), facts)
     assert {ip_address("10.0.0.99")} == {each.source for each in chosen.values()}
 
 
@@ -766,28 +754,28 @@ def test_no_bytes_disturb_the_parser(data: bytes, kind: bytes) -> None:
 
 
 ANY, OWN_ADDRESS, VIRTUAL = map(ip_address, ("0.0.0.0", "10.0.0.11", "10.0.0.5"))
+PORT = "10.0.0.11 port 80"
 
 
 @pytest.mark.parametrize(
-    ("listeners", "expected"),
+    ("error", "listeners", "expected"),
     [
-        ([OWN_ADDRESS], WARN),
-        ([OWN_ADDRESS, VIRTUAL], PASS),
-        ([OWN_ADDRESS, ANY], PASS),
-        ([ip_address("::")], PASS),
-        ([], PASS),
-        ([ip_address("10.0.0.12")], PASS),
+        ("", [OWN_ADDRESS], f"warn {PORT} answers, and nothing listens there at 10.0.0.5"),
+        ("", [OWN_ADDRESS, VIRTUAL], f"pass {PORT} answers"),
+        ("", [OWN_ADDRESS, ANY], f"pass {PORT} answers"),
+        ("", [ip_address("::")], f"pass {PORT} answers"),
+        ("", [], f"pass {PORT} answers"),
+        ("", [ip_address("10.0.0.12")], f"pass {PORT} answers"),
+        ("connection refused", [], f"warn {PORT}: connection refused"),
     ],
-    ids=["own alone", "both", "all", "all by IPv6", "none: a proxy's rule", "another"],
+    ids=["own alone", "both", "all", "all by IPv6", "none: a proxy's rule", "another", "refused"],
 )
 def test_a_service_that_listens_at_the_node_s_address_alone_is_told(
-    listeners: list[IPAddress], expected: CheckResult
+    error: str, listeners: list[IPAddress], expected: str
 ) -> None:
     """The check passes, and every client is refused."""
-    found = node.judge_port(OWN_ADDRESS, 80, "", listeners, [VIRTUAL])
-    assert expected is found.verdict
-    if expected is WARN:
-        assert "10.0.0.11 port 80 answers, and nothing listens there at 10.0.0.5" == found.text
+    found = node.judge_port(OWN_ADDRESS, 80, error, listeners, [VIRTUAL])
+    assert expected == f"{found.verdict.value} {found.text}"
 
 
 @pytest.mark.parametrize(
