@@ -59,12 +59,32 @@ def test_a_wrong_command_line_ends_with_2(world: World, words: list[str]) -> Non
     assert "Usage:" in done.stderr
 
 
-@pytest.mark.parametrize("seconds", ["nan", "-1", "-0.001", "inf", "-inf", "soon", ""])
-def test_a_time_that_nobody_can_wait_is_a_wrong_command_line(world: World, seconds: str) -> None:
-    """nan would have waited for ever or not at all."""
-    done = world.command("reload", f"--timeout={seconds}")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *(
+            (["reload", f"--timeout={each}"], "Invalid value for '--timeout'")
+            for each in ("nan", "-1", "-0.001", "inf", "-inf", "soon", "")
+        ),
+        # a processor kept busy helps nobody
+        *(
+            (["status", "--watch", each], "Invalid value for '--watch'")
+            for each in ("0", "0.01", "nan", "soon")
+        ),
+        # nothing would be asked, and everything pass
+        (["doctor", "--seconds", "0"], "Invalid value for '--seconds'"),
+        # a typing error in a manifest would make it fail, much later
+        (["doctor", "--tolerate", "dns,anwsers"], "'anwsers' is no check; there are capabilities"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_option_that_means_nothing_is_refused(
+    world: World, words: list[str], said: str
+) -> None:
+    """nan would have been waited for without end, or not at all."""
+    done = world.command(*words)
     assert (2, "") == (done.returncode, done.stdout)
-    assert "Invalid value for '--timeout'" in done.stderr
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize("words", ["--help", "check", "check --json", "render", "render --help"])

@@ -92,12 +92,6 @@ def test_peers_on_this_network_and_behind_a_router_are_told_apart(world: World) 
     ] == found["peers"]
 
 
-def test_a_time_in_which_nobody_can_be_asked_is_refused(world: World) -> None:
-    """Nothing would be asked, and everything pass."""
-    done = world.command("doctor", "--seconds", "0", environment=ENVIRONMENT)
-    assert (2, "") == (done.returncode, done.stdout)
-
-
 def in_a_shell(world: World, script: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run ``doctor`` in a script, as "$@"."""
     words = ("doctor", "--seconds", "0.2", *words)
@@ -151,13 +145,6 @@ def test_an_ordinary_user_is_told_what_was_not_seen(world: World) -> None:
     verdicts = {each["check"]: each["verdict"] for each in json.loads(done.stdout)["findings"]}
     assert (78, "fail") == (done.returncode, verdicts["capabilities"])
     assert {"skip"} == {verdicts[each] for each in ("config", "firewall", "answers", "rivals")}
-
-
-def test_a_check_that_does_not_exist_cannot_be_tolerated(world: World) -> None:
-    """A typing error in a manifest would make it fail, much later."""
-    done = world.command("doctor", "--tolerate", "dns,anwsers", environment=ENVIRONMENT)
-    assert 2 == done.returncode
-    assert "'anwsers' is no check; there are capabilities," in done.stderr
 
 
 @pytest.mark.parametrize(

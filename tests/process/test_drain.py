@@ -6,7 +6,7 @@ import json
 import signal
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -239,23 +239,10 @@ def test_requests_that_are_none_are_refused_and_removed(world: World) -> None:
 def test_several_requests_at_once_each_get_their_verdict(world: World) -> None:
     """Drained and undrained meanwhile: who asked first learns of it."""
     running(world, "MASTER", "MASTER", "MASTER")
-    done: dict[str, subprocess.CompletedProcess[str]] = {}
-
-    def ask(name: str, *words: str) -> None:
-        done[name] = world.command(*words)
-
-    threads = [
-        threading.Thread(target=ask, args=(f"drain {number}", "drain", f"10.0.0.10{number}"))
-        for number in (1, 2, 3)
-    ]
-    threads.append(threading.Thread(target=ask, args=("all", "drain")))
-    with peer(world, 1, 2):
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-    codes = {name: each.returncode for name, each in done.items()}
-    assert {"drain 1": 0, "drain 2": 0, "drain 3": 69, "all": 69} == codes
+    asked = (("10.0.0.101",), ("10.0.0.102",), ("10.0.0.103",), ())
+    with peer(world, 1, 2), ExitStack() as started:
+        commands = [started.enter_context(world.commanded("drain", *each)) for each in asked]
+        assert [0, 0, 69, 69] == [each.wait(30) for each in commands]
 
 
 def test_a_drain_is_kept_over_a_restart_and_ends_in_time(world: World) -> None:
@@ -316,14 +303,11 @@ def test_an_agent_that_ends_gives_no_verdict(world: World) -> None:
     assert (75, True) == (done.returncode, "it was withdrawn" in done.stderr)
     assert [] == list((world.run_directory / "drain.requests").iterdir())
     agent.signal(signal.SIGCONT)
-    results: list[subprocess.CompletedProcess[str]] = []
-    asking = threading.Thread(target=lambda: results.append(world.command("drain")))
-    asking.start()
-    agent.wait_for(lambda: "event=drain.requested" in agent.log)
-    agent.kill()
-    asking.join()
-    assert 75 == results[0].returncode
-    assert "ended before it gave a verdict" in results[0].stderr
+    with world.commanded("drain") as asking:
+        agent.wait_for(lambda: "event=drain.requested" in agent.log)
+        agent.kill()
+        _, errors = asking.communicate(timeout=30)
+    assert (75, True) == (asking.returncode, "ended before it gave a verdict" in errors), errors
 
 
 def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> None:

@@ -285,16 +285,6 @@ def test_watch_redraws_a_terminal_until_ctrl_c(world: World) -> None:
     assert "Traceback" not in shown
 
 
-@pytest.mark.parametrize("seconds", ["0", "0.01", "nan", "soon"])
-def test_an_interval_that_makes_no_sense_is_a_wrong_command_line(
-    world: World, seconds: str
-) -> None:
-    """A processor kept busy helps nobody."""
-    done = world.command("status", "--watch", seconds)
-    assert 2 == done.returncode
-    assert "Invalid value for '--watch'" in done.stderr
-
-
 def test_many_instances_are_told_by_their_states(world: World) -> None:
     """Many of them fit a screen; --all lists them."""
     agent = world.running(environment={**NAMED, "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.2-240"})
