@@ -116,6 +116,18 @@ class ConfigTestError(AgentError):
         super().__init__(message)
 
 
+class RefusedError(AgentError):
+    """A command is refused: what it is to work on is not here, or belongs to another command."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class TemporaryError(AgentError):
+    """A command has no outcome now, and may have one later."""
+
+    exit_code = ExitCode.TEMPORARY
+
+
 class KeepalivedMissingError(AgentError):
     """keepalived (or setpriv, which starts it) is not there or cannot be executed."""
 

@@ -38,6 +38,7 @@ class ActiveRecord(
         start_only: the variables among those in force that only a restart can change.
         source: absolute path of what IPFAILOVER_CONFIG named, None for the environment alone.
         template_directory: of the user's own templates.
+        listen: where its HTTP listens, as it was written; empty for the usual place.
         digest: of the rendered files.
         config: the plan that they were rendered from.
     """
@@ -48,6 +49,7 @@ class ActiveRecord(
     start_only: tuple[tuple[str, str], ...]
     source: str | None
     template_directory: str | None
+    listen: str = ""
     digest: str
     config: KeepalivedConfig
 

@@ -307,9 +307,23 @@ def record(
         start_only=tuple(sorted(active.variables.start_only.items())),
         source=options.config and os.path.abspath(options.config),  # noqa: PTH100 - as in cli
         template_directory=options.template_directory,
+        listen=options.listen,
         digest=active.rendering.digest,
         config=active.config,
     )
+
+
+def as_recorded(
+    record: memory.ActiveRecord, options: Options
+) -> tuple[Mapping[str, str], Options]:
+    """Return the environment and the options of the agent that wrote a record."""
+    theirs = replace(
+        options,
+        config=record.source,
+        template_directory=record.template_directory,
+        listen=record.listen,
+    )
+    return dict(record.environment), theirs
 
 
 def look_at_host(

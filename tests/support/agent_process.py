@@ -317,16 +317,39 @@ class World:
         timeout: float = 30,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the agent to its end; ``before`` are words that run it."""
-        return subprocess.run(
+        with self.commanded(*words, environment=environment, before=before) as popen:
+            output, errors = popen.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(popen.args, popen.returncode, output, errors)
+
+    def prints(self, code: int, *words: str, **options: Any) -> str:  # noqa: ANN401 - of command
+        """Run a command that ends with this code; return its standard output."""
+        done = self.command(*words, **options)
+        assert code == done.returncode, done
+        return done.stdout
+
+    @contextlib.contextmanager
+    def commanded(
+        self,
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        stdout: int | IO[str] = subprocess.PIPE,
+        stderr: int | IO[str] = subprocess.PIPE,
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start a command of the agent, and end it if it has not ended by itself."""
+        with subprocess.Popen(
             [*self.enter(), *before, sys.executable, "-m", "ipfailover_agent", *words],
             cwd=_CHECKOUT,
             env={**self.environment, **(environment or {})},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
-            timeout=timeout,
-            check=False,
-        )
+        ) as popen:
+            try:
+                yield popen
+            finally:
+                popen.kill()
 
     def write(self, **variables: str) -> None:
         """Replace the variables in ``config_file``; names without OPENSHIFT_HA_."""
