@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from ipfailover_agent.config import priority
 from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import ConfigMap, ask, variables
+from tests.lab.kit.scenarios import ConfigMap, variables
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ class Agents(Cluster):
 
     def drain(self, node: Node) -> Callable[[], object] | None:
         """Drain a node; return what undrains it."""
-        assert ask(node, "drain").returncode == 0
-        return lambda: ask(node, "undrain")
+        assert node.ask("drain").returncode == 0
+        return lambda: node.ask("undrain")
 
     def _values(self, *addresses: str) -> dict[str, str]:
         more = {"UNICAST_PEERS": ",".join(self.peers)} if self.peers else {}

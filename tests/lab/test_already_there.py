@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    ask,
-    events,
-    peers,
-    reload,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -63,7 +50,7 @@ def start_ranked(lab: Lab, source: ConfigMap, **more: str) -> tuple[Node, Node]:
                 **named,
             }
         )
-        wait_for_status(node, "phase", "running")  # which begins its election first
+        node.wait_for_status("phase", "running")  # which begins its election first
     return lab.nodes[0], lab.nodes[1]
 
 
@@ -76,20 +63,20 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     lab = make_lab(2)
     base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
     source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source, **peers(lab, wire))
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    lower, higher = start_ranked(lab, source, **lab.peers(wire))
+    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
     set_by_hand(lower, *added)
-    wait_for_each(lab, added, timeout=1, among=[lower])
+    lab.wait_for_each(added, timeout=1, among=[lower])
     source.write(variables(*base, *added))
-    said = ask(lower, "plan").stdout
+    said = lower.ask("plan").stdout
     assert all(f"{each} is on eth0 already" in " ".join(said.split()) for each in added)
 
     began = time.monotonic()
     nodes = [lower, higher] if order == "lower first" else [higher, lower]
     masters = nodes[0].stdout().count("Entering MASTER STATE") + len(added)
-    reload(nodes[0])
+    nodes[0].reload()
     stays(PAUSE)
-    reload(nodes[1])
+    nodes[1].reload()
     known = time.monotonic()
     lab.wait_until(
         lambda: nodes[0].stdout().count("Entering MASTER STATE") == masters,
@@ -97,7 +84,7 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
         what="the first to know is MASTER of what was added",
     )
     stays(2.5)  # two adverts
-    wait_for_each(lab, added, timeout=1, among=[nodes[0]])
+    lab.wait_for_each(added, timeout=1, among=[nodes[0]])
     none = max(lab.recorder.seconds_with_none(each, since=began) for each in added)
     two = max(lab.recorder.seconds_with_two(each, since=known) for each in added)
     print(f"{wire}, {order}: none {none:.3f} s, two {two:.3f} s")
@@ -120,32 +107,31 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     lab = make_lab(2)
     base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
     source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source, **peers(lab, wire))
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    lower, higher = start_ranked(lab, source, **lab.peers(wire))
+    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
     stays(1.5)  # an advert, by which the lower rank has looked at its interface
     began = time.monotonic()
     set_by_hand(lower, *base)
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
     two = max(lab.recorder.seconds_with_two(each, since=began) for each in base)
     print(f"{wire}: two for {two:.3f} s")
     assert two <= UNEXPECTED + lab.recorder.lateness
-    (line, *_) = events(lower, "addresses.released")
+    (line, *_) = lower.events("addresses.released")
     assert "not by this node" in line
-    assert events(higher, "contest.held") == events(lower, "contest.held") == []
+    assert higher.events("contest.held") == lower.events("contest.held") == []
 
-    higher.terminate()
-    assert higher.wait() == 0
-    wait_for_each(lab, base, timeout=ELECTION, among=[lower])
+    higher.stop()
+    lab.wait_for_each(base, timeout=ELECTION, among=[lower])
     set_by_hand(lower, *added)
     wrong = lab.virtual(8)
     lower.run(["ip", "address", "add", f"{wrong}/24", "dev", "eth0"])
     began = time.monotonic()
     source.write(variables(*base, *added, wrong))
-    refused = reload(lower, code=78)
+    refused = lower.reload(code=78)
     assert f"remove it with: ip address del {wrong}/24 dev eth0" in " ".join(refused.split())
     lower.run(["ip", "address", "del", f"{wrong}/24", "dev", "eth0"])
     source.write(variables(*base, *added))
-    reload(lower)
+    lower.reload()
     held = shown(lower, added[0])
     assert (held["label"], held["valid_life_time"]) == ("eth0:vip", 2**32 - 1)
     masters = len(base) + len(added)
@@ -161,9 +147,8 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     )
     assert shown(lower, added[1])["preferred_life_time"] == 0
     assert [lab.recorder.changes(each, since=began) for each in added] == [(), ()]
-    lower.terminate()
-    assert lower.wait() == 0
-    assert virtual_addresses(lower) == []
+    lower.stop()
+    assert lower.virtual_addresses() == []
 
 
 def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
@@ -172,14 +157,14 @@ def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
     base = [lab.virtual(1), lab.virtual6(1)]
     source = ConfigMap(lab.directory / "variables", variables(*base))
     lower, higher = start_ranked(lab, source)
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
     lab.switch.drop_vrrp()
     lab.wait_until(
-        lambda: len(events(lower, "contest.held") + events(higher, "contest.held")) == len(base),
+        lambda: len(lower.events("contest.held") + higher.events("contest.held")) == len(base),
         timeout=ELECTION,
         what="one of the two yields",
     )
-    found = wait_for_each(lab, base, timeout=3)
+    found = lab.wait_for_each(base, timeout=3)
     losers = [
         (next(each for each in lab.nodes if each.name != name), address)
         for address, name in found.items()
@@ -193,5 +178,5 @@ def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
     )
     for node, address in losers:
         holder = lab.node(found[address])
-        line = wait_for_line(node, f'addresses.released addresses="{address}/')
+        line = node.wait_for_line(f'addresses.released addresses="{address}/')
         assert f"held by {holder.own.mac} and not by this node" in line

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
 
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do
-_FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}
 
 
 def promised(scene: Scene, **more: str) -> Budget:
@@ -129,7 +128,7 @@ def test_two_holders_are_no_longer_two_than_promised(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("story", "more"),
-    [(stories.container_killed, {}), (alarms.container_killed_fast, _FAST)],
+    [(stories.container_killed, {}), (alarms.container_killed_fast, alarms.FAST)],
     ids=["by default", "fast"],
 )
 def test_a_silent_death_takes_no_longer_than_promised(

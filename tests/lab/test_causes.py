@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    UNPLANNED,
-    ask,
-    events,
-    peers,
-    reload,
-    serve_ranked,
-    status,
-    variables,
-    wait_for_each,
-    wait_for_state,
-)
+from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -30,7 +17,7 @@ if TYPE_CHECKING:
 
 def moves(node: Node) -> list[tuple[str, str, str]]:
     """Return state, kind and sentence of every transition that is kept, oldest first."""
-    lines = ask(node, "events", "--json").stdout.splitlines()
+    lines = node.ask("events", "--json").stdout.splitlines()
     found = [json.loads(each) for each in lines]
     return [
         (each["state"], each["kind"], each["cause"])
@@ -59,38 +46,37 @@ def test_each_move_of_an_address_has_its_cause(make_lab: MakeLab) -> None:
     lab = make_lab(2, ipv6=False)
     address = lab.virtual(1)
     first, second = lab.nodes
-    serve_ranked(lab, address, PREEMPTION="preempt")
+    lab.serve_ranked(address, PREEMPTION="preempt")
     wait_for_move(lab, first, "MASTER", "silence")
     wait_for_move(lab, second, "BACKUP", "started")
 
     first.application.stop()
-    wait_for_each(lab, [address], timeout=5, among=[second])
+    lab.wait_for_each([address], timeout=5, among=[second])
     wait_for_move(lab, first, "FAULT", "check failed", "port 8080", "refused")
     wait_for_move(lab, second, "MASTER", "handover", first.ip)
-    assert status(first)["check"]["state"] == "failing"
+    assert first.status()["check"]["state"] == "failing"
 
     first.application.start()
-    wait_for_each(lab, [address], timeout=ELECTION, among=[first])
+    lab.wait_for_each([address], timeout=ELECTION, among=[first])
     wait_for_move(lab, first, "MASTER", "preempted", second.ip)
     wait_for_move(lab, second, "BACKUP", "outranked", f"higher priority 250 from {first.ip}")
     assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "check passed")
 
     first.link_down()
-    wait_for_each(lab, [address], timeout=UNPLANNED, among=[second])
+    lab.wait_for_each([address], timeout=UNPLANNED, among=[second])
     wait_for_move(lab, first, "FAULT", "interface down")
     wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
     first.link_up()
-    wait_for_each(lab, [address], timeout=ELECTION, among=[first])
+    lab.wait_for_each([address], timeout=ELECTION, among=[first])
     assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "interface up")
 
-    first.terminate()
-    assert first.wait() == 0
-    wait_for_each(lab, [address], timeout=PLANNED, among=[second])
+    first.stop()
+    lab.wait_for_each([address], timeout=PLANNED, among=[second])
     wait_for_move(lab, second, "MASTER", "handover", f"priority-0 advert of {first.ip}")
     first.start()
-    wait_for_each(lab, [address], timeout=ELECTION, among=[first])
+    lab.wait_for_each([address], timeout=ELECTION, among=[first])
     first.kill()
-    wait_for_each(lab, [address], timeout=UNPLANNED, among=[second])
+    lab.wait_for_each([address], timeout=UNPLANNED, among=[second])
     wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
 
 
@@ -102,13 +88,13 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
     source = node.directory / "variables"
     source.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={first}\n")
     node.start({**variables(first), "IPFAILOVER_CONFIG": str(source)})
-    wait_for_each(lab, [first], timeout=ELECTION)
+    lab.wait_for_each([first], timeout=ELECTION)
     source.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={first},{added}\n")
-    reload(node)
-    wait_for_each(lab, [first, added], timeout=ELECTION)
-    wait_for_state(node, "MASTER", timeout=2)
+    node.reload()
+    lab.wait_for_each([first, added], timeout=ELECTION)
+    node.wait_for_state("MASTER", timeout=2)
     assert ("BACKUP", "reloaded") in [each[:2] for each in moves(node)]
-    found = status(node)
+    found = node.status()
     assert found["lease"]["seconds"] == 3
     assert all(0 < each["lease_remaining"] <= 3 for each in found["instances"])
     assert found["counts"]["accepted"] == 1
@@ -120,7 +106,7 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
         timeout=5,
         what="the restart of keepalived's child is the cause",
     )
-    wait_for_each(lab, [first, added], timeout=ELECTION)
+    lab.wait_for_each([first, added], timeout=ELECTION)
 
 
 INTERVAL = 1.0  # seconds between adverts
@@ -137,7 +123,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
     """
     lab = make_lab(2)
     four, six = lab.virtual(1), lab.virtual6(1)
-    first = serve_ranked(lab, four, six, PREEMPTION="nopreempt", **peers(lab, mode))
+    first = lab.serve_ranked(four, six, PREEMPTION="nopreempt", **lab.peers(mode))
 
     def costs_a_skew(address: str) -> None:
         """Wait until the address goes and is back, in less than the other node's skew."""
@@ -146,7 +132,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
             timeout=3,
             what=f"{address} goes",
         )
-        wait_for_each(lab, [address], timeout=ELECTION)
+        lab.wait_for_each([address], timeout=ELECTION)
         assert lab.recorder.seconds_with_none(address, since=began) < SKEW
 
     began = time.monotonic()
@@ -173,4 +159,4 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
     if mode == "multicast":
         _, _, cause = [each for each in moves(first) if each[0] == "FAULT"][-1]
         assert "link-local address" in cause
-        assert "instance=ipfailover_VIP_2" in events(first, "goodbye.sent")[-1]
+        assert "instance=ipfailover_VIP_2" in first.events("goodbye.sent")[-1]

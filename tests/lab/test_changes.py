@@ -17,16 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.edits import Deployment, edit
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    ask,
-    numbered,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-)
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.lab.kit.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -86,8 +77,8 @@ class Pair:
             )
             self.sources[node.name] = source
             node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
-            wait_for_line(node, "Entering BACKUP STATE")
-        wait_for_each(lab, deployment.addresses, timeout=ELECTION)
+            node.wait_for_line("Entering BACKUP STATE")
+        lab.wait_for_each(deployment.addresses, timeout=ELECTION)
 
     def _of(self, node: Node, deployment: Deployment) -> dict[str, str]:
         rank = 240 if node is self.lab.nodes[0] else 200
@@ -101,7 +92,7 @@ class Pair:
         for node in order:
             self.sources[node.name].write(self._of(node, deployment))
             self._reload(node, what)
-        wait_for_each(lab, deployment.addresses, timeout=SETTLED)
+        lab.wait_for_each(deployment.addresses, timeout=SETTLED)
         gone = [each for each in before if each not in deployment.addresses]
         lab.wait_until(
             lambda: not any(lab.recorder.holders(each) for each in gone),
@@ -109,7 +100,7 @@ class Pair:
             what=f"no node holds what was removed: {gone}",
         )
         stays(1.2)  # an advert: what is refused shows
-        wait_for_each(lab, deployment.addresses, timeout=SETTLED)
+        lab.wait_for_each(deployment.addresses, timeout=SETTLED)
         after = places(lab.nodes[0])
         for address in before.keys() & after.keys():
             kind = f"whole change, {kind_of(before[address], after[address])}"
@@ -127,7 +118,7 @@ class Pair:
         before = places(node)
         held = [each for each in before if lab.recorder.holders(each) == [node.name]]
         began = time.monotonic()
-        done = ask(node, "reload")
+        done = node.ask("reload")
         assert done.returncode == 0, f"{what}: {done.stdout}{done.stderr}"
         until = time.monotonic()
         after = places(node)
@@ -183,7 +174,7 @@ def test_random_changes_cost_kept_addresses_nothing(make_lab: MakeLab) -> None:
     """Whatever is edited: who holds an address that keeps its id does not let go of it."""
     lab = make_lab(2)
     random = Random(SEED)  # noqa: S311 - no secret
-    pool = (*numbered(lab, 8), *(lab.virtual6(number) for number in (1, 2, 3)))
+    pool = (*lab.numbered(8), *(lab.virtual6(number) for number in (1, 2, 3)))
     mixed = tuple(random.sample(pool, len(pool)))
     deployment = Deployment(pool=mixed, addresses=mixed[:5])
     pair = Pair(lab, deployment)

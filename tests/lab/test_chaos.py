@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.chaos import matrix, wire
-from tests.lab.kit.chaos.faults import MATRIX, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from _pytest.mark import ParameterSet
 
+    from tests.lab.kit.chaos.faults import Fault
     from tests.lab.kit.lab import MakeLab
 
 _SHORT = 0.1  # seconds
@@ -27,7 +27,7 @@ def _short() -> Iterator[ParameterSet]:
     With fast timing, and where the next node waits for a skew of 16 ms, bounds are too short for
     a machine that does something else.
     """
-    for each in MATRIX:
+    for each in matrix.MATRIX:
         if each.short is not None:
             is_short = each.name.endswith(", fast") or 0 < each.none_in(each.short) < _SHORT
             marks = [pytest.mark.timing] if is_short else []

@@ -6,16 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    ask,
-    serve_ranked,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_state,
-)
+from tests.lab.kit.scenarios import ELECTION, NAME, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
@@ -34,17 +25,17 @@ def test_status_shows_what_the_kernel_has(make_lab: MakeLab) -> None:
     """MASTER here and BACKUP there, as text and JSON; exit code 0 while ready."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder = serve_ranked(lab, *addresses)
+    holder = lab.serve_ranked(*addresses)
     for node in lab.nodes:
-        wait_for_state(node, "MASTER" if node is holder else "BACKUP", timeout=1)
-        shown = ask(node, "status")
+        node.wait_for_state("MASTER" if node is holder else "BACKUP", timeout=1)
+        shown = node.ask("status")
         assert shown.returncode == 0
         expected = "MASTER" if node is holder else "BACKUP"
         for number, address in enumerate(addresses, start=1):
             lines = [each for each in shown.stdout.splitlines() if each.startswith(NAME)]
             (line,) = [each for each in lines if address in each]
             assert line.split()[:2] == [f"{NAME}_VIP_{number}", expected]
-    found = json.loads(ask(holder, "status", "--json").stdout)
+    found = json.loads(holder.ask("status", "--json").stdout)
     assert found["phase"] == "running"
     assert found["ready"]
     assert found["config"]["interface"] == "eth0"
@@ -52,19 +43,17 @@ def test_status_shows_what_the_kernel_has(make_lab: MakeLab) -> None:
     assert [each["virtual_router_id"] for each in found["instances"]] == [11, 12]
     assert found["keepalived_pid"] > 1
     holder.application.stop()
-    wait_for_state(holder, "FAULT", timeout=5)
-    wait_for_each(lab, addresses, timeout=5, among=lab.others(holder))
+    holder.wait_for_state("FAULT", timeout=5)
+    lab.wait_for_each(addresses, timeout=5, among=lab.others(holder))
 
 
 def test_check_beside_a_running_agent_says_what_runs(make_lab: MakeLab) -> None:
     """The same addresses and ids, exit code 0, although they are on the interface by now."""
     lab = make_lab(1)
-    (node,) = lab.nodes
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    node.start(variables(*addresses))
-    wait_for_each(lab, addresses, timeout=ELECTION)
-    before = virtual_addresses(node)
-    checked = ask(node, "check", "--json", "--compare-old")
+    node = lab.serve(*addresses)
+    before = node.virtual_addresses()
+    checked = node.ask("check", "--json", "--compare-old")
     assert checked.returncode == 0, checked.stdout
     found = json.loads(checked.stdout)
     assert found["interface"] == "eth0"
@@ -73,18 +62,16 @@ def test_check_beside_a_running_agent_says_what_runs(make_lab: MakeLab) -> None:
         (11, addresses[:1]),
         (12, addresses[1:]),
     ]
-    assert ask(node, "check").returncode == 0
-    assert virtual_addresses(node) == before
+    assert node.ask("check").returncode == 0
+    assert node.virtual_addresses() == before
 
 
 def test_release_refuses_while_the_agent_runs(make_lab: MakeLab) -> None:
     """It says so and touches nothing."""
     lab = make_lab(1)
-    (node,) = lab.nodes
     address = lab.virtual(1)
-    node.start(variables(address))
-    lab.wait_for_holder(address, timeout=ELECTION)
-    refused = ask(node, "release")
+    node = lab.serve(address)
+    refused = node.ask("release")
     assert refused.returncode == 75
     assert "the agent runs" in refused.stderr
     assert lab.recorder.holders(address) == ["n1"]
@@ -97,18 +84,18 @@ def test_release_removes_what_a_killed_container_left(make_lab: MakeLab) -> None
     addresses = [lab.virtual(1), lab.virtual6(1)]
     environment = variables(*addresses)
     node.start(environment)
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     node.kill()
     left = [f"{addresses[0]}/32", f"{addresses[1]}/128"]
-    assert sorted(virtual_addresses(node)) == sorted(left)
+    assert sorted(node.virtual_addresses()) == sorted(left)
     code, said = release(node, {})
     assert code == 78
     assert "OPENSHIFT_HA_VIRTUAL_IPS" in said
-    assert sorted(virtual_addresses(node)) == sorted(left)
+    assert sorted(node.virtual_addresses()) == sorted(left)
     code, said = release(node, environment)
     assert code == 0
     assert all(f"removed {each}" in said for each in left)
-    assert virtual_addresses(node) == []
+    assert node.virtual_addresses() == []
     code, said = release(node, environment)
     assert code == 0
     assert "none of 2 addresses" in said

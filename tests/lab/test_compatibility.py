@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    PLANNED,
-    UNPLANNED,
-    stays,
-    variables,
-    virtual_addresses,
-)
+from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, UNPLANNED, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -171,9 +163,8 @@ def test_two_capabilities_and_a_read_only_root_will_do(make_lab: MakeLab) -> Non
     )
     first.application.stop()
     lab.wait_for_holder(address, timeout=2 * PLANNED, among=[second])
-    first.terminate()
-    assert first.wait() == 0
-    assert virtual_addresses(first) == []
+    first.stop()
+    assert first.virtual_addresses() == []
 
 
 def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab: MakeLab) -> None:
@@ -192,9 +183,8 @@ def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab
     )
     node.start(variables(lab.virtual(1)), [sys.executable, "-c", quiet])
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-    node.terminate()
-    assert node.wait() == 0
-    assert virtual_addresses(node) == []
+    node.stop()
+    assert node.virtual_addresses() == []
 
 
 def test_keepalived_options_come_before_ours(make_lab: MakeLab) -> None:

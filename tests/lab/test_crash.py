@@ -12,21 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.container import PROJECT
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    RELEASE,
-    UNPLANNED,
-    events,
-    serve,
-    serve_ranked,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-    wait_for_none,
-    wait_for_state,
-)
+from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -50,16 +36,16 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
         environment = variables(*addresses, PRIORITY=str(250 - 50 * number), PREEMPTION="preempt")
         node.start(environment, as_pid_1=False)
     first, second = lab.nodes
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     killed = time.monotonic()
     first.signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    wait_for_none(lab, addresses, on=first, timeout=2)
+    lab.wait_for_none(addresses, on=first, timeout=2)
     print(f"agent killed: its addresses are gone after {time.monotonic() - killed:.2f} s")
     lab.wait_until(
         lambda: not first.pids("keepalived"), timeout=RELEASE, what="keepalived has ended"
     )
-    wait_for_each(lab, addresses, timeout=PLANNED, among=[second])
+    lab.wait_for_each(addresses, timeout=PLANNED, among=[second])
     assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
 
 
@@ -73,13 +59,13 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
     """
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    first = serve_ranked(lab, *addresses)
+    first = lab.serve_ranked(*addresses)
     parent, child = keepalived_processes(first)
     killed = time.monotonic()
     for pid in {"parent": [parent], "child": [child], "both": [parent, child]}[victims]:
         os.kill(pid, signal.SIGKILL)
-    wait_for_none(lab, addresses, on=first, timeout=RELEASE)
-    wait_for_each(lab, addresses, timeout=UNPLANNED, among=lab.others(first))
+    lab.wait_for_none(addresses, on=first, timeout=RELEASE)
+    lab.wait_for_each(addresses, timeout=UNPLANNED, among=lab.others(first))
     none = max(lab.recorder.seconds_with_none(each, since=killed) for each in addresses)
     print(f"keepalived's {victims} killed: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
@@ -88,16 +74,14 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
         timeout=RELEASE + 2,
         what="keepalived runs again",
     )
-    wait_for_state(first, "BACKUP", timeout=5)
+    first.wait_for_state("BACKUP", timeout=5)
     assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
-    (ended,) = events(first, "keepalived.exited")
+    (ended,) = first.events("keepalived.exited")
     meaning = "its VRRP process died (signal 9)" if victims == "child" else "killed by signal 9"
     assert meaning in ended
-    assert len(events(first, "restart.scheduled")) == 1
-    for node in lab.nodes:
-        node.terminate()
-    assert [node.wait() for node in lab.nodes] == [0, 0]
-    assert virtual_addresses(first) == []
+    assert len(first.events("restart.scheduled")) == 1
+    lab.stop_everywhere()
+    assert first.virtual_addresses() == []
 
 
 def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then_given_up(
@@ -113,8 +97,8 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
         environment = variables(*addresses, PRIORITY=priority, PREEMPTION="nopreempt")
         environment["PYTHONPATH"] = str(PROJECT)
         node.start(environment, (sys.executable, str(runner), json.dumps(given)))
-        wait_for_line(node, "Entering BACKUP STATE")
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+        node.wait_for_line("Entering BACKUP STATE")
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     begin = time.monotonic()
     killed: set[int] = set()
     for _ in range(4):
@@ -122,12 +106,12 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
         os.kill(child, signal.SIGKILL)
         killed.add(child)
     assert first.wait() == 75
-    wait_for_each(lab, addresses, timeout=UNPLANNED, among=[second])
+    lab.wait_for_each(addresses, timeout=UNPLANNED, among=[second])
     assert max(lab.recorder.seconds_with_two(each, since=begin) for each in addresses) == 0
     none = max(lab.recorder.seconds_with_none(each, since=begin) for each in addresses)
     print(f"VRRP child killed four times: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
-    delays = [each.rpartition("delay=")[2] for each in events(first, "restart.scheduled")]
+    delays = [each.rpartition("delay=")[2] for each in first.events("restart.scheduled")]
     assert [each.split()[0] for each in delays] == ["0.5", "1.0", "2.0"]
     assert "keepalived keeps failing" in first.stderr()
 
@@ -146,21 +130,21 @@ def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab)
     """There is no node to take over: back-off, start, election, and it is held again."""
     lab = make_lab(1)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    node = serve(lab, *addresses)
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    node = lab.serve(*addresses)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     killed = time.monotonic()
     for pid in keepalived_processes(node):
         os.kill(pid, signal.SIGKILL)
     # Before the back-off, by the agent: keepalived left them.
-    wait_for_none(lab, addresses, on=node, timeout=RELEASE)
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    lab.wait_for_none(addresses, on=node, timeout=RELEASE)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     print(f"lone node, keepalived killed: held again after {time.monotonic() - killed:.1f} s")
 
 
 def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: Lab) -> None:
     """Without a lease it stays after SIGKILL of all; started again, the node removes it."""
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    first = serve_ranked(lab, *addresses, ADDRESS_LEASE="0")
+    first = lab.serve_ranked(*addresses, ADDRESS_LEASE="0")
     with lab.client.watch(addresses[0]) as watch:
         lab.wait_until(watch.answering, timeout=2, what="an answer")
         killed = time.monotonic()
@@ -175,16 +159,16 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
         assert max(taken) < UNPLANNED
         returned = time.monotonic()
         first.start()
-        wait_for_each(lab, addresses, timeout=RELEASE, among=lab.others(first))
+        lab.wait_for_each(addresses, timeout=RELEASE, among=lab.others(first))
         gone = time.monotonic()
         print(f"container started again: one holder after {gone - returned:.2f} s")
-        wait_for_state(first, "BACKUP")
+        first.wait_for_state("BACKUP")
         outage = watch.worst_outage(since=killed)
     print(f"container killed: the client saw {outage:.2f} s of outage at worst")
     for each in addresses:
         assert lab.recorder.seconds_with_two(each, since=gone) == 0
         assert lab.recorder.seconds_with_none(each, since=killed) == 0
-    assert virtual_addresses(first) == []
+    assert first.virtual_addresses() == []
 
 
 @pytest.mark.parametrize("mark", ["labelled", "bare", "before"])
@@ -215,13 +199,13 @@ def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str
     )
     returned = time.monotonic()
     first.start(variables(address, address6, PRIORITY="100"))
-    wait_for_each(lab, [address, address6], timeout=RELEASE, among=[second])
+    lab.wait_for_each([address, address6], timeout=RELEASE, among=[second])
     gone = time.monotonic()
-    wait_for_state(first, "BACKUP")
+    first.wait_for_state("BACKUP")
     for each in (address, address6):
         assert lab.recorder.seconds_with_two(each, since=gone) == 0
         assert lab.recorder.seconds_with_none(each, since=returned) == 0
     assert first.addresses() == [str(first.own.ipv4), str(first.own.ipv6)]
-    (released,) = events(first, "addresses.released")
+    (released,) = first.events("addresses.released")
     assert f"{address}/32 on eth0" in released
     assert f"{address6}/128 on eth0" in released

@@ -9,17 +9,7 @@ import pytest
 
 from tests.bench.cost import cpu_seconds
 from tests.bench.crowd import crowd
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    ask,
-    reload,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_none,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
@@ -39,8 +29,8 @@ def test_what_is_not_ours_costs_no_address(make_lab: MakeLab) -> None:
     values = variables(*both)
     source = ConfigMap(lab.directory / "variables", values)
     node.start(source.variable)
-    wait_for_each(lab, both, timeout=ELECTION)
-    wait_for_status(node, "ready", value=True)
+    lab.wait_for_each(both, timeout=ELECTION)
+    node.wait_for_status("ready", value=True)
     began, used = time.monotonic(), cpu_seconds(node.container.agent_pid)
     stays(11)  # two looks at the node, and renewals all along
     share = (cpu_seconds(node.container.agent_pid) - used) / (time.monotonic() - began)
@@ -50,17 +40,17 @@ def test_what_is_not_ours_costs_no_address(make_lab: MakeLab) -> None:
 
     more = [*both, lab.virtual(2)]
     source.write(variables(*more))
-    assert "accepted" in reload(node)
-    wait_for_each(lab, more, timeout=ELECTION)
+    assert "accepted" in node.reload()
+    lab.wait_for_each(more, timeout=ELECTION)
 
-    checked = ask(node, "check")
+    checked = node.ask("check")
     assert checked.returncode == 0, checked.stdout
-    doctor = ask(node, "doctor", "--seconds", "1").stdout
+    doctor = node.ask("doctor", "--seconds", "1").stdout
     assert f"elsewhere: {both[0]} also on kube-ipvs0" in doctor
     assert "pass  agent: " in doctor
 
     node.kill()  # and what a former run left is on another interface
-    wait_for_none(lab, [more[2]], on=node, timeout=6)
+    lab.wait_for_none([more[2]], on=node, timeout=6)
     node.network.ip([f"address add {more[2]}/32 dev other1 label other1:vip"])
     node.start(source.variable)
     lab.wait_until(

@@ -13,20 +13,7 @@ from ipfailover_agent.doctor.command import CHECKS
 from ipfailover_agent.doctor.findings import CheckResult
 from tests.lab.kit.container import PROJECT
 from tests.lab.kit.namespaces import base_environment
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PORT,
-    ask,
-    command,
-    events,
-    reload,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, PORT, command, stays, variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,9 +72,9 @@ def test_a_healthy_backup_passes_beside_its_agent(make_lab: MakeLab) -> None:
     """The holder is named, nothing fails, and no node loses anything by being asked."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder = serve_ranked(lab, *addresses)
+    holder = lab.serve_ranked(*addresses)
     (other,) = lab.others(holder)
-    done = ask(other, *DOCTOR[3:])
+    done = other.ask(*DOCTOR[3:])
     found = by_verdict(done.stdout)
     assert (0, set()) == (done.returncode, found["fail"])
     assert f"holders: {holder.ip} advertises {addresses[0]}" in found["pass"]
@@ -354,20 +341,20 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
         warnings = json.loads(node.stdout())["warnings"]
         assert all(any(w.startswith(each) for w in warnings) for each in told)
     node.start(values)
-    wait_for_each(lab, [*near, *theirs], timeout=ELECTION)
-    found = wait_for_status(node, "ready", value=True)
+    lab.wait_for_each([*near, *theirs], timeout=ELECTION)
+    found = node.wait_for_status("ready", value=True)
     assert all(any(n.startswith(each) for n in found["notes"]) for each in told)
-    said = "".join(events(node, "settings.warning"))
+    said = "".join(node.events("settings.warning"))
     assert all(each in said for each in told)
     assert [None, node.name] == [lab.client.ask(each) for each in near]
     node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "0"})
     node.network.ip(["link set eth0 arp off"])
-    reload(node)
-    found = wait_for_status(node, "ready", value=True)
+    node.reload()
+    found = node.wait_for_status("ready", value=True)
     assert any("ARP is off on eth0, and neighbour discovery" in each for each in found["notes"])
     assert not any("arp_ignore" in each for each in found["notes"])
     assert [None, None] == [lab.client.ask(each) for each in near]
-    shown = json.loads(ask(node, "doctor", "--json", "--seconds", "0.3").stdout)["findings"]
+    shown = json.loads(node.ask("doctor", "--json", "--seconds", "0.3").stdout)["findings"]
     failed = [each["text"] for each in shown if each["verdict"] == "fail"]
     assert any(each.startswith("ARP is off on eth0") for each in failed)
 
@@ -519,9 +506,9 @@ def test_a_second_holder_is_found_by_the_first(make_lab: MakeLab) -> None:
     node, stranger = lab.nodes
     address = lab.virtual(1)
     node.start(variables(address, CONFLICT="off"))
-    wait_for_each(lab, [address], timeout=ELECTION)
+    lab.wait_for_each([address], timeout=ELECTION)
     stranger.run(["ip", "address", "add", f"{address}/32", "dev", "eth0"])
-    done = ask(node, *DOCTOR[3:])
+    done = node.ask(*DOCTOR[3:])
     assert done.returncode == 78
     assert {f"answers: {address} is on this node, and answered by {mac_of(stranger)}"} == (
         by_verdict(done.stdout)["fail"]
@@ -533,7 +520,7 @@ def test_an_agents_own_variables_are_looked_at_where_there_are_none(make_lab: Ma
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
     node.start(variables(lab.virtual(1)))
-    wait_for_each(lab, [lab.virtual(1)], timeout=ELECTION)
+    lab.wait_for_each([lab.virtual(1)], timeout=ELECTION)
     bare = ("env", "-i", f"PATH={base_environment()['PATH']}")
     done = node.run_in_container([*bare, *command(*DOCTOR[3:])])
     found = by_verdict(done.stdout)
@@ -553,7 +540,7 @@ def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(make_lab: Mak
     first, second = lab.nodes
     address = lab.virtual(1)
     first.start(variables(address))
-    wait_for_each(lab, [address], timeout=ELECTION)
+    lab.wait_for_each([address], timeout=ELECTION)
     second.run(["ping", "-c", "1", "-W", "2", first.ip])  # as nodes of a cluster do all the time
     code, found = before_start(second, variables(address))
     assert code == 78
@@ -563,9 +550,8 @@ def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(make_lab: Mak
     assert any(each.startswith("multicast: no advert arrives") for each in found["warn"])
     (peers,) = re.findall(r"OPENSHIFT_HA_UNICAST_PEERS=(\S+) ", advice_of(second, "multicast"))
     assert f"{second.ip},{first.ip}" == peers
-    first.terminate()
-    assert first.wait() == 0
-    serve_ranked(lab, address, UNICAST_PEERS=peers)
+    first.stop()
+    lab.serve_ranked(address, UNICAST_PEERS=peers)
     assert lab.recorder.seconds_with_two(address) == 0
 
 
@@ -578,7 +564,7 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
         node.start(variables(address))
 
     def causes() -> list[str]:
-        return [line for node in lab.nodes for line in events(node, "contest.held")]
+        return [line for node in lab.nodes for line in node.events("contest.held")]
 
     lab.wait_until(lambda: bool(causes()), timeout=ELECTION + 8, what="one of them yields")
     own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in lab.nodes}
@@ -588,11 +574,11 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
         timeout=ELECTION,
         what="status says so too",
     )
-    found = by_verdict(ask(held, *DOCTOR[3:]).stdout)
+    found = by_verdict(held.ask(*DOCTOR[3:]).stdout)
     said = [each for each in found["warn"] if " is held in FAULT: " in each]
     assert any(each in line for each in own for line in said)
 
 
 def told_of(node: Node) -> list[dict[str, Any]]:
     """Return what the status says of a node's instances."""
-    return list(status(node).get("instances", ()))
+    return list(node.status().get("instances", ()))

@@ -9,24 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    ConfigMap,
-    ask,
-    command,
-    events,
-    numbered,
-    reload,
-    serve_ranked,
-    start_everywhere,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, NAME, ConfigMap, command, stays, variables
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -47,12 +30,12 @@ def unicast(lab: Lab) -> dict[str, str]:
 
 def drained(node: Node) -> dict[str, str | None]:
     """Return how each instance of a node is drained, as ``status`` tells it."""
-    return {each["name"]: each["drained"] for each in status(node).get("instances", ())}
+    return {each["name"]: each["drained"] for each in node.status().get("instances", ())}
 
 
 def wait_for_agent(node: Node) -> None:
     """Wait until the agent of a node runs with its keepalived."""
-    wait_for_status(node, "phase", "running")
+    node.wait_for_status("phase", "running")
 
 
 def kill_agent(node: Node) -> None:
@@ -67,37 +50,37 @@ def test_a_drained_node_hands_its_addresses_over_at_once(make_lab: MakeLab, wire
     lab = make_lab(2)
     families = [lab.virtual(1)] if wire == "unicast" else [lab.virtual(1), lab.virtual6(1)]
     more = unicast(lab) if wire == "unicast" else {}
-    serve_ranked(lab, *families, PREEMPTION="preempt", **more)
+    lab.serve_ranked(*families, PREEMPTION="preempt", **more)
     first, second = lab.nodes
     before = time.monotonic()
-    done = ask(first, "drain")
+    done = first.ask("drain")
     took = time.monotonic() - before
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("drained\n")
     assert "has taken over" in done.stdout
     assert took < 4
-    wait_for_each(lab, families, timeout=2, among=[second])
+    lab.wait_for_each(families, timeout=2, among=[second])
     for address in families:
         nobody = lab.recorder.seconds_with_none(address, since=before)
         print(f"{wire} {address}: no holder for {nobody:.3f} s, verdict after {took:.2f} s")
         # the skew of priority 210 in version 2 is 0.18 s, in version 3 as well
         assert nobody < 1.0
         assert lab.recorder.seconds_with_two(address, since=before) == 0
-    found = status(first)
+    found = first.status()
     assert found["ready"]
     assert all("has taken over" in each["drained"] for each in found["instances"])
-    assert "drained: " in ask(first, "status").stdout
+    assert "drained: " in first.ask("status").stdout
 
     first.signal(SIGHUP)
-    wait_for_line(first, "reload.unchanged")
+    first.wait_for_line("reload.unchanged")
     stays(SILENCE + 1)
-    wait_for_each(lab, families, timeout=0.1, among=[second])
+    lab.wait_for_each(families, timeout=0.1, among=[second])
     for event in ("drain.undone", "contest.held", "rival.seen"):
-        assert events(first, event) == events(second, event) == []
+        assert first.events(event) == second.events(event) == []
 
-    done = ask(first, "undrain")
+    done = first.ask("undrain")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "undrained")
-    wait_for_each(lab, families, timeout=ELECTION, among=[first])
+    lab.wait_for_each(families, timeout=ELECTION, among=[first])
     assert set(drained(first).values()) == {None}
 
 
@@ -112,7 +95,7 @@ def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: MakeLab, wire: str) 
     node.start(variables(address, **more))
     lab.wait_for_holder(address, timeout=ELECTION)
     before = time.monotonic()
-    done = ask(node, "drain")
+    done = node.ask("drain")
     assert done.returncode == 69
     assert "undone" in done.stdout
     assert "no other node took over within 5 s" in done.stdout
@@ -120,16 +103,16 @@ def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: MakeLab, wire: str) 
     nobody = lab.recorder.seconds_with_none(address, since=before)
     print(f"{wire}: a lone node's address was off for {nobody:.2f} s")
     assert nobody < SILENCE + 5
-    assert len(events(node, "drain.undone")) == 1
+    assert len(node.events("drain.undone")) == 1
 
-    done = ask(node, "drain", "--force", "--wait", "0.5")
+    done = node.ask("drain", "--force", "--wait", "0.5")
     assert done.returncode == 75
     assert "no other node has taken over yet, by force" in done.stderr
     stays(SILENCE + 4)
     assert lab.recorder.holders(address) == []
-    assert status(node)["ready"]
+    assert node.status()["ready"]
     assert not other.is_running
-    assert ask(node, "undrain", address).returncode == 0
+    assert node.ask("undrain", address).returncode == 0
     lab.wait_for_holder(address, timeout=ELECTION, among=[node])
 
 
@@ -139,8 +122,8 @@ def test_a_lone_candidate_does_not_stay_away(make_lab: MakeLab) -> None:
     (node,) = lab.nodes
     address = lab.virtual(1)
     node.start(variables(address))
-    wait_for_line(node, "Entering BACKUP STATE")
-    done = ask(node, "drain")
+    node.wait_for_line("Entering BACKUP STATE")
+    done = node.ask("drain")
     assert done.returncode == 69
     assert "became MASTER itself" in done.stdout
     assert lab.wait_for_holder(address, timeout=1) is node
@@ -149,18 +132,18 @@ def test_a_lone_candidate_does_not_stay_away(make_lab: MakeLab) -> None:
 def test_a_drain_ends_by_itself(make_lab: MakeLab) -> None:
     """--for 5 with a node that comes back at once."""
     lab = make_lab(2)
-    addresses = numbered(lab, 2)
-    first = serve_ranked(lab, *addresses, PREEMPTION="preempt")
+    addresses = lab.numbered(2)
+    first = lab.serve_ranked(*addresses, PREEMPTION="preempt")
     before = time.monotonic()
-    assert ask(first, "drain", "--for", "5", addresses[1]).returncode == 0
-    wait_for_each(lab, addresses[:1], timeout=0.1, among=[first])
-    wait_for_each(lab, addresses[1:], timeout=1, among=lab.others(first))
+    assert first.ask("drain", "--for", "5", addresses[1]).returncode == 0
+    lab.wait_for_each(addresses[:1], timeout=0.1, among=[first])
+    lab.wait_for_each(addresses[1:], timeout=1, among=lab.others(first))
     wait_until(
-        lambda: events(first, "drain.ended"), timeout=8, what="the drain ends", interval=0.05
+        lambda: first.events("drain.ended"), timeout=8, what="the drain ends", interval=0.05
     )
     assert 4.5 < time.monotonic() - before < 7
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
-    assert "time is over" in events(first, "drain.ended")[0]
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
+    assert "time is over" in first.events("drain.ended")[0]
 
 
 @pytest.mark.slow
@@ -170,22 +153,22 @@ def test_a_drain_outlives_the_agent_and_keepalived(make_lab: MakeLab) -> None:
     address = lab.virtual(1)
     first, second = lab.nodes
     first.start(variables(address, PRIORITY="250", PREEMPTION="preempt"), FOREVER)
-    wait_for_line(first, "Entering BACKUP STATE")
+    first.wait_for_line("Entering BACKUP STATE")
     second.start(variables(address, PRIORITY="210", PREEMPTION="preempt"))
     lab.wait_for_holder(address, timeout=ELECTION, among=[first])
     wait_for_agent(second)
-    assert ask(first, "drain").returncode == 0
+    assert first.ask("drain").returncode == 0
     lab.wait_for_holder(address, timeout=1, among=[second])
     since = time.monotonic()
 
     for pid in first.pids("keepalived"):
         first.run(["kill", "-KILL", str(pid)])
-    wait_until(lambda: events(first, "restart.scheduled"), timeout=5, what="keepalived is started")
+    wait_until(lambda: first.events("restart.scheduled"), timeout=5, what="keepalived is started")
     stays(SILENCE + 2)
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 
     kill_agent(first)
-    wait_until(lambda: events(first, "drain.restored"), timeout=5, what="the agent is back")
+    wait_until(lambda: first.events("drain.restored"), timeout=5, what="the agent is back")
     wait_for_agent(first)
     stays(SILENCE + 4)
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
@@ -195,7 +178,7 @@ def test_a_drain_outlives_the_agent_and_keepalived(make_lab: MakeLab) -> None:
 
     second.kill()
     lab.wait_for_holder(address, timeout=SILENCE + 8, among=[first])
-    assert "had taken over" in events(first, "drain.undone")[0]
+    assert "had taken over" in first.events("drain.undone")[0]
 
 
 def test_an_agent_killed_right_after_the_request_leaves_nobody_without(make_lab: MakeLab) -> None:
@@ -209,7 +192,7 @@ def test_an_agent_killed_right_after_the_request_leaves_nobody_without(make_lab:
     asked = " ".join(command("drain", "--wait", "0"))
     before = time.monotonic()
     node.run_in_container(["sh", "-c", f"{asked}; kill -KILL {pid}"])
-    wait_until(lambda: lab.recorder.holders(address) == [], timeout=5, what="it is drained")
+    lab.wait_for_none([address], timeout=5)
     lab.wait_for_holder(address, timeout=SILENCE + 12)
     nobody = lab.recorder.seconds_with_none(address, since=before)
     print(f"off for {nobody:.2f} s")
@@ -219,7 +202,7 @@ def test_an_agent_killed_right_after_the_request_leaves_nobody_without(make_lab:
 def test_a_reload_keeps_drains_and_says_what_becomes_of_them(make_lab: MakeLab) -> None:
     """An added address is drained as well; one that is gone is let go."""
     lab = make_lab(2)
-    addresses = numbered(lab, 3)
+    addresses = lab.numbered(3)
     directory = lab.directory
     maps = [
         ConfigMap(directory / each.name / "map", variables(*addresses[:2], PRIORITY=priority))
@@ -227,47 +210,47 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(make_lab: MakeLab) 
     ]
     first, second = lab.nodes
     first.start(maps[0].variable)
-    wait_for_line(first, "Entering BACKUP STATE")
+    first.wait_for_line("Entering BACKUP STATE")
     second.start(maps[1].variable)
-    wait_for_each(lab, addresses[:2], timeout=ELECTION, among=[first])
-    assert ask(first, "drain").returncode == 0
-    wait_for_each(lab, addresses[:2], timeout=2, among=[second])
+    lab.wait_for_each(addresses[:2], timeout=ELECTION, among=[first])
+    assert first.ask("drain").returncode == 0
+    lab.wait_for_each(addresses[:2], timeout=2, among=[second])
 
     maps[1].write(variables(*addresses, PRIORITY="210"))
-    reload(second)
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    second.reload()
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
     maps[0].write(variables(*addresses, PRIORITY="250"))
-    reload(first)
+    first.reload()
     stays(SILENCE + 2)
-    wait_for_each(lab, addresses, timeout=0.1, among=[second])
+    lab.wait_for_each(addresses, timeout=0.1, among=[second])
     assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 3
 
     for each, priority in zip(maps, ("250", "210"), strict=True):
         each.write(variables(*addresses[:1], PRIORITY=priority))
-    reload(first)
-    assert "a reload removed it" in events(first, "drain.ended")[0]
+    first.reload()
+    assert "a reload removed it" in first.events("drain.ended")[0]
 
 
 def test_two_nodes_drained_at_once_leave_no_address_with_nobody(make_lab: MakeLab) -> None:
     """Where the verdict is drained, another node serves."""
     lab = make_lab(2)
-    addresses = numbered(lab, 4)
-    start_everywhere(lab, variables(*addresses, **unicast(lab)))
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    addresses = lab.numbered(4)
+    lab.start_everywhere(variables(*addresses, **unicast(lab)))
+    lab.wait_for_each(addresses, timeout=ELECTION)
     for node in lab.nodes:
-        ask(node, "drain", "--wait", "0")
-    wait_for_each(lab, addresses, timeout=30)
+        node.ask("drain", "--wait", "0")
+    lab.wait_for_each(addresses, timeout=30)
     stays(SILENCE + 1)
-    wait_for_each(lab, addresses, timeout=10)
+    lab.wait_for_each(addresses, timeout=10)
 
 
 def test_a_drained_node_without_its_link_stays_drained(make_lab: MakeLab) -> None:
     """Work on its network is what it was drained for; nothing comes back with the link."""
     lab = make_lab(2)
     address = lab.virtual(1)
-    first = serve_ranked(lab, address, PREEMPTION="preempt")
+    first = lab.serve_ranked(address, PREEMPTION="preempt")
     (second,) = lab.others(first)
-    assert ask(first, "drain").returncode == 0
+    assert first.ask("drain").returncode == 0
     since = time.monotonic()
     first.link_down()
     stays(2 * SILENCE + 1)
@@ -275,7 +258,7 @@ def test_a_drained_node_without_its_link_stays_drained(make_lab: MakeLab) -> Non
     stays(SILENCE + 4)
     assert lab.recorder.seconds_with_none(address, since=since) < 1
     assert lab.recorder.holders(address) == [second.name]
-    assert events(first, "drain.undone") == []
+    assert first.events("drain.undone") == []
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 
 
@@ -284,24 +267,24 @@ def test_254_addresses_are_drained_together(make_lab: MakeLab) -> None:
     lab = make_lab(2, ipv6=False)
     addresses = [f"198.51.100.{octet}" for octet in range(1, 255)]
     environment = variables("198.51.100.1-254", VRRP_ID_OFFSET="0", PREEMPTION="preempt")
-    start_everywhere(lab, environment)
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    lab.start_everywhere(environment)
+    lab.wait_for_each(addresses, timeout=2 * ELECTION)
     stays(2.5)
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     first, second = lab.nodes
     before = time.monotonic()
-    done = ask(first, "drain")
+    done = first.ask("drain")
     took = time.monotonic() - before
     assert done.returncode == 0, done.stdout + done.stderr
-    wait_for_each(lab, addresses, timeout=6, among=[second])
+    lab.wait_for_each(addresses, timeout=6, among=[second])
     nobody = max(lab.recorder.seconds_with_none(each, since=before) for each in addresses)
     print(f"254: verdict after {took:.2f} s, no holder for at most {nobody:.2f} s")
     # both keepaliveds change 127 instances one by one: as with a stop, and the machine is busy
     assert nobody < 6
     assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 254
     stays(SILENCE + 2)
-    assert events(first, "drain.undone") == []
-    wait_for_each(lab, addresses, timeout=0.1, among=[second])
-    assert ask(first, "undrain").returncode == 0
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    assert first.events("drain.undone") == []
+    lab.wait_for_each(addresses, timeout=0.1, among=[second])
+    assert first.ask("undrain").returncode == 0
+    lab.wait_for_each(addresses, timeout=2 * ELECTION)
     assert lab.recorder.holders(addresses[0]) != []

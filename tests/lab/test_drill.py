@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import ask, command, serve_ranked, status
+from tests.lab.kit.scenarios import command
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _EXACT = 0.1  # seconds between what one node sees and what the recorder saw
 
 def drained(node: Node) -> list[str | None]:
     """Return what status says of drains."""
-    return [each["drained"] for each in status(node)["instances"]]
+    return [each["drained"] for each in node.status()["instances"]]
 
 
 @pytest.mark.timing
@@ -34,18 +34,16 @@ def test_a_drill_moves_measures_and_puts_back(make_lab: MakeLab, mode: str) -> N
     more = {"PREEMPTION": "preempt"}
     if mode == "unicast":
         more["UNICAST_PEERS"] = ",".join(each.ip for each in lab.nodes)
-    holder = serve_ranked(lab, address, **more)
+    holder = lab.serve_ranked(address, **more)
     (other,) = lab.others(holder)
-    done = ask(holder, "drill", "--json", address)
+    done = holder.ask("drill", "--json", address)
     found = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert other.ip == found["taken_by"]
     assert found["no_holder"] <= found["promised"] + 0.1
     assert abs(found["no_holder"] - lab.recorder.seconds_with_none(address)) < _EXACT
     lab.wait_for_holder(address, timeout=10)
-    wait_until(
-        lambda: lab.recorder.holders(address) == [holder.name], timeout=10, what="it is home"
-    )
+    lab.wait_for_holder(address, timeout=10, among=[holder])
     assert drained(holder) == [None]
     assert lab.recorder.seconds_with_two(address) < _EXACT  # it preempts when it comes home
 
@@ -53,14 +51,14 @@ def test_a_drill_moves_measures_and_puts_back(make_lab: MakeLab, mode: str) -> N
 def test_a_drill_says_what_it_does_to_a_person(make_lab: MakeLab) -> None:
     """Without a name it takes the first instance that is held here."""
     lab = make_lab(2)
-    holder = serve_ranked(lab, lab.virtual(1), lab.virtual(2))
+    holder = lab.serve_ranked(lab.virtual(1), lab.virtual(2))
     (other,) = lab.others(holder)
-    done = ask(holder, "drill")
+    done = holder.ask("drill")
     assert done.returncode == 0, done.stderr
     assert f"{other.ip} had everything" in done.stdout
     assert "no node had an address for 0." in done.stdout
     assert "both had one for 0.00 s" in done.stdout
-    refused = ask(other, "drill", lab.virtual(2))
+    refused = other.ask("drill", lab.virtual(2))
     assert refused.returncode == 78
     assert "run it on the node that holds it" in refused.stderr
 
@@ -68,16 +66,12 @@ def test_a_drill_says_what_it_does_to_a_person(make_lab: MakeLab) -> None:
 def test_a_lone_node_keeps_its_address(make_lab: MakeLab) -> None:
     """No node takes over: the drain is undone, and the exit code shows it."""
     lab = make_lab(1)
-    holder = serve_ranked(lab, lab.virtual(1))
-    done = ask(holder, "drill")
+    holder = lab.serve_ranked(lab.virtual(1))
+    done = holder.ask("drill")
     assert done.returncode == 69
     assert "no other node took over" in done.stdout
-    wait_until(
-        lambda: lab.recorder.holders(lab.virtual(1)) == [holder.name],
-        timeout=10,
-        what="it serves again",
-    )
-    unknown = ask(holder, "drill", "10.9.9.9")
+    lab.wait_for_holder(lab.virtual(1), timeout=10, among=[holder])
+    unknown = holder.ask("drill", "10.9.9.9")
     assert unknown.returncode == 78
     assert "is no instance or address here" in unknown.stderr
 
@@ -85,7 +79,7 @@ def test_a_lone_node_keeps_its_address(make_lab: MakeLab) -> None:
 def test_a_drill_that_is_stopped_leaves_nothing_drained(make_lab: MakeLab) -> None:
     """Ctrl-C in the middle."""
     lab = make_lab(1)
-    holder = serve_ranked(lab, lab.virtual(1))
+    holder = lab.serve_ranked(lab.virtual(1))
 
     def drills() -> list[int]:
         return [each.pid for each in holder.container.processes() if "drill" in each.arguments]

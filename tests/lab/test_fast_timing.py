@@ -14,21 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PORT,
-    ConfigMap,
-    ask,
-    command,
-    events,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_line,
-    wait_for_none,
-    wait_for_state,
-)
+from tests.lab.kit.scenarios import ELECTION, PORT, ConfigMap, command, stays, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +73,9 @@ class Connecting:
 
 def serve_fast(lab: Lab, address: str, **more: str) -> Node:
     """Start every node; return the first one when it holds the address and the others wait."""
-    holder = serve_ranked(lab, address, **_FAST, **more)
+    holder = lab.serve_ranked(address, **_FAST, **more)
     for each in lab.others(holder):
-        wait_for_line(each, "Entering BACKUP STATE")
+        each.wait_for_line("Entering BACKUP STATE")
     return holder
 
 
@@ -128,7 +114,7 @@ def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     assert 0 == lab.recorder.seconds_with_two(address)
     assert reason_of(holder) == unreachable(holder, "refused")
     holder.application.start()
-    wait_for_state(holder, "BACKUP")
+    holder.wait_for_state("BACKUP")
     assert reason_of(holder) == ""
 
 
@@ -158,10 +144,8 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
 def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
     """Shorter than ``fall`` rounds nothing happens; ``rise`` rounds pass before it is trusted."""
     lab = make_lab(1)
-    (node,) = lab.nodes
     address = lab.virtual(1)
-    node.start(variables(address, **_FAST, CHECK_FALL="8", CHECK_RISE="6"))
-    lab.wait_for_holder(address, timeout=ELECTION)
+    node = lab.serve(address, **_FAST, CHECK_FALL="8", CHECK_RISE="6")
     began = time.monotonic()
     for _ in range(3):
         node.application.stop()
@@ -169,14 +153,14 @@ def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
         node.application.start()
         stays(0.6)
     assert () == lab.recorder.changes(address, since=began)
-    assert 1 == len(events(node, "check.passed"))
-    assert [] == events(node, "check.failed")
+    assert 1 == len(node.events("check.passed"))
+    assert [] == node.events("check.failed")
 
     stopped = time.monotonic()
     node.application.stop()
-    wait_for_line(node, "event=check.failed", timeout=5)
+    node.wait_for_line("event=check.failed", timeout=5)
     assert 1.5 < time.monotonic() - stopped
-    lab.wait_until(lambda: lab.recorder.holders(address) == [], timeout=3, what="no node holds it")
+    lab.wait_for_none([address], timeout=3)
     began = time.monotonic()
     node.application.start()
     lab.wait_for_holder(address, timeout=5)
@@ -194,7 +178,7 @@ def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: MakeLab) -> N
         node.start(variables(address, **{**_FAST, "CHECK_INTERVAL": "0.1"}))
         lab.wait_for_holder(address, timeout=ELECTION)
         stays(3)  # thirty probes
-        assert [] == events(node, "check.failed")
+        assert [] == node.events("check.failed")
         assert [node.name] == lab.recorder.holders(address)
         lazy.setblocking(False)  # noqa: FBT003 - the name of the socket API
         with pytest.raises(BlockingIOError):
@@ -211,12 +195,12 @@ def test_a_port_behind_a_firewall_that_drops_times_out(lab: Lab) -> None:
     took = time.monotonic() - began
     print(f"port dropped: moved after {took:.3f} s")
     assert 0.4 < took
-    wait_for_state(holder, "FAULT")
+    holder.wait_for_state("FAULT")
     assert reason_of(holder) == unreachable(holder, "timed out after 0.5 s")
-    (note,) = status(holder)["notes"]
+    (note,) = holder.status()["notes"]
     assert reason_of(holder) in note
     holder.nft("delete table inet dropping")
-    wait_for_state(holder, "BACKUP")
+    holder.wait_for_state("BACKUP")
 
 
 def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab) -> None:
@@ -226,7 +210,7 @@ def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab)
     address = lab.virtual(1)
     node.nft(_DROPPING)
     node.start(variables(address, **_FAST, CHECK_TIMEOUT="2"))
-    wait_for_line(node, "entering FAULT state")
+    node.wait_for_line("entering FAULT state")
     stays(1.5)
     assert () == lab.recorder.changes(address)
     node.nft("delete table inet dropping")
@@ -247,11 +231,11 @@ def test_many_ports_are_probed_side_by_side(make_lab: MakeLab) -> None:
         began = time.monotonic()
         stays(5)
         assert () == lab.recorder.changes(address, since=began)
-        assert [] == events(node, "lease.late") + events(node, "lease.lapsed")
-        assert [] == events(node, "check.failed")
+        assert [] == node.events("lease.late") + node.events("lease.lapsed")
+        assert [] == node.events("check.failed")
         sockets[42].close()
         began = time.monotonic()
-        wait_for_line(node, "event=check.failed", timeout=3)
+        node.wait_for_line("event=check.failed", timeout=3)
         print(f"one of a hundred ports: seen after {time.monotonic() - began:.3f} s")
         expected = unreachable(node, "refused", 9042)
         lab.wait_until(lambda: reason_of(node) == expected, timeout=1, what="the reason is there")
@@ -283,13 +267,13 @@ def test_a_reload_from_script_to_probes_and_back_keeps_the_address(make_lab: Mak
     source = ConfigMap(lab.directory / "variables", slow)
     for node, priority in ((holder, "250"), (other, "100")):
         node.start({**source.variable, "OPENSHIFT_HA_PRIORITY": priority})
-        wait_for_line(node, "Entering BACKUP STATE")
+        node.wait_for_line("Entering BACKUP STATE")
     lab.wait_for_holder(address, timeout=ELECTION, among=[holder])
     began = time.monotonic()
     for interval in ("0.25", "1", "0.1", "2"):
         source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
         for node in lab.nodes:
-            done = ask(node, "reload")
+            done = node.ask("reload")
             assert 0 == done.returncode, done.stdout + done.stderr
         stays(2.5)
     assert () == lab.recorder.changes(address, since=began)
@@ -298,14 +282,14 @@ def test_a_reload_from_script_to_probes_and_back_keeps_the_address(make_lab: Mak
     for interval, within in (("2", 5), ("0.25", 2)):
         source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
         for node in lab.nodes:
-            ask(node, "reload")
+            node.ask("reload")
         lab.wait_for_holder(address, timeout=2)
         (name,) = lab.recorder.holders(address)
         node = lab.node(name)
         node.application.stop()
         lab.wait_for_holder(address, timeout=within, among=lab.others(node))
         node.application.start()
-        wait_for_state(node, "BACKUP")
+        node.wait_for_state("BACKUP")
 
 
 def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(make_lab: MakeLab) -> None:
@@ -317,11 +301,11 @@ def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(make_lab: MakeLa
     node.start(source.variable)
     lab.wait_for_holder(address, timeout=ELECTION)
     source.write(variables(address, MONITOR_PORT="9999", CHECK_INTERVAL="0.25"))
-    ask(node, "reload")
-    wait_for_state(node, "FAULT", timeout=5)
+    node.ask("reload")
+    node.wait_for_state("FAULT", timeout=5)
     assert reason_of(node) == unreachable(node, "refused", 9999)
     source.write(variables(address, MONITOR_PORT=str(PORT), CHECK_INTERVAL="0.25"))
-    ask(node, "reload")
+    node.ask("reload")
     lab.wait_for_holder(address, timeout=ELECTION)
     assert reason_of(node) == ""
 
@@ -339,8 +323,8 @@ def test_a_full_disk_does_not_hide_a_dead_application(make_lab: MakeLab) -> None
     fill = "head -c 4m /dev/zero >/run/filler; ! echo more >/run/ipfailover-agent/more"
     assert 0 == node.run_in_container(["sh", "-c", fill]).returncode
     node.application.stop()
-    wait_for_none(lab, [address], on=node, timeout=2)
-    wait_for_line(node, "event=check.failed")
+    lab.wait_for_none([address], on=node, timeout=2)
+    node.wait_for_line("event=check.failed")
     node.application.start()
     lab.wait_for_holder(address, timeout=5)
 
@@ -353,8 +337,8 @@ def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(make_lab: 
     with cpu_limit(30_000) as enter:
         for lease, expected in (("1", 1), ("3", 0)):
             node.start(variables(lab.virtual(1), ADDRESS_LEASE=lease), prepare=enter)
-            wait_for_line(node, "event=keepalived.started", timeout=30)
-            said = [line for line in events(node, "settings.warning") if text in line]
+            node.wait_for_line("event=keepalived.started", timeout=30)
+            said = [line for line in node.events("settings.warning") if text in line]
             assert expected == len(said)
             checked = node.run_in_container(["sh", "-c", f"{enter}\nexec {check_command()}"])
             assert expected == checked.stdout.count(f"warning: {text}")

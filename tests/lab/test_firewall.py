@@ -13,21 +13,7 @@ import pytest
 
 from ipfailover_agent.errors import ExitCode
 from tests.lab.kit.namespaces import TOOL_PATH, base_environment
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    RELEASE,
-    ConfigMap,
-    ask,
-    events,
-    peers,
-    serve_ranked,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-)
+from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
@@ -129,8 +115,8 @@ def test_vrrp_is_let_in_and_each_address_has_one_holder(
         node.nft(HARMLESS)
     before = [ruleset(node) for node in lab.nodes]
     started = time.monotonic()
-    more = {variable: "INPUT", **peers(lab, mode)}
-    holder = serve_ranked(lab, *addresses, **more)
+    more = {variable: "INPUT", **lab.peers(mode)}
+    holder = lab.serve_ranked(*addresses, **more)
     stays(THREE_ADVERTS)
     for node, other in (lab.nodes, lab.nodes[::-1]):
         found = ours(node)
@@ -139,20 +125,18 @@ def test_vrrp_is_let_in_and_each_address_has_one_holder(
         for address in expected:
             with_it = [each for each in found if f"addr {address} " in each]
             assert len(with_it) == chains
-            told = [each for each in events(node, "firewall.rule_inserted") if address in each]
+            told = [each for each in node.events("firewall.rule_inserted") if address in each]
             assert len(told) == chains
         harmless = node.run(["nft", "list", "table", "inet", "harmless"]).stdout
         assert TAG not in harmless
-        assert [events(node, each) for each in TROUBLE] == [[]] * len(TROUBLE)
+        assert [node.events(each) for each in TROUBLE] == [[]] * len(TROUBLE)
     for address in addresses:
         assert lab.recorder.holders(address) == [holder.name]
         assert lab.recorder.seconds_with_two(address, since=started) == 0
-    for node in lab.nodes:
-        node.terminate()
-    assert [node.wait() for node in lab.nodes] == [0, 0]
+    lab.stop_everywhere()
     assert [ruleset(node) for node in lab.nodes] == before
     assert all(
-        len(events(node, "firewall.rule_removed")) == len(events(node, "firewall.rule_inserted"))
+        len(node.events("firewall.rule_removed")) == len(node.events("firewall.rule_inserted"))
         for node in lab.nodes
     )
 
@@ -172,12 +156,12 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
         put_up(node, "a drop of protocol 112")
         before.append(ruleset(node))
         priority = str(250 - 40 * number)
-        values = variables(address, PRIORITY=priority, PREEMPTION="preempt", **peers(lab, mode))
+        values = variables(address, PRIORITY=priority, PREEMPTION="preempt", **lab.peers(mode))
         maps.append((ConfigMap(tmp_path / node.name, values), values))
         node.start(maps[-1][0].variable)
-    wait_for_line(second, "contest.held", timeout=ELECTION)
+    second.wait_for_line("contest.held", timeout=ELECTION)
     lab.wait_for_holder(address, timeout=RELEASE, among=[first])
-    assert "a firewall drops protocol 112" in "".join(events(second, "contest.held"))
+    assert "a firewall drops protocol 112" in "".join(second.events("contest.held"))
     assert lab.recorder.seconds_with_two(address) <= 2
     assert [ours(node) for node in lab.nodes] == [[], []]
 
@@ -188,7 +172,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     lab.wait_until(
         lambda: all(ours(node) for node in lab.nodes), timeout=RELEASE, what="rules on both"
     )
-    wait_for_line(second, "contest.ended", timeout=ADOPTED)
+    second.wait_for_line("contest.ended", timeout=ADOPTED)
     stays(THREE_ADVERTS)
     assert lab.recorder.holders(address) == [first.name]
     assert lab.recorder.seconds_with_two(address, since=turned_on) == 0
@@ -201,7 +185,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
         timeout=RELEASE,
         what="the rules are gone from both",
     )
-    assert events(first, "keepalived.exited") == events(second, "keepalived.exited") == []
+    assert first.events("keepalived.exited") == second.events("keepalived.exited") == []
 
 
 def test_another_name_tags_the_rules_anew(make_lab: MakeLab, tmp_path: Path) -> None:
@@ -221,8 +205,7 @@ def test_another_name_tags_the_rules_anew(make_lab: MakeLab, tmp_path: Path) -> 
         timeout=RELEASE,
         what="the rule has the other name",
     )
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
     assert ruleset(node) == before
 
 
@@ -235,9 +218,9 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
     addresses = [lab.virtual(1), lab.virtual6(1)]
     for node in lab.nodes:
         put_up(node, wall)
-    holder = serve_ranked(lab, *addresses, NFTABLES_RULE="true")
+    holder = lab.serve_ranked(*addresses, NFTABLES_RULE="true")
     lab.wait_until(
-        lambda: [len(events(node, "firewall.rule_inserted")) for node in lab.nodes] == [2, 2],
+        lambda: [len(node.events("firewall.rule_inserted")) for node in lab.nodes] == [2, 2],
         timeout=ELECTION,  # the second one may still be starting
         what="each node lets both families in",
     )
@@ -257,8 +240,8 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
         for address in addresses:
             assert lab.recorder.seconds_with_two(address) <= 2
             assert lab.recorder.seconds_with_none(address) == 0
-    assert [len(events(node, "firewall.rule_inserted")) for node in lab.nodes] == [6, 6]
-    wait_for_each(lab, addresses, timeout=ADOPTED, among=[holder])
+    assert [len(node.events("firewall.rule_inserted")) for node in lab.nodes] == [6, 6]
+    lab.wait_for_each(addresses, timeout=ADOPTED, among=[holder])
 
 
 def test_rules_of_a_killed_container_are_removed_by_release(make_lab: MakeLab) -> None:
@@ -279,7 +262,7 @@ def test_rules_of_a_killed_container_are_removed_by_release(make_lab: MakeLab) -
     assert node.wait() == 0
     assert "removed a rule from chain input of table inet wall" in node.output()
     assert ruleset(node) == with_others != before
-    assert virtual_addresses(node) == []
+    assert node.virtual_addresses() == []
 
 
 _REFUSING = """#!/bin/sh
@@ -307,8 +290,8 @@ def test_a_start_that_keepalived_refuses_leaves_no_rule(make_lab: MakeLab, tmp_p
     prepare = f"PATH='{tmp_path}':$PATH"
     node.start(environment, prepare=prepare)
     assert node.wait() == 78, node.output()
-    assert len(events(node, "firewall.rule_inserted")) == 1
-    assert len(events(node, "firewall.rule_removed")) == 1
+    assert len(node.events("firewall.rule_inserted")) == 1
+    assert len(node.events("firewall.rule_removed")) == 1
     assert ruleset(node) == before
 
 
@@ -337,13 +320,12 @@ def test_an_nft_that_cannot_do_it_fails_no_start(
     node.start(variables(lab.virtual(1), NFTABLES_RULE="true"), prepare=prepare)
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
     stays(THREE_ADVERTS)
-    (told,) = events(node, "firewall.failed")
+    (told,) = node.events("firewall.failed")
     assert reason in told
     assert "level=error" in told
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
     assert ruleset(node) == before
-    assert virtual_addresses(node) == []
+    assert node.virtual_addresses() == []
 
 
 def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: MakeLab) -> None:
@@ -364,9 +346,9 @@ def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: MakeLab) -> 
     try:
         lab.wait_until(lambda: "reject" in ruleset(node), timeout=ELECTION, what="the wall")
         node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
-        assert advice in wait_for_line(node, "firewall.failed")
+        assert advice in node.wait_for_line("firewall.failed")
         lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-        done = ask(node, "doctor", "--seconds", "0.3")
+        done = node.ask("doctor", "--seconds", "0.3")
     finally:
         owner.kill()
         owner.communicate()
@@ -385,7 +367,7 @@ def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: MakeLab) -> 
     node.run(["iptables-legacy", "-A", "INPUT", "-p", "112", "-j", "DROP"])
     node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-    (told,) = events(node, "firewall.unseen")
+    (told,) = node.events("firewall.unseen")
     assert "level=warning" in told
     assert "filter" in told
     assert ours(node) == []

@@ -7,22 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    ask,
-    events,
-    longest_gap,
-    noted,
-    peers,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_state,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -85,19 +70,19 @@ def serve_on_bridges(
     for node in lab.nodes:
         move_to_bridge(node)
     addresses = [lab.virtual(1), lab.virtual6(1)][: 2 if ipv6 else 1]
-    more |= peers(lab) if unicast else {}
-    serve_ranked(lab, *addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
+    more |= lab.peers() if unicast else {}
+    lab.serve_ranked(*addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
     return lab, addresses
 
 
 def restarts(node: Node) -> int:
     """Return how often the agent had keepalived started anew."""
-    return len(events(node, "keepalived.restarting"))
+    return len(node.events("keepalived.restarting"))
 
 
 def is_ready(node: Node) -> bool:
     """Tell whether the node is ready and every instance serves or stands by."""
-    found = status(node)
+    found = node.status()
     states = {each["state"] for each in found.get("instances", ())}
     return bool(found.get("ready")) and states <= {"MASTER", "BACKUP"}
 
@@ -120,17 +105,15 @@ def test_a_node_moves_to_a_bridge_and_back(make_lab: MakeLab) -> None:
     It missed the link-local address then (2.2.7), and IPv6 stayed in FAULT for ever.
     """
     lab = make_lab(1)
-    (node,) = lab.nodes
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    node.start(variables(*addresses, NETWORK_INTERFACE=f"{BRIDGE} {node.interface}"))
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    node = lab.serve(*addresses, NETWORK_INTERFACE=f"{BRIDGE} eth0")
     move_to_bridge(node)
     wait_for_reloads(lab, 1)
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    lab.wait_for_each(addresses, timeout=2 * ELECTION)
     node.network.ip([f"link del {BRIDGE}"])
     node.network.ip([f"address add {each} dev {node.interface}" for each in own_addresses(node)])
     wait_for_reloads(lab, 2)
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    lab.wait_for_each(addresses, timeout=2 * ELECTION)
     wait_until_ready(lab)
     assert 1 == restarts(node)
 
@@ -138,7 +121,7 @@ def test_a_node_moves_to_a_bridge_and_back(make_lab: MakeLab) -> None:
 def wait_for_reloads(lab: Lab, count: int) -> None:
     """Wait until the first node has reloaded so many times."""
     lab.wait_until(
-        lambda: count == len(events(lab.nodes[0], "reload.accepted")),
+        lambda: count == len(lab.nodes[0].events("reload.accepted")),
         timeout=2 * ELECTION,
         what=f"reload {count}",
     )
@@ -155,15 +138,14 @@ def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_bo
     for turn in ([first], [second], [first, second]):
         for node in turn:
             remake(node)
-        wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+        lab.wait_for_each(addresses, timeout=NOTICED + ELECTION)
         wait_until_ready(lab)
     assert max(map(restarts, lab.nodes)) <= 2
-    assert [events(node, "restart.scheduled") for node in lab.nodes] == [[], []]
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    assert [node.events("restart.scheduled") for node in lab.nodes] == [[], []]
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     first.kill()
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
-    second.terminate()
-    assert second.wait() == 0
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
+    second.stop()
 
 
 @pytest.mark.timing
@@ -174,7 +156,7 @@ def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for
     lab, addresses = serve_on_bridges(make_lab, unicast=False, ipv6=False, MONITOR_PORT="0")
     first, second = lab.nodes
     remake(second)
-    wait_for_state(second, "BACKUP")
+    second.wait_for_state("BACKUP")
     stays(4)
     wait_until_ready(lab)
     assert [restarts(node) for node in lab.nodes] == [0, 0]
@@ -191,7 +173,7 @@ def test_a_backup_whose_interface_is_another_one_can_send_when_it_takes_over(
     wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
     wait_until_ready(lab)
     first.terminate()
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
     stays(2)
     assert "send advert error" not in second.stdout().rpartition("Entering MASTER STATE")[2]
 
@@ -210,20 +192,20 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     for _ in range(INDEXES):
         remake(first, pause=0)
         stays(2)
-    settled = wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    settled = lab.wait_for_each(addresses, timeout=NOTICED + ELECTION)
     assert set(settled.values()) <= {"n1", "n2"}
     wait_until_ready(lab)
     none = [lab.recorder.seconds_with_none(each, since=began) for each in addresses]
     two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
     print(f"{INDEXES} indexes: {restarts(first)} restarts, on none {none} s, on two {two} s")
-    assert events(first, "restart.scheduled") == []
+    assert first.events("restart.scheduled") == []
     assert restarts(first) <= INDEXES + 1
     assert [restarts(second), first.is_running] == [0, True]
     assert max(two) < 1
     count = restarts(first)
     remake(first, addresses=False)
     said = wait_until(
-        lambda: [each for each in status(first)["reasons"] if BRIDGE in each],
+        lambda: [each for each in first.status()["reasons"] if BRIDGE in each],
         timeout=NOTICED,
         what="the node says what it waits for",
         interval=0.2,
@@ -236,7 +218,7 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     wait_until(lambda: restarts(first) > count, timeout=NOTICED, what="keepalived starts anew")
     print(f"restarted {time.monotonic() - came:.1f} s after the address")
     wait_until_ready(lab)
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
 
 
 def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
@@ -265,7 +247,7 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
 
     wait_until(lambda: left() == [], timeout=NOTICED, what="old0 has none of them", interval=0.1)
     wait_until_ready(lab)
-    wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    lab.wait_for_each(addresses, timeout=NOTICED + ELECTION)
     assert left() == []
     two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
     print(f"on two {two} s")
@@ -289,7 +271,7 @@ def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_me
     stays(0.5)
     give_addresses(second)
     said = wait_until(
-        lambda: events(second, "instance.deaf"), timeout=30, what="deafness is said", interval=0.2
+        lambda: second.events("instance.deaf"), timeout=30, what="deafness is said", interval=0.2
     )
     print(f"deaf after {time.monotonic() - began:.1f} s: {said[0]}")
     assert BRIDGE in said[0]
@@ -297,7 +279,7 @@ def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_me
     assert [restarts(each) for each in lab.nodes] == [0, 1]
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
     first.kill()
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
 
 
 #: The variable, the address that comes late on n1, and what it is deleted and added as.
@@ -328,10 +310,10 @@ def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
     second.start(variables(address, PRIORITY="210", **common, **both[1]))
     lab.wait_for_holder(address, timeout=ELECTION, among=[second])
     first.start({**variables(address, PRIORITY="250", **common, **both[0]), variable: source})
-    found = wait_for_status(first, "phase", "waiting")
+    found = first.wait_for_status("phase", "waiting")
     assert not found["ready"]
     assert f"{variable}: '{source}'" in "".join(found["reasons"])
-    checked = ask(first, "check")
+    checked = first.ask("check")
     assert (checked.returncode, source in checked.stdout) == (78, True)
     change = f"{late} dev {first.interface}{' nodad' if is_ipv6 else ''}"
     first.network.ip([f"address add {change}"])
@@ -339,8 +321,8 @@ def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
     began = time.monotonic()
     first.network.ip([f"address del {late} dev {first.interface}"])
     lab.wait_for_holder(address, timeout=ELECTION, among=[second])
-    wait_for_state(first, "FAULT")
-    found = status(first)
+    first.wait_for_state("FAULT")
+    found = first.status()
     cause = found["instances"][0]["transitions"][-1]["cause"]
     assert f"the source address {source} is no longer on this node" in cause
     assert (found["ready"], source in "".join(found["reasons"])) == (False, True)
@@ -363,7 +345,7 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
         node.start(environment)
     lab.wait_for_holder(address, timeout=ELECTION, among=[second])
     said = wait_until(
-        lambda: [each for each in noted(first)["reasons"] if "another node has it" in each],
+        lambda: [each for each in first.noted()["reasons"] if "another node has it" in each],
         timeout=ELECTION,
         what="it is said who has the address",
     )
@@ -387,35 +369,34 @@ def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_
         more = {
             "PREEMPTION": "preempt",
             "NETWORK_INTERFACE": "eth0",
-            **(peers(lab) if unicast else {}),
+            **(lab.peers() if unicast else {}),
         }
-        serve_ranked(lab, *addresses, **more)
+        lab.serve_ranked(*addresses, **more)
         wait_until_ready(lab)
         began = time.monotonic()
         make_bridge(holder, addresses=False)
-        wait_for_each(lab, addresses, timeout=PLANNED, among=[other])
-        found = wait_for_status(holder, "ready", value=False)
+        lab.wait_for_each(addresses, timeout=PLANNED, among=[other])
+        found = holder.wait_for_status("ready", value=False)
         assert told in "".join(found["reasons"])
-        assert any(told in line for line in events(holder, "interface.taken"))
+        assert any(told in line for line in holder.events("interface.taken"))
         for each in addresses:
-            assert longest_gap(lab, each, began) <= PLANNED
+            assert lab.longest_gap(each, began) <= PLANNED
             assert lab.recorder.seconds_with_two(each, since=began) == 0
         holder.network.ip([f"link del {BRIDGE}"])
-        wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
+        lab.wait_for_each(addresses, timeout=ELECTION, among=[holder])
         wait_until_ready(lab)
         for node in lab.nodes:
-            node.terminate()
-            assert node.wait() == 0
+            node.stop()
     make_bridge(holder, addresses=False)
     holder.start(variables(*addresses, **more))
-    found = wait_for_status(holder, "phase", "waiting")
+    found = holder.wait_for_status("phase", "waiting")
     assert told in "".join(found["reasons"])
-    checked = ask(holder, "check")
+    checked = holder.ask("check")
     assert (78, True) == (checked.returncode, f"{told}" in checked.stdout)
     assert f"name {BRIDGE}" in checked.stdout
-    assert "fail" in ask(holder, "doctor", "--seconds", "0.3").stdout
+    assert "fail" in holder.ask("doctor", "--seconds", "0.3").stdout
     holder.network.ip([f"link del {BRIDGE}"])
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[holder])
 
 
 def lose_carrier(node: Node) -> None:
@@ -441,7 +422,7 @@ def link_local(node: Node) -> str:
 def conflict_protection(node: Node) -> dict[str, object]:
     """Return what the status says of the protection from a second holder."""
     found: dict[str, object] = next(
-        each for each in status(node)["protections"] if each["kind"] == "conflict"
+        each for each in node.status()["protections"] if each["kind"] == "conflict"
     )
     return found
 
@@ -460,14 +441,14 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     addresses = [lab.virtual(1), lab.virtual6(1)]
     common = {"PREEMPTION": "nopreempt", "NETWORK_INTERFACE": first.interface}
     second.start(variables(*addresses, PRIORITY="250", **common))
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
     address = link_local(first)
     if lacks == "carrier":
         lose_carrier(first)
     else:
         first.network.ip([f"address del {address} dev {first.interface}"])
     first.start(variables(*addresses, PRIORITY="210", **common))
-    wait_for_status(first, "phase", "running")
+    first.wait_for_status("phase", "running")
     protection = conflict_protection(first)
     assert protection["active"] is False
     assert "VIP_2" in str(protection["reason"])
@@ -476,7 +457,7 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
         first.link_up()
     else:
         first.network.ip([f"address add {address} dev {first.interface} nodad"])
-    wait_for_state(first, "BACKUP")
+    first.wait_for_state("BACKUP")
     wait_until(
         lambda: conflict_protection(first)["active"],
         timeout=NOTICED,
@@ -485,22 +466,21 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     )
     first.firewall("in")
     wait_until(
-        lambda: len(lab.recorder.holders(addresses[1])) > 1 or events(first, "contest.held"),
+        lambda: len(lab.recorder.holders(addresses[1])) > 1 or first.events("contest.held"),
         timeout=ELECTION,
         what="a second holder, or one that is kept from it",
     )
-    wait_for_each(lab, addresses, timeout=5)
+    lab.wait_for_each(addresses, timeout=5)
     two = lab.recorder.seconds_with_two(addresses[1], since=began)
     print(f"no {lacks} at the start: IPv6 on two for {two:.2f} s once VRRP is blocked")
     first.firewall_off()
-    second.terminate()
-    assert second.wait() == 0
-    wait_for_each(lab, addresses, timeout=3 * ELECTION, among=[first])
+    second.stop()
+    lab.wait_for_each(addresses, timeout=3 * ELECTION, among=[first])
     second.start()
-    wait_for_state(second, "BACKUP")
-    done = ask(first, "drain")
+    second.wait_for_state("BACKUP")
+    done = first.ask("drain")
     assert (done.returncode, second.ip in done.stdout) == (0, True), done.stdout
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
 
 
 @pytest.mark.slow
@@ -508,29 +488,29 @@ def test_holds_and_drains_stay_when_keepalived_is_started_anew(make_lab: MakeLab
     """A drained node stays drained; one that hears nothing of VRRP is never a second holder."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False)
     first, second = lab.nodes
-    assert ask(first, "drain").returncode == 0
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    assert first.ask("drain").returncode == 0
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
     began = time.monotonic()
     remake(first)
     wait_until(lambda: restarts(first) == 1, timeout=NOTICED, what="keepalived starts anew")
-    wait_for_state(first, "FAULT")
-    assert all(each["drained"] for each in status(first)["instances"])
+    first.wait_for_state("FAULT")
+    assert all(each["drained"] for each in first.status()["instances"])
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
-    ask(first, "undrain")
-    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    first.ask("undrain")
+    lab.wait_for_each(addresses, timeout=2 * ELECTION, among=[first])
     second.firewall("in")
     wait_until(
-        lambda: len(events(second, "contest.held")) >= 2,
+        lambda: len(second.events("contest.held")) >= 2,
         timeout=2 * ELECTION,
         what="both instances are held",
     )
-    wait_for_state(second, "FAULT")
-    wait_for_each(lab, addresses, timeout=ELECTION)
-    held = len(events(second, "contest.held"))
+    second.wait_for_state("FAULT")
+    lab.wait_for_each(addresses, timeout=ELECTION)
+    held = len(second.events("contest.held"))
     began = time.monotonic()
     remake(second)
     wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
-    wait_for_state(second, "FAULT")
+    second.wait_for_state("FAULT")
     stays(5)
     assert [lab.recorder.seconds_with_two(each, since=began) for each in addresses] == [0, 0]
-    print(f"holds before and after: {held}, {len(events(second, 'contest.held'))}")
+    print(f"holds before and after: {held}, {len(second.events('contest.held'))}")

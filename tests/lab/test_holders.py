@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.kit.scenarios import ELECTION, NAME, noted, serve_ranked, status, wait_for_line
+from tests.lab.kit.scenarios import ELECTION, NAME
 from tests.lab.test_hostile import STRANGER, forged, sending
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ def named(found: dict[str, Any]) -> tuple[str, ...]:
 
 def told(node: Node) -> tuple[str, ...]:
     """Return whom ``status --json`` names for each instance."""
-    return named(status(node))
+    return named(node.status())
 
 
 def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) -> None:
     """Wait until all of these nodes name the same holders."""
     nodes = list(among)
     lab.wait_until(
-        lambda: all(named(noted(each)) == holders == told(each) for each in nodes),
+        lambda: all(named(each.noted()) == holders == told(each) for each in nodes),
         timeout=ELECTION,
         what=f"{nodes} name {holders}",
     )
@@ -49,7 +49,7 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
     lab = make_lab(3)
     first, second, third = lab.nodes
     address = lab.virtual(1)
-    serve_ranked(lab, address, CONFLICT="report")
+    lab.serve_ranked(address, CONFLICT="report")
     wait_until_named(lab, lab.nodes, (first.ip,))
     mac = bytes.fromhex("525400999977")
 
@@ -60,7 +60,7 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
         return forged(address, mac=mac, router_id=99, priority=10)
 
     with sending(second, foreign, rate=0.4):
-        wait_for_line(third, "event=vrrp.id_clash")
+        third.wait_for_line("event=vrrp.id_clash")
         assert [(first.ip,), (first.ip,)] == [told(first), told(third)]
     with sending(second, rival, rate=2):
         wait_until_named(lab, (first, third), (f"{first.ip}, {STRANGER}",))
@@ -80,16 +80,16 @@ def test_one_status_of_any_node_answers_who_holds_the_address(
     if cast == "unicast":
         more["UNICAST_PEERS"] = " ".join(f"{each.ip} {each.ipv6}" for each in lab.nodes)
         own = {each.name: (each.ip, each.ipv6) for each in lab.nodes}
-    serve_ranked(lab, lab.virtual(1), lab.virtual6(1), PREEMPTION="nopreempt", **more)
+    lab.serve_ranked(lab.virtual(1), lab.virtual6(1), PREEMPTION="nopreempt", **more)
     wait_until_named(lab, lab.nodes, own["n1"])
 
-    heard = status(third)["instances"][0]["holders"]
+    heard = third.status()["instances"][0]["holders"]
     assert [(first.ip, False, 250)] == [
         (each["address"], each["is_here"], each["priority"]) for each in heard
     ]
     assert [(first.ip, True, 250, None)] == [
         (each["address"], each["is_here"], each["priority"], each["heard_at"])
-        for each in status(first)["instances"][0]["holders"]
+        for each in first.status()["instances"][0]["holders"]
     ]
     shown = third.run_in_container(
         ["sh", "-c", "curl -s -m 5 127.0.0.1:63000/; curl -s -m 5 127.0.0.1:63000/metrics"]

@@ -6,8 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import ELECTION, variables, wait_for_line
-from tests.lab.kit.waiting import wait_until
+from tests.lab.kit.scenarios import ELECTION, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
@@ -55,12 +54,8 @@ def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None
         keepalived_config(virtual, priority=200, virtual_router_id=51, extra=unicast)
     )
     assert [HOP_LIMIT, HOP_LIMIT] == hop_limits(ours, 2)
-    line = wait_for_line(ours, "event=contest.held")
+    line = ours.wait_for_line("event=contest.held")
     assert "kind=firewall" in line
     assert "a firewall drops protocol 112" in line
-    wait_until(
-        lambda: lab.recorder.holders(virtual) == [plain.name],
-        timeout=ELECTION,
-        what="the one that is not heard holds the address alone",
-    )
+    lab.wait_for_holder(virtual, timeout=ELECTION, among=[plain])
     assert "do not come from this segment" not in ours.output()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import ELECTION, ConfigMap, events, stays, variables, wait_for_each
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.lab.kit.waiting import wait_until
 from tests.support import frames
 
@@ -77,9 +77,9 @@ def test_a_flood_of_forged_senders_costs_no_lease(make_lab: MakeLab) -> None:
     ):
         stays(10)
         # What is too much depends on the processor: a quick one looks at all of them at times.
-        wait_until(lambda: events(holder, "wire.flooded"), timeout=30, what="it is flooded")
+        wait_until(lambda: holder.events("wire.flooded"), timeout=30, what="it is flooded")
     assert 0 == lab.recorder.seconds_with_none(address, since=since)
-    assert [] == events(holder, "lease.late") + events(holder, "lease.lapsed")
+    assert [] == holder.events("lease.late") + holder.events("lease.lapsed")
 
 
 def test_nobody_yields_to_a_host_behind_a_router(make_lab: MakeLab) -> None:
@@ -107,8 +107,8 @@ def test_nobody_yields_to_a_host_behind_a_router(make_lab: MakeLab) -> None:
         stays(8)
     assert 0 == lab.recorder.seconds_with_none(address, since=since)
     for node in nodes:
-        assert [] == events(node, "contest.held")
-        assert "do not come from this segment" in "".join(events(node, "rival.seen"))
+        assert [] == node.events("contest.held")
+        assert "do not come from this segment" in "".join(node.events("rival.seen"))
 
 
 @pytest.mark.parametrize("how", ["reload", "stop"])
@@ -161,12 +161,12 @@ def test_a_long_reload_is_no_reason_to_yield(make_lab: MakeLab) -> None:
     source = ConfigMap(lab.directory / "variables", variables(*everything))
     for node in lab.nodes:
         node.start(source.variable)
-    wait_for_each(lab, everything, timeout=4 * ELECTION)
+    lab.wait_for_each(everything, timeout=4 * ELECTION)
     for interval in ("2", "1"):
         source.write(variables(*everything, CHECK_INTERVAL=interval))
         for node in lab.nodes:
             node.signal(SIGHUP)
         stays(8)
     for node in lab.nodes:
-        assert [] == events(node, "contest.held") + events(node, "keepalived.hangs")
-        assert 2 == len(events(node, "reload.accepted"))
+        assert [] == node.events("contest.held") + node.events("keepalived.hangs")
+        assert 2 == len(node.events("reload.accepted"))

@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.namespaces import base_environment
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    UNPLANNED,
-    ConfigMap,
-    ask,
-    reload,
-    serve_ranked,
-    status,
-    variables,
-    wait_for_each,
-)
+from tests.lab.kit.scenarios import ELECTION, UNPLANNED, ConfigMap, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -127,7 +117,7 @@ def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
     """Both are ready all the time; who holds, how often, and what was sent are told."""
     lab = make_lab(2)
     address = lab.virtual(1)
-    first = serve_ranked(lab, address)
+    first = lab.serve_ranked(address)
     second = lab.node("n2")
     for each in lab.nodes:
         wait_for_probe(lab, each, 200, "ready")
@@ -138,7 +128,7 @@ def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
     wait_for_more(lab, first, "keepalived_advertisements_sent_total")
     wait_for_more(lab, second, "keepalived_advertisements_received_total")
     first.application.stop()
-    assert second.name == wait_for_each(lab, [address], timeout=UNPLANNED, among=[second])[address]
+    assert second.name == lab.wait_for_each([address], timeout=UNPLANNED, among=[second])[address]
     wait_for_probe(lab, second, 200, "ready")
     wait_for_probe(lab, first, 200, "in FAULT, the check fails")
     lab.wait_until(
@@ -154,7 +144,7 @@ def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
 def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(make_lab: MakeLab) -> None:
     """It is the agent's to restart."""
     lab = make_lab(1)
-    node = serve_ranked(lab, lab.virtual(1))
+    node = lab.serve_ranked(lab.virtual(1))
     wait_for_probe(lab, node, 200, "ready")
     for each in node.pids("keepalived"):
         node.freeze(each)
@@ -168,8 +158,8 @@ def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(make_lab: M
 def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
     """A roll-out goes on: the node does what it is meant to do."""
     lab = make_lab(2)
-    first = serve_ranked(lab, lab.virtual(1))
-    assert 0 == ask(first, "drain").returncode
+    first = lab.serve_ranked(lab.virtual(1))
+    assert 0 == first.ask("drain").returncode
     wait_for_probe(lab, first, 200, "drained")
     lab.wait_until(
         lambda: (
@@ -181,7 +171,7 @@ def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
     )
     assert 1.0 == metric(first, "ipfailover_ready")[""]
     wait_for_probe(lab, lab.node("n2"), 200, "ready")
-    assert 0 == ask(first, "undrain").returncode
+    assert 0 == first.ask("undrain").returncode
     lab.wait_until(
         lambda: fetch(first, "/readyz") == (200, "ready\n"), timeout=5, what="nothing is noted"
     )
@@ -198,11 +188,7 @@ def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(make_lab: MakeLa
     partly.start(variables(wrong, ON_INVALID="serve-valid"))
     source = ConfigMap(lab.directory / "variables", variables(wrong))
     nothing.start(source.variable)
-    lab.wait_until(
-        lambda: lab.recorder.holders(lab.virtual(1)) == [partly.name],
-        timeout=ELECTION,
-        what="the valid address is served",
-    )
+    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION, among=[partly])
     wait_for_probe(lab, partly, 503, "192.0.2.300")
     wait_for_probe(lab, nothing, 503, "192.0.2.300")
     assert [200, 200] == [fetch(each, "/livez?config=")[0] for each in lab.nodes]
@@ -234,7 +220,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
         [slow] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0.3 <= slow < 0.9, slow
         source.write(variables(lab.virtual(1), CHECK_INTERVAL="0.25"))
-        reload(node)
+        node.reload()
         lab.wait_until(
             lambda: metric(node, "ipfailover_check_duration_seconds") not in ({}, {"": slow}),
             timeout=5,
@@ -243,7 +229,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
         [fast] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0 < fast < 0.2, fast
         source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/true"))
-        reload(node)
+        node.reload()
         lab.wait_until(
             lambda: (
                 metric(node, "ipfailover_check_duration_seconds") == {}
@@ -253,8 +239,8 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
             what="the script has succeeded, and no duration is known",
         )
         source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
-        reload(node)
-        assert "ok" == status(node)["check"]["state"]
+        node.reload()
+        assert "ok" == node.status()["check"]["state"]
         assert [node.name] == lab.recorder.holders(lab.virtual(1))
     finally:
         server.kill()

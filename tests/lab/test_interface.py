@@ -5,20 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    RELEASE,
-    ask,
-    events,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_state,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
@@ -50,21 +37,20 @@ def test_a_missing_interface_is_waited_for(make_lab: MakeLab) -> None:
     lab = make_lab(1)
     (node,) = lab.nodes
     node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
-    found = wait_for_status(node, "phase", "waiting")
+    found = node.wait_for_status("phase", "waiting")
     assert not found["ready"]
     assert LATE in "".join(found["reasons"])
-    checked = ask(node, "check")
+    checked = node.ask("check")
     assert checked.returncode == 78
     assert LATE in checked.stdout
     stays(2.5)  # it looks every second, and says it once
-    assert len(events(node, "host.awaited")) == 1
+    assert len(node.events("host.awaited")) == 1
     add_interface(node)
     lab.wait_for_holder(ADDRESS, timeout=ELECTION)
     assert f"{ADDRESS}/32" in node.run(["ip", "address", "show", "dev", LATE]).stdout
-    found = wait_for_status(node, "ready", value=True)
+    found = node.wait_for_status("ready", value=True)
     assert found["reasons"] == []
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
     assert ADDRESS not in node.run(["ip", "address", "show", "dev", LATE]).stdout
 
 
@@ -76,17 +62,14 @@ def test_an_interface_that_goes_away_and_returns_serves_again(make_lab: MakeLab)
     node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
     lab.wait_for_holder(ADDRESS, timeout=ELECTION)
     remove_interface(node)
-    lab.wait_until(
-        lambda: lab.recorder.holders(ADDRESS) == [], timeout=RELEASE, what="no node holds it"
-    )
+    lab.wait_for_none([ADDRESS], timeout=RELEASE)
     stays(2)  # whatever keepalived and the agent do about it
     assert node.is_running
     returned = time.monotonic()
     add_interface(node)
     lab.wait_for_holder(ADDRESS, timeout=2 * ELECTION)
     print(f"interface made anew: held again after {time.monotonic() - returned:.1f} s")
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
 
 
 def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(
@@ -95,14 +78,14 @@ def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(
     """No carrier: FAULT at once, another node takes over; with carrier again: BACKUP."""
     lab = make_lab(2)
     address = lab.virtual(1)
-    first = serve_ranked(lab, address)
+    first = lab.serve_ranked(address)
     cut = time.monotonic()
     first.link_down()
     lab.wait_for_holder(address, timeout=5, among=lab.others(first))
     assert lab.recorder.seconds_with_two(address, since=cut) == 0
-    wait_for_state(first, "FAULT", timeout=1)
+    first.wait_for_state("FAULT", timeout=1)
     first.link_up()
-    wait_for_state(first, "BACKUP", timeout=5)
+    first.wait_for_state("BACKUP", timeout=5)
 
 
 def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(make_lab: MakeLab) -> None:
@@ -112,8 +95,8 @@ def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(make_lab: M
     for node in lab.nodes:
         node.start(variables(address, NETWORK_INTERFACE="ens3"))
     holder = lab.wait_for_holder(address, timeout=ELECTION)
-    assert f"{address}/32" in virtual_addresses(holder)
-    found = status(holder)
+    assert f"{address}/32" in holder.virtual_addresses()
+    found = holder.status()
     assert not found["ready"]
     assert "ens3" in "".join(found["reasons"])
     assert any("level=error" in line and "ens3" in line for line in holder.stderr().splitlines())

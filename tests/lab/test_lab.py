@@ -211,7 +211,7 @@ def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab) -> None:
     address = lab.virtual(1)
     holder = start_keepalived_everywhere(lab, address)
     holder.link_down()
-    wait_until(lambda: lab.recorder.holders(address) == [], timeout=1, what="no holder")
+    lab.wait_for_none([address], timeout=1)
     assert lab.wait_for_holder(address) is lab.nodes[1]
     holder.link_up()
     lab.wait_until(lambda: lab.recorder.holders(address) == ["n1"], timeout=8, what="n1 is back")

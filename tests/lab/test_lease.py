@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.renewals import Renewals
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    events,
-    serve_ranked,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-    wait_for_none,
-    wait_for_state,
-)
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,16 +55,14 @@ def test_the_kernel_removes_what_nobody_renews_any_more(
 ) -> None:
     """N to N + 1 s after the last renewal, both families, and no other node is needed."""
     lab = make_lab(1)
-    (node,) = lab.nodes
     addresses = [lab.virtual(1), lab.virtual(2), lab.virtual6(1)]
-    node.start(variables(*addresses, ADDRESS_LEASE=str(lease), VIP_GROUPS="2"))
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    node = lab.serve(*addresses, ADDRESS_LEASE=str(lease), VIP_GROUPS="2")
     with Renewals(node.network) as renewals:
         stays(1.5 * lease)
         held = lab.recorder.changes(addresses[0])
         assert [each.held for each in held] == [True], "renewed all along"
         node.kill() if fault == "killed" else node.freeze()
-        wait_for_none(lab, addresses, on=node, timeout=lease + 1 + MARGIN)
+        lab.wait_for_none(addresses, on=node, timeout=lease + 1 + MARGIN)
         for address in addresses:
             last = renewals.latest(address)
             assert last is not None
@@ -89,10 +76,8 @@ def test_the_kernel_removes_what_nobody_renews_any_more(
 def test_a_renewal_leaves_label_and_preferred_lifetime_alone(make_lab: MakeLab) -> None:
     """``eth0:vip`` for IPv4; IPv6 stays deprecated, so that the node never speaks with it."""
     lab = make_lab(1)
-    (node,) = lab.nodes
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    node.start(variables(*addresses))
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    node = lab.serve(*addresses)
     with Renewals(node.network) as renewals:
         moment = time.monotonic()
         for address in addresses:
@@ -113,7 +98,7 @@ def test_a_reload_changes_the_lease_at_once(make_lab: MakeLab, tmp_path: Path) -
     values = variables(*addresses)
     mounted = ConfigMap(tmp_path / "config", values)
     node.start(mounted.variable)
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     wait_for_lease(lab, node, addresses, 3)
     for lease in (0, 5, 0):
         mounted.write({**values, "OPENSHIFT_HA_ADDRESS_LEASE": str(lease)})
@@ -133,7 +118,7 @@ def test_a_reload_changes_the_lease_at_once(make_lab: MakeLab, tmp_path: Path) -
     node.kill()
     stays(6)
     assert [lab.recorder.holders(each) for each in addresses] == [["n1"]] * 2
-    assert events(node, "lease.late") == events(node, "lease.lapsed") == []
+    assert node.events("lease.late") == node.events("lease.lapsed") == []
 
 
 def test_254_addresses_live_on_a_lease_of_one_second(make_lab: MakeLab) -> None:
@@ -142,15 +127,15 @@ def test_254_addresses_live_on_a_lease_of_one_second(make_lab: MakeLab) -> None:
     (node,) = lab.nodes
     addresses = [f"198.51.100.{octet}" for octet in range(1, 255)]
     node.start(variables("198.51.100.1-254", VRRP_ID_OFFSET="0", ADDRESS_LEASE="1"))
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    lab.wait_for_each(addresses, timeout=2 * ELECTION)
     stays(10)
     assert max(lab.recorder.seconds_with_none(each) for each in addresses) == 0
-    assert events(node, "lease.lapsed") == []
+    assert node.events("lease.lapsed") == []
     with Renewals(node.network) as renewals:
         stays(2)
         node.kill()
         killed = time.monotonic()
-        wait_for_none(lab, addresses, on=node, timeout=2 + MARGIN)
+        lab.wait_for_none(addresses, on=node, timeout=2 + MARGIN)
         print(f"254 addresses, lease 1: all gone {time.monotonic() - killed:.2f} s after SIGKILL")
         last = [each for each in map(renewals.latest, addresses) if each is not None]
     assert len(last) == 254
@@ -165,7 +150,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
     lease = 4
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder = serve_ranked(lab, *addresses, ADDRESS_LEASE=str(lease))
+    holder = lab.serve_ranked(*addresses, ADDRESS_LEASE=str(lease))
     with Renewals(holder.network) as renewals:
         moment = time.monotonic()
         last = lab.wait_until(
@@ -179,7 +164,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
             assert [lab.recorder.holders(each) for each in addresses] == [["n1"]] * 2
         holder.thaw(holder.container.agent_pid)
         event = "lease.lapsed" if is_frozen_too_long else "lease.late"
-        told = wait_for_line(holder, f"event={event} ", timeout=1)
+        told = holder.wait_for_line(f"event={event} ", timeout=1)
         thawed = time.monotonic()
         assert f"lease={lease}" in told
         lab.wait_until(
@@ -191,25 +176,25 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
     print(f"agent frozen, {event}: no node held the addresses for {max(none):.2f} s")
     assert (max(none) > 0) is is_frozen_too_long
     assert max(none) <= 1
-    assert len(events(holder, event)) == 1
+    assert len(holder.events(event)) == 1
     stays(lease)
     assert [lab.recorder.holders(each) for each in addresses] == [["n1"]] * 2
     assert max(lab.recorder.seconds_with_two(each) for each in addresses) == 0
-    assert events(holder, "lease.late" if is_frozen_too_long else "lease.lapsed") == []
+    assert holder.events("lease.late" if is_frozen_too_long else "lease.lapsed") == []
 
 
 def test_an_instance_that_lost_its_check_is_not_leased_any_more(make_lab: MakeLab) -> None:
     """Back and forth with a lease of one second: never two, and nothing returns by a renewal."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    here = serve_ranked(lab, *addresses, ADDRESS_LEASE="1", PREEMPTION="nopreempt")
+    here = lab.serve_ranked(*addresses, ADDRESS_LEASE="1", PREEMPTION="nopreempt")
     (there,) = lab.others(here)
     handovers = 4
     for _ in range(handovers):
         here.application.stop()
-        wait_for_each(lab, addresses, timeout=ELECTION, among=[there])
+        lab.wait_for_each(addresses, timeout=ELECTION, among=[there])
         here.application.start()
-        wait_for_state(here, "BACKUP")
+        here.wait_for_state("BACKUP")
         here, there = there, here
     for address in addresses:
         assert lab.recorder.seconds_with_two(address) == 0
@@ -236,7 +221,7 @@ def test_renewals_come_before_a_flood_of_other_work(make_lab: MakeLab, tmp_path:
     noisy.write_text(_NOISY.format(program=program))
     noisy.chmod(0o755)
     node.start(variables(*addresses, ADDRESS_LEASE="2"), prepare=f"PATH='{tmp_path}':$PATH")
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     with Renewals(node.network) as renewals:
         stays(1)
         worst, last = 0.0, renewals.latest(addresses[0])
@@ -253,5 +238,5 @@ def test_renewals_come_before_a_flood_of_other_work(make_lab: MakeLab, tmp_path:
     print(f"flooded, lease 2: at most {worst:.2f} s between two renewals")
     assert worst < 2 / 3 + MARGIN
     assert max(lab.recorder.seconds_with_none(each) for each in addresses) == 0
-    assert events(node, "lease.late") == events(node, "lease.lapsed") == []
+    assert node.events("lease.late") == node.events("lease.lapsed") == []
     assert node.stdout().count("noise") > 10_000

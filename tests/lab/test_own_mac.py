@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.vrrp import bpf, packets
-from tests.lab.kit.scenarios import ELECTION, events, peers, serve_ranked, stays, wait_for_state
+from tests.lab.kit.scenarios import ELECTION, stays
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -100,10 +100,10 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
     """Clients learn it at once, and a foreign announcement is answered with it."""
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    more = peers(lab) if is_unicast else {}
-    holder = serve_ranked(lab, *addresses, **more)
+    more = lab.peers() if is_unicast else {}
+    holder = lab.serve_ranked(*addresses, **more)
     other = lab.nodes[1]
-    wait_for_state(other, "BACKUP")
+    other.wait_for_state("BACKUP")
     with ear(lab) as heard:
         watches = [lab.client.watch(each) for each in addresses]
         wait_until(lambda: all(each.answering() for each in watches), timeout=5, what="answers")
@@ -135,7 +135,7 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
         assert lab.recorder.holders(each) == [holder.name]
         assert lab.recorder.seconds_with_two(each, since=changed) == 0
         assert lab.recorder.seconds_with_none(each, since=changed) == 0
-    assert not events(holder, "contest.held")
+    assert not holder.events("contest.held")
 
 
 def test_a_backup_that_is_known_by_its_address_goes_on_hearing(make_lab: MakeLab) -> None:
@@ -143,8 +143,8 @@ def test_a_backup_that_is_known_by_its_address_goes_on_hearing(make_lab: MakeLab
     lab = make_lab(2)
     addresses = [lab.virtual(1), lab.virtual6(1)]
     holder, backup = lab.nodes
-    serve_ranked(lab, *addresses, **peers(lab))
-    wait_for_state(backup, "BACKUP")
+    lab.serve_ranked(*addresses, **lab.peers())
+    backup.wait_for_state("BACKUP")
     changed = time.monotonic()
     backup.network.ip([f"link set eth0 address {NEW_MAC}"])
     stays(10)

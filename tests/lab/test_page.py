@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import ELECTION, variables, wait_for_each
+from tests.lab.kit.scenarios import ELECTION, variables
 from tests.lab.test_http import metric, wait_for_probe
 from tests.support.browser import Browser
 
@@ -41,7 +41,7 @@ def test_the_page_of_a_master_in_a_real_browser(make_lab: MakeLab, tmp_path: Pat
     first, second = lab.nodes
     addresses = (lab.virtual(1), lab.virtual6(1))
     first.start({**variables(*addresses, PRIORITY="250"), **_LISTEN})
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     second.start(variables(*addresses, PRIORITY="210"))
     wait_for_probe(lab, first, 200, "ready")
     wait_for_probe(lab, second, 200, "ready")
@@ -62,7 +62,7 @@ def test_the_page_of_a_master_in_a_real_browser(make_lab: MakeLab, tmp_path: Pat
         assert 2 == browser.evaluate("document.querySelectorAll('svg path.master').length")
 
         first.application.stop()
-        wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+        lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
         wait_for_probe(lab, first, 200, "in FAULT, the check fails")
         browser.visit(page_of(first))
         text = browser.evaluate(_TEXT)

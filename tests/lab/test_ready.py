@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.container import PROJECT
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ask,
-    noted,
-    serve_ranked,
-    status,
-    wait_for_line,
-    wait_for_state,
-)
+from tests.lab.kit.scenarios import ELECTION
 from tests.lab.test_http import fetch, metric
 from tests.support import manifests
 
@@ -34,12 +26,12 @@ def probe_of_the_example() -> list[str]:
 
 def words(node: Node) -> dict[str, bool]:
     """Return who says that the node is ready."""
-    shown = ask(node, "status")
+    shown = node.ask("status")
     head = shown.stdout.splitlines()[0]
     return {
         "status": ", ready, " in head,
         "its exit code": shown.returncode == 0,
-        "status.json": status(node)["ready"],
+        "status.json": node.status()["ready"],
         "/readyz": fetch(node, "/readyz")[0] == 200,
         "the metric": metric(node, "ipfailover_ready")[""] == 1.0,
         "the page": "not ready" not in fetch(node, "/")[1],
@@ -51,7 +43,7 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
     """Wait until status.json says it with that note or reason; then all others have to."""
 
     def agreed() -> bool:
-        found = noted(node)
+        found = node.noted()
         told = "\n".join(found["notes"] if ready else found["reasons"])
         return found["ready"] is ready and (note in told if note else not told)
 
@@ -72,7 +64,7 @@ def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(make_lab: Make
     """With a failing check, drained, or held: ready, with the reason beside it."""
     lab = make_lab(2)
     address = lab.virtual(1)
-    first = serve_ranked(lab, address)
+    first = lab.serve_ranked(address)
     second = lab.node("n2")
     for each in lab.nodes:
         wait_until_all_say(lab, each, "")
@@ -80,23 +72,23 @@ def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(make_lab: Make
     second.application.stop()
     wait_until_all_say(lab, second, "in FAULT, the check fails: ")
     second.application.start()
-    wait_for_state(second, "BACKUP")
+    second.wait_for_state("BACKUP")
     wait_until_all_say(lab, second, "")
 
-    assert 0 == ask(first, "drain").returncode
+    assert 0 == first.ask("drain").returncode
     wait_until_all_say(lab, first, "drained: ")
     first.firewall("in")  # before it is let go: an advert that counts would win it a look later
 
     first.firewall(
         "in"
     )  # before it is let go: an advert that is counted would win it a look later
-    assert 0 == ask(first, "undrain").returncode
-    wait_for_line(first, "contest.held", timeout=ELECTION)
+    assert 0 == first.ask("undrain").returncode
+    first.wait_for_line("contest.held", timeout=ELECTION)
     wait_until_all_say(lab, first, "held: ")
     assert [second.name] == lab.recorder.holders(address)
 
     # what nothing explains is no one's plan
     first.terminate()
     second.link_down()
-    wait_for_state(second, "FAULT")
+    second.wait_for_state("FAULT")
     wait_until_all_say(lab, second, "in FAULT, and no check fails", ready=False)

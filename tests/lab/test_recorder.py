@@ -48,7 +48,7 @@ def test_an_address_counts_until_its_last_copy_is_gone(lab: Lab) -> None:
     assert lab.recorder.holders(address) == ["n1"]
     assert len(lab.recorder.changes(address)) == 1
     node.run(["ip", "address", "del", f"{address}/24", "dev", "eth0"])
-    wait_until(lambda: not lab.recorder.holders(address), timeout=1, what="the last copy went")
+    lab.wait_for_none([address], timeout=1)
 
 
 def test_what_was_there_before_the_recorder_is_known_to_it(lab: Lab) -> None:

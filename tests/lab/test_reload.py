@@ -8,25 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    PLANNED,
-    ConfigMap,
-    ask,
-    events,
-    numbered,
-    reload,
-    status,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-    wait_for_none,
-    wait_for_state,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -42,7 +24,7 @@ def serve_from_directory(lab: Lab, *addresses: str, **more: str) -> ConfigMap:
     for number, node in enumerate(lab.nodes):
         environment = {**source.variable, "IPFAILOVER_WATCH": "false"}  # here each is asked to
         node.start({**environment, "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)})
-        wait_for_line(node, "Entering BACKUP STATE")
+        node.wait_for_line("Entering BACKUP STATE")
     held_by_first(lab, *addresses)
     return source
 
@@ -59,7 +41,7 @@ def held_by_first(lab: Lab, *addresses: str) -> None:
 def reload_everywhere(lab: Lab) -> None:
     """Reload one node after the other."""
     for node in lab.nodes:
-        reload(node)
+        node.reload()
 
 
 def transitions(node: Node) -> list[str]:
@@ -70,13 +52,13 @@ def transitions(node: Node) -> list[str]:
 def test_an_address_is_added(make_lab: MakeLab) -> None:
     """The new address is served by one node; the old ones have no event at all."""
     lab = make_lab(2)
-    old = numbered(lab, 2)
+    old = lab.numbered(2)
     source = serve_from_directory(lab, *old)
     added = lab.virtual(3)
     source.write(variables(*old, added))
     began = time.monotonic()
-    assert f"{added} is added" in reload(lab.nodes[0])
-    reload(lab.nodes[1])
+    assert f"{added} is added" in lab.nodes[0].reload()
+    lab.nodes[1].reload()
     lab.wait_for_holder(added, timeout=ELECTION)
     assert [lab.recorder.changes(each, since=began) for each in old] == [(), ()]
 
@@ -84,19 +66,19 @@ def test_an_address_is_added(make_lab: MakeLab) -> None:
 def test_an_address_is_removed_from_the_middle(make_lab: MakeLab) -> None:
     """Later addresses move to earlier instances and are still there, each on one node."""
     lab = make_lab(2)
-    first, second, third, fourth = numbered(lab, 4)
+    first, second, third, fourth = lab.numbered(4)
     source = serve_from_directory(lab, first, second, third, fourth)
     source.write(variables(first, third, fourth))
     began = time.monotonic()
-    verdict = reload(lab.nodes[0])
+    verdict = lab.nodes[0].reload()
     assert f"{third} moves from {NAME}_VIP_3 to {NAME}_VIP_2" in verdict
     assert "signalled twice" in verdict
-    held = virtual_addresses(lab.nodes[0])
+    held = lab.nodes[0].virtual_addresses()
     assert sorted(held) == [f"{each}/32" for each in (first, third, fourth)]
-    reload(lab.nodes[1])
-    wait_for_each(lab, [first, third, fourth], timeout=ROLLING)
+    lab.nodes[1].reload()
+    lab.wait_for_each([first, third, fourth], timeout=ROLLING)
     stays(2.5)  # two adverts: refused ones would make a second holder
-    wait_for_each(lab, [first, third, fourth], timeout=1)
+    lab.wait_for_each([first, third, fourth], timeout=1)
     assert lab.recorder.holders(second) == []
     assert lab.recorder.changes(first, since=began) == ()
     none = max(lab.recorder.seconds_with_none(each, since=began) for each in (third, fourth))
@@ -110,24 +92,21 @@ def test_an_address_is_removed_from_the_middle(make_lab: MakeLab) -> None:
 def test_addresses_are_reordered(make_lab: MakeLab, family: str) -> None:
     """Two addresses change places; afterwards each has one holder, and nothing is left on lo."""
     lab = make_lab(2)
-    addresses = numbered(lab, 3) if family == "IPv4" else [lab.virtual6(n) for n in (1, 2, 3)]
+    addresses = lab.numbered(3) if family == "IPv4" else [lab.virtual6(n) for n in (1, 2, 3)]
     source = serve_from_directory(lab, *addresses)
     source.write(variables(*reversed(addresses)))
     began = time.monotonic()
     reload_everywhere(lab)
-    wait_for_each(lab, addresses, timeout=ROLLING)
+    lab.wait_for_each(addresses, timeout=ROLLING)
     stays(2.5)  # two adverts
-    wait_for_each(lab, addresses, timeout=1)
-    none = max(lab.recorder.seconds_with_none(each, since=began) for each in addresses)
-    two = max(lab.recorder.seconds_with_two(each, since=began) for each in addresses)
+    lab.wait_for_each(addresses, timeout=1)
+    none, two = lab.worst(addresses, began)
     print(f"reordered: at worst {none:.2f} s with none, {two:.2f} s with two")
     assert none < PLANNED
     assert two < ROLLING
+    lab.stop_everywhere()
     for node in lab.nodes:
-        node.terminate()
-    assert [node.wait() for node in lab.nodes] == [0, 0]
-    for node in lab.nodes:
-        assert virtual_addresses(node) == []
+        assert node.virtual_addresses() == []
         shown = node.run(["ip", "-brief", "address", "show", "dev", "lo"]).stdout
         assert shown.split()[2:] == ["127.0.0.1/8", "::1/128"]
 
@@ -140,17 +119,17 @@ def test_another_monitor_port_changes_the_check_only(make_lab: MakeLab) -> None:
     first, second = lab.nodes
     began = time.monotonic()
     source.write(variables(address, CHECK_WATCH="0", MONITOR_PORT="9"))
-    reload(first)
+    first.reload()
     assert "Reloading" not in first.stdout()
     lab.wait_for_holder(address, timeout=1 + PLANNED, among=[second])
-    wait_for_state(first, "FAULT", timeout=1)
+    first.wait_for_state("FAULT", timeout=1)
     assert lab.recorder.seconds_with_two(address, since=began) == 0
 
 
 def test_twenty_reloads_without_a_change_are_not_noticed(make_lab: MakeLab) -> None:
     """No address event, no transition, keepalived is not signalled, the agent says unchanged."""
     lab = make_lab(2)
-    addresses = [*numbered(lab, 2), lab.virtual6(1)]
+    addresses = [*lab.numbered(2), lab.virtual6(1)]
     serve_from_directory(lab, *addresses)
     lab.wait_until(
         lambda: lab.nodes[0].stdout().count("Entering MASTER STATE") == len(addresses),
@@ -163,12 +142,12 @@ def test_twenty_reloads_without_a_change_are_not_noticed(make_lab: MakeLab) -> N
     for node in lab.nodes:
         for _ in range(20):
             node.signal(signal.SIGHUP)
-        assert reload(node) == "reload unchanged\n  nothing changed\n"
+        assert node.reload() == "reload unchanged\n  nothing changed\n"
     stays(1.5)  # an advert and a check
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [()] * 3
     assert [transitions(node) for node in lab.nodes] == before
     assert lab.nodes[0].pids("keepalived")[:2] == pids[:2]
-    assert events(lab.nodes[0], "config.unchanged")
+    assert lab.nodes[0].events("config.unchanged")
     assert "Reloading" not in lab.nodes[0].stdout()
 
 
@@ -182,21 +161,21 @@ def test_a_refused_reload_keeps_everything_and_says_why(make_lab: MakeLab, role:
     before = node.read("/etc/keepalived/keepalived.conf")
     began = time.monotonic()
     source.write(variables(f"{address},192.0.2.1O7", MONITOR_PORT="http"))
-    said = reload(node, code=78)
+    said = node.reload(code=78)
     assert said.startswith("reload refused\n")
     assert "OPENSHIFT_HA_VIRTUAL_IPS" in said
     assert "192.0.2.1O7" in said
     assert "OPENSHIFT_HA_MONITOR_PORT" in said
-    (event,) = events(node, "config.rejected")
+    (event,) = node.events("config.rejected")
     assert "192.0.2.1O7" in event
-    assert status(node)["reload"]["verdict"] == "refused"
+    assert node.status()["reload"]["verdict"] == "refused"
     assert node.read("/etc/keepalived/keepalived.conf") == before
     stays(1.5)  # an advert and a check
     assert lab.recorder.changes(address, since=began) == ()
-    assert status(node)["phase"] == "running"
+    assert node.status()["phase"] == "running"
     source.write(variables(address, lab.virtual(2)))
     reload_everywhere(lab)
-    wait_for_each(lab, [lab.virtual(2)], timeout=ELECTION)
+    lab.wait_for_each([lab.virtual(2)], timeout=ELECTION)
     assert lab.recorder.changes(address, since=began) == ()
 
 
@@ -206,7 +185,7 @@ def test_a_value_that_needs_a_restart_is_refused(make_lab: MakeLab) -> None:
     address = lab.virtual(1)
     source = serve_from_directory(lab, address)
     source.write({**variables(address), "KEEPALIVED_OPTIONS": "--log-detail"})
-    said = reload(lab.nodes[0], code=78)
+    said = lab.nodes[0].reload(code=78)
     assert "KEEPALIVED_OPTIONS" in said
     assert "needs a restart" in said
 
@@ -218,13 +197,13 @@ def test_a_refused_first_configuration_is_waited_on(make_lab: MakeLab) -> None:
     address = lab.virtual(1)
     source = ConfigMap(lab.directory / "variables", variables("192.0.2.300"))
     node.start(source.variable)
-    found = wait_for_status(node, "phase", "waiting")
+    found = node.wait_for_status("phase", "waiting")
     assert not found["ready"]
     assert "192.0.2.300" in "".join(found["reasons"])
-    assert ask(node, "status").returncode == 1
+    assert node.ask("status").returncode == 1
     source.write(variables(address))
     lab.wait_for_holder(address, timeout=ELECTION)
-    assert ask(node, "status").returncode == 0
+    assert node.ask("status").returncode == 0
 
 
 def test_a_holder_hands_over_while_another_node_is_reloaded(make_lab: MakeLab) -> None:
@@ -234,11 +213,11 @@ def test_a_holder_hands_over_while_another_node_is_reloaded(make_lab: MakeLab) -
     source = serve_from_directory(lab, old)
     first, second = lab.nodes
     source.write(variables(old, lab.virtual(2)))
-    reload(second)
+    second.reload()
     asked = time.monotonic()
     first.terminate()
     lab.wait_for_holder(old, timeout=PLANNED, among=[second])
     assert first.wait() == 0
     assert lab.recorder.seconds_with_none(old, since=asked) < PLANNED
     lab.wait_for_holder(lab.virtual(2), timeout=ELECTION, among=[second])
-    wait_for_none(lab, [old, lab.virtual(2)], on=first, timeout=1)
+    lab.wait_for_none([old, lab.virtual(2)], on=first, timeout=1)

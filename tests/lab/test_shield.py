@@ -16,16 +16,7 @@ import pytest
 from tests.lab.kit import speakers
 from tests.lab.kit.node import AGENT
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ask,
-    events,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-)
+from tests.lab.kit.scenarios import ELECTION, stays, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +77,7 @@ class Deployment:
             else:
                 chosen = {"PRIORITY": str(priority), **more}
                 node.start(variables(*self.all_addresses, **chosen))
-            wait_for_line(node, "Entering BACKUP STATE")  # the first one is the first MASTER
+            node.wait_for_line("Entering BACKUP STATE")  # the first one is the first MASTER
 
     def _config(self, node: Node, priority: int) -> str:
         (other,) = [each for each in self.members if each is not node]
@@ -159,8 +150,8 @@ class Deployment:
 
     def named(self, row: str) -> bool:
         """Tell whether the agents name what they hear of a row, for both families."""
-        told = "".join(line for node in self.members for line in events(node, "vrrp.id_clash"))
-        seen = "".join(line for node in self.members for line in events(node, "rival.seen"))
+        told = "".join(line for node in self.members for line in node.events("vrrp.id_clash"))
+        seen = "".join(line for node in self.members for line in node.events("rival.seen"))
         ids = [self.ids[each] for each in self.addresses(row)]
         if row == "packets from behind a router":
             return all(
@@ -185,7 +176,7 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: MakeLab) -> None:
     for each in deployments:
         each.start()
     for each in deployments:
-        wait_for_each(each.lab, each.all_addresses, timeout=3 * ELECTION, among=each.members[:1])
+        each.lab.wait_for_each(each.all_addresses, timeout=3 * ELECTION, among=each.members[:1])
     with ExitStack() as stack:
         for each in deployments:
             stranger = each.lab.nodes[2]
@@ -227,8 +218,8 @@ def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: 
     address = lab.virtual(1) if family == 4 else lab.virtual6(1)
     for node, priority in zip(lab.nodes, ("200", "150"), strict=True):
         node.start(variables(address, PRIORITY=priority))
-        wait_for_line(node, "Entering BACKUP STATE")  # the first one is the first MASTER
-    wait_for_each(lab, [address], timeout=2 * ELECTION, among=[first])
+        node.wait_for_line("Entering BACKUP STATE")  # the first one is the first MASTER
+    lab.wait_for_each([address], timeout=2 * ELECTION, among=[first])
     source = first.own.ipv4.ip if family == 4 else link_local(first)
     since = time.monotonic()
     with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
@@ -238,7 +229,7 @@ def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: 
         assert () == lab.recorder.changes(address, since=since)
         second.nft("flush ruleset\n")
         lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped again")
-        assert events(second, "shield.vanished")
+        assert second.events("shield.vanished")
         second.kill()
         assert has_table(second)
     assert not has_table(first)  # its own speaker is not heard by its keepalived
@@ -254,22 +245,21 @@ def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
     lab = make_lab(2, ipv6=False)
     node, stranger = lab.nodes
     node.start(variables(lab.virtual(1)))
-    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    lab.wait_for_each([lab.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
         lab.wait_until(lambda: has_table(node), timeout=SETTLES, what="it is dropped")
-        node.terminate()
-        assert 0 == node.wait()
+        node.stop()
         assert not has_table(node)
     assert 1 == node.stdout().count("vrrp packet too short")
 
     node.start(variables(lab.virtual(1), SHIELD="off"))
-    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    lab.wait_for_each([lab.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
         stays(3)
     assert not has_table(node)
     assert 1 == node.stdout().count("vrrp packet too short")
     assert "nothing drops it here (OPENSHIFT_HA_SHIELD=off)" in "".join(
-        events(node, "vrrp.id_clash")
+        node.events("vrrp.id_clash")
     )
 
 
@@ -279,9 +269,9 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
     first, second, stranger = lab.nodes
     addresses = [lab.virtual(1), lab.virtual(2)]
     first.start(variables(*addresses, PRIORITY="200", SHIELD="off"))
-    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=2 * ELECTION, among=[first])
     second.start(variables(*addresses, PRIORITY="150", SHIELD="off"))
-    wait_for_line(second, "Entering BACKUP STATE")
+    second.wait_for_line("Entering BACKUP STATE")
     stays(2.5)  # it hears the master's adverts
     with speakers.speaking(
         stranger, [(0.5, speakers.router(11, 4, version=3)), (0.5, speakers.carp(12, 4))]
@@ -290,7 +280,7 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
     for number, who in ((1, "uses router id 11 for other"), (2, "uses router id 12 as its vhid")):
         moves = [
             line
-            for line in events(second, "vrrp.transition")
+            for line in second.events("vrrp.transition")
             if f"VIP_{number} " in line and "state=MASTER" in line
         ]
         assert len(moves) >= 2
@@ -317,7 +307,7 @@ def has_table(node: Node) -> bool:
 
 def shield_of(node: Node) -> dict[str, object]:
     """Return what ``status`` says of the shield."""
-    (found,) = [each for each in status(node)["protections"] if each["kind"] == "shield"]
+    (found,) = [each for each in node.status()["protections"] if each["kind"] == "shield"]
     return dict(found)
 
 
@@ -344,7 +334,7 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
         config += six[six.index("vrrp_instance") :]
         own.nodes[place].start_keepalived_beside(config)
         for lab in (apart, shared, own):
-            wait_for_each(lab, [*first, *second], timeout=3 * ELECTION)
+            lab.wait_for_each([*first, *second], timeout=3 * ELECTION)
     stays(SETTLES)
     since = time.monotonic()
     stays(LASTS)
@@ -356,9 +346,9 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
         assert shield_of(node) == {"kind": "shield", "active": True, "reason": ""}
     for node in (*shared.nodes, *own.nodes):
         assert not has_table(node)
-        assert [] == events(node, "shield.raised")
+        assert [] == node.events("shield.raised")
     for node in (shared.nodes[0], own.nodes[0]):
-        told = "".join(events(node, "vrrp.id_clash"))
+        told = "".join(node.events("vrrp.id_clash"))
         assert "that is another VRRP program on this node" in told
     # A BACKUP hears the other program's MASTER, which is on the first node as its own is.
     for node in (shared.nodes[1], own.nodes[1]):
@@ -366,10 +356,10 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
         assert found["active"] is False
         assert "another VRRP program runs in this node's network" in str(found["reason"])
         assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in str(found["reason"])
-        told = "".join(events(node, "vrrp.id_clash"))
+        told = "".join(node.events("vrrp.id_clash"))
         assert "are not dropped here: another VRRP program" in told
         assert "are dropped here" not in told
-        warned = json.loads(ask(node, "doctor", "--json", "--seconds", "2").stdout)["findings"]
+        warned = json.loads(node.ask("doctor", "--json", "--seconds", "2").stdout)["findings"]
         (clash, *_) = [each for each in warned if each["check"] == "ids"]
         assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in clash["text"]
         assert "not shielded from here (another VRRP program" in clash["advice"]

@@ -8,7 +8,7 @@ import sys
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import ELECTION, ask, events, status, variables, wait_for_line
+from tests.lab.kit.scenarios import ELECTION, variables
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def unanswered(node: Node) -> dict[str, str]:
     """Return the addresses for which no host answers, and their holders, by ``status``."""
     return {
         told["address"]: told["holder"]
-        for each in status(node).get("instances", ())
+        for each in node.status().get("instances", ())
         for told in each["unanswered"]
     }
 
@@ -39,7 +39,7 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
     for number, node in enumerate(lab.nodes):
         node.start(variables(*free, *cut, PRIORITY=str(250 - 40 * number)), IMPATIENT)
         if number == 0:
-            wait_for_line(node, "Entering BACKUP STATE")
+            node.wait_for_line("Entering BACKUP STATE")
     lab.wait_until(
         lambda: all(lab.recorder.holders(each) == [holder.name] for each in (*free, *cut)),
         timeout=ELECTION,
@@ -52,11 +52,11 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
         interval=0.3,
     )
     assert holder.ip == unanswered(backup)[cut[0]]
-    line = wait_for_line(backup, "address.unanswered")
+    line = backup.wait_for_line("address.unanswered")
     assert "usually port security" in line
-    shown = " ".join(ask(backup, "status").stdout.split())
+    shown = " ".join(backup.ask("status").stdout.split())
     assert f"{holder.ip} advertises {cut[0]}, but no host answers for it" in shown
-    assert not any(each in line for line in events(backup, "address.unanswered") for each in free)
+    assert not any(each in line for line in backup.events("address.unanswered") for each in free)
     lab.switch.unsecure(holder.name, *cut)
     wait_until(
         lambda: unanswered(backup) == {},
@@ -64,9 +64,9 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
         what="the backup gets answers",
         interval=0.3,
     )
-    wait_for_line(backup, "address.answered")
-    assert not events(backup, "holder.unanswered")
-    assert not events(holder, "address.unanswered")
+    backup.wait_for_line("address.answered")
+    assert not backup.events("holder.unanswered")
+    assert not holder.events("address.unanswered")
     for node in lab.nodes:  # no node takes a question or an answer for a claim
         assert not [line for line in node.stderr().splitlines() if "=rival." in line]
         assert not [line for line in node.stderr().splitlines() if "=contest." in line]
@@ -87,7 +87,7 @@ def test_nobody_is_asked_from_another_programs_address(make_lab: MakeLab) -> Non
         for number, node in enumerate(lab.nodes):
             node.start(variables(virtual, PRIORITY=str(250 - 40 * number)), IMPATIENT)
             if number == 0:
-                wait_for_line(node, "Entering BACKUP STATE")
+                node.wait_for_line("Entering BACKUP STATE")
         assert all(each.is_link_local for each in askers(wire, backup, virtual))
         backup.network.ip([f"address del {foreign}/64 dev eth0"])
         lab.client.network.ip([f"address add {foreign}/64 dev eth0 nodad"])

@@ -11,21 +11,7 @@ import pytest
 
 from tests.lab.kit.former import unpack
 from tests.lab.kit.names import NAME, NameServer
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    ask,
-    events,
-    longest_gap,
-    noted,
-    numbered,
-    status,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_status,
-)
+from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -67,7 +53,7 @@ ROWS = {
 
 def addresses_of(lab: Lab, row: Row) -> list[str]:
     """Return what is served."""
-    v4 = numbered(lab, 4) if "4" in row.families else []
+    v4 = lab.numbered(4) if "4" in row.families else []
     return v4 + ([lab.virtual6(each) for each in range(1, 5)] if "6" in row.families else [])
 
 
@@ -100,7 +86,7 @@ def without_ipv4(lab: Lab) -> None:
 
 def served(node: Node) -> list[str]:
     """Return the virtual addresses that are on a node's interface."""
-    return [each for each in virtual_addresses(node) if not each.startswith(SECOND_PREFIX)]
+    return [each for each in node.virtual_addresses() if not each.startswith(SECOND_PREFIX)]
 
 
 def priorities(node: Node) -> dict[str, str]:
@@ -125,34 +111,33 @@ def start_former(
     addresses = addresses_of(lab, row)
     for node in lab.nodes:
         node.start(variables_of(lab, row), former.command("run"), prepare=prepare[node.name])
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    lab.wait_for_each(addresses, timeout=2 * ELECTION)
     for node in lab.nodes:
         wait_until(
-            lambda: noted(node).get("phase") == "running",  # noqa: B023 - called here
+            lambda: node.noted().get("phase") == "running",  # noqa: B023 - called here
             timeout=ELECTION,
             what=f"{node.name} runs",
         )
     stays(SETTLED)
-    holders = wait_for_each(lab, addresses, timeout=ELECTION)
+    holders = lab.wait_for_each(addresses, timeout=ELECTION)
     if row.is_drained:
         first = lab.nodes[0]
         done = first.run_in_container(former.command("drain"))
         assert done.returncode == 0, done.stdout + done.stderr
-        wait_for_each(lab, addresses, timeout=4, among=lab.others(first))
+        lab.wait_for_each(addresses, timeout=4, among=lab.others(first))
     return holders
 
 
 def replace(lab: Lab, node: Node, row: Row, prepare: dict[str, str]) -> None:
     """Stop the former agent of a node, and start this one in its place."""
-    node.terminate()
-    assert node.wait() == 0
-    wait_for_each(lab, addresses_of(lab, row), timeout=4, among=lab.others(node))
+    node.stop()
+    lab.wait_for_each(addresses_of(lab, row), timeout=4, among=lab.others(node))
     assert served(node) == []
     node.start(variables_of(lab, row), prepare=prepare[node.name])
-    wait_for_status(node, "phase", "running")
+    node.wait_for_status("phase", "running")
     if "PREEMPTION" in row.more or node is lab.nodes[-1]:
         stays(SETTLED)
-    wait_for_each(lab, addresses_of(lab, row), timeout=ELECTION)
+    lab.wait_for_each(addresses_of(lab, row), timeout=ELECTION)
     assert equal_priorities(lab.nodes) == []
 
 
@@ -179,21 +164,21 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
     for node in lab.nodes:
         replace(lab, node, row, prepare)
     addresses = addresses_of(lab, row)
-    none = max(longest_gap(lab, each, began) for each in addresses)
+    none = max(lab.longest_gap(each, began) for each in addresses)
     two = max(lab.recorder.seconds_with_two(each, since=began) for each in addresses)
-    after = wait_for_each(lab, addresses, timeout=1)
+    after = lab.wait_for_each(addresses, timeout=1)
     print(f"{name}: none {none:.3f} s at a time, two {two:.3f} s; {before}, then {after}")
     assert none < PLANNED + lab.recorder.lateness
     assert two <= TWO + lab.recorder.lateness
     for node in lab.nodes:
-        assert events(node, "contest.held") == events(node, "rival.seen") == []
+        assert node.events("contest.held") == node.events("rival.seen") == []
     if row.is_drained:
         first = lab.nodes[0]
         assert first.name not in after.values()
-        assert all(each["drained"] for each in status(first)["instances"])
-        assert ask(first, "undrain").returncode == 0
+        assert all(each["drained"] for each in first.status()["instances"])
+        assert first.ask("undrain").returncode == 0
         stays(SETTLED)
-        assert before == wait_for_each(lab, addresses, timeout=ELECTION)
+        assert before == lab.wait_for_each(addresses, timeout=ELECTION)
 
 
 def test_addresses_that_the_first_release_left_behind_are_released(
@@ -207,13 +192,13 @@ def test_addresses_that_the_first_release_left_behind_are_released(
     prepare = keep_run_directory(lab, node)
     unleased = {"ADDRESS_LEASE": "0", "ADDRESS_LABEL": ""}
     node.start(variables(*left, **unleased), former.command("run"), prepare=prepare)
-    wait_for_each(lab, left, timeout=ELECTION)
+    lab.wait_for_each(left, timeout=ELECTION)
     node.kill()
     assert sorted(served(node)) == sorted([f"{left[0]}/32", f"{left[1]}/128"])
     node.start(variables(*wanted, **unleased), prepare=prepare)
-    wait_for_each(lab, wanted, timeout=ELECTION)
+    lab.wait_for_each(wanted, timeout=ELECTION)
     assert [lab.recorder.holders(each) for each in left] == [[], []]
-    (line,) = events(node, "addresses.released")
+    (line,) = node.events("addresses.released")
     assert all(each in line for each in left)
 
 

@@ -5,19 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    PLANNED,
-    events,
-    serve,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_line,
-    wait_for_state,
-)
+from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, stays, variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +38,7 @@ def test_a_notify_script_gets_its_own_arguments_first(make_lab: MakeLab) -> None
         timeout=2,
         what="two transitions were notified",
     )
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
     lab.wait_until(
         lambda: said.read_text().splitlines()[2:] == [f"{head} STOP 217"],
         timeout=2,
@@ -70,17 +57,15 @@ def test_a_check_script_decides_with_its_arguments_and_quotes(make_lab: MakeLab)
         f"! [[ -e {shlex.quote(str(flag))} && $(cat /proc/net/fib_trie) == *192.0.2.11* ]]"
     )
     check = script(lab.directory / "check me.sh", body)
-    holder = serve_ranked(
-        lab,
-        address,
-        CHECK_SCRIPT=f"{shlex.quote(str(check))} one \"two words\" 'it'\\''s $HOME' \"\"",
+    holder = lab.serve_ranked(
+        address, CHECK_SCRIPT=f"{shlex.quote(str(check))} one \"two words\" 'it'\\''s $HOME' \"\""
     )
     assert seen.read_text() == "<one><two words><it's $HOME><>"
     flag.touch()  # for n1 only: the script looks at its node's own address
     lab.wait_for_holder(address, timeout=1 + PLANNED, among=lab.others(holder))
-    wait_for_state(holder, "FAULT", timeout=1)
+    holder.wait_for_state("FAULT", timeout=1)
     flag.unlink()
-    wait_for_state(holder, "BACKUP", timeout=4)
+    holder.wait_for_state("BACKUP", timeout=4)
 
 
 def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly(
@@ -89,9 +74,9 @@ def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly
     """An acceptance case of the image that this replaces: a MASTER all the same, and an error."""
     lab = make_lab(2)
     path = "/etc/keepalive/mycheckscript.sh"
-    holder = serve(lab, lab.virtual(1), CHECK_SCRIPT=path)
+    holder = lab.serve(lab.virtual(1), CHECK_SCRIPT=path)
     assert f"({NAME}_VIP_1) Entering MASTER STATE" in holder.stdout()
-    (said,) = events(holder, "check.unusable")
+    (said,) = holder.events("check.unusable")
     assert "level=error" in said
     assert f"{path} is missing" in said
 
@@ -104,9 +89,9 @@ def test_a_missing_check_script_may_count_as_a_failure(make_lab: MakeLab) -> Non
         lab.virtual(1), CHECK_SCRIPT="/etc/nothing.sh", CHECK_SCRIPT_MISSING="fault"
     )
     node.start(environment)
-    wait_for_line(node, "previous=INIT state=FAULT")
+    node.wait_for_line("previous=INIT state=FAULT")
     stays(4)  # longer than an election
-    wait_for_state(node, "FAULT", timeout=1)
+    node.wait_for_state("FAULT", timeout=1)
     assert lab.recorder.holders(lab.virtual(1)) == []
     assert "/etc/nothing.sh is missing" in node.read("/run/ipfailover-agent/check.reason")
 
@@ -117,13 +102,13 @@ def test_a_failing_check_says_what_it_could_not_reach(make_lab: MakeLab) -> None
     (node,) = lab.nodes
     node.application.stop()
     node.start(variables(lab.virtual(1), CHECK_WATCH="0"), run_mount="noexec,mode=0777")
-    wait_for_line(node, "previous=INIT state=FAULT")
+    node.wait_for_line("previous=INIT state=FAULT")
     reason = lab.wait_until(
         lambda: node.read("/run/ipfailover-agent/check.reason"), timeout=3, what="a reason"
     )
     assert f"port 8080 of {node.ip}" in reason
-    assert status(node)["phase"] == "running"
+    assert node.status()["phase"] == "running"
     node.application.start()
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
     assert not node.read("/run/ipfailover-agent/check.reason")
-    assert events(node, "vrrp.transition")
+    assert node.events("vrrp.transition")

@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    events,
-    numbered,
-    reload,
-    status,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-)
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
@@ -33,7 +21,7 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
 def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: MakeLab) -> None:
     """A template that loses an address: refused with what differs, and all is as before."""
     lab = make_lab(2, ipv6=False)
-    addresses = numbered(lab, 2)
+    addresses = lab.numbered(2)
     templates = lab.directory / "templates"
     shutil.copytree(TEMPLATES, templates)
     source = ConfigMap(lab.directory / "variables", variables(*addresses))
@@ -47,9 +35,9 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: Ma
                 "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number),
             }
         )
-        wait_for_line(node, "Entering BACKUP STATE")
+        node.wait_for_line("Entering BACKUP STATE")
     first, second = lab.nodes
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     template = templates / "keepalived.conf.j2"
     whole = template.read_text()
     there = "(held.interface or each.interface)"
@@ -59,14 +47,14 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: Ma
     )
     source.write(variables(*addresses, lab.virtual(3)))
     began = time.monotonic()
-    verdict = reload(first, code=78)
+    verdict = first.reload(code=78)
     print(verdict, f"after {time.monotonic() - began:.1f} s")
     assert "rolled back" in verdict
     assert f"{addresses[1]} is not on eth0" in verdict
-    assert events(first, "config.restored")
+    assert first.events("config.restored")
     template.write_text(whole)
-    wait_for_each(lab, addresses, timeout=ELECTION)
-    assert status(second)["phase"] == "running"
+    lab.wait_for_each(addresses, timeout=ELECTION)
+    assert second.status()["phase"] == "running"
 
 
 def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
@@ -74,23 +62,23 @@ def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
 ) -> None:
     """keepalived cannot answer: what that step parked is back, the rest has no event."""
     lab = make_lab(2)
-    addresses = [*numbered(lab, 3), lab.virtual6(1), lab.virtual6(2)]
+    addresses = [*lab.numbered(3), lab.virtual6(1), lab.virtual6(2)]
     source = ConfigMap(lab.directory / "variables", variables(*addresses))
     for number, node in enumerate(lab.nodes):
         ranked = {"OPENSHIFT_HA_PRIORITY": str(250 - 40 * number), "IPFAILOVER_WATCH": "false"}
         node.start({**source.variable, **ranked})
-        wait_for_line(node, "Entering BACKUP STATE")
+        node.wait_for_line("Entering BACKUP STATE")
     first, _ = lab.nodes
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     one, two, three, six, seven = addresses
     source.write(variables(two, one, three, seven, six))
     assert first.run_in_container(["rm", "-r", "/run/ipfailover-agent/tmp"]).returncode == 0
     began = time.monotonic()
     first.signal(Signals.SIGHUP)
-    lab.wait_until(lambda: events(first, "config.restored"), timeout=10, what="it is restored")
-    wait_for_each(lab, addresses, timeout=3, among=[first])
+    lab.wait_until(lambda: first.events("config.restored"), timeout=10, what="it is restored")
+    lab.wait_for_each(addresses, timeout=3, among=[first])
     stays(2)  # the others' contests
-    wait_for_each(lab, addresses, timeout=0.5, among=[first])
+    lab.wait_for_each(addresses, timeout=0.5, among=[first])
     gone = {each: lab.recorder.seconds_with_none(each, since=began) for each in addresses}
     print({each: f"{seconds:.2f} s" for each, seconds in gone.items()})
     assert [lab.recorder.changes(each, since=began) for each in (one, three)] == [(), ()]
@@ -104,10 +92,10 @@ def test_a_good_reload_is_verified_at_once(make_lab: MakeLab) -> None:
     """Additions, removals, circles and renames: accepted, within a second each."""
     lab = make_lab(1)
     (node,) = lab.nodes
-    addresses = [*numbered(lab, 4), lab.virtual6(1)]
+    addresses = [*lab.numbered(4), lab.virtual6(1)]
     source = ConfigMap(lab.directory / "variables", variables(*addresses))
     node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     a, b, c, d, six = addresses
     for after, more in (
         ([a, b, c, d, six, lab.virtual(5)], {}),
@@ -119,12 +107,12 @@ def test_a_good_reload_is_verified_at_once(make_lab: MakeLab) -> None:
     ):
         source.write(variables(*after, **more))
         began = time.monotonic()
-        verdict = reload(node)
+        verdict = node.reload()
         taken = time.monotonic() - began
         print(f"{len(after)} addresses: {taken:.2f} s")
         assert taken < 2
         assert verdict.startswith("reload accepted")
-        wait_for_each(lab, after, timeout=ELECTION)
+        lab.wait_for_each(after, timeout=ELECTION)
         stays(0.5)
-    assert sorted(virtual_addresses(node)) == sorted(f"{each}/32" for each in (a, c, d))
-    assert not events(node, "config.restored")
+    assert sorted(node.virtual_addresses()) == sorted(f"{each}/32" for each in (a, c, d))
+    assert not node.events("config.restored")

@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
+from tests.lab.kit import scenarios
 from tests.lab.kit.application import Application
 from tests.lab.kit.client import Client
 from tests.lab.kit.leftovers import make_run_directory
@@ -19,7 +20,7 @@ from tests.lab.kit.switch import Switch
 from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _Value = TypeVar("_Value")
 
@@ -81,6 +82,19 @@ class Lab:
         """Return the ``number``-th (from 1) virtual IPv6 address of the lab's network."""
         return f"fd00::{_FIRST_VIRTUAL + number - 1}"
 
+    def numbered(self, count: int) -> list[str]:
+        """Return the first ``count`` virtual IPv4 addresses."""
+        return [self.virtual(number) for number in range(1, count + 1)]
+
+    def numbered6(self, count: int) -> list[str]:
+        """Return the first ``count`` virtual IPv6 addresses."""
+        return [self.virtual6(number) for number in range(1, count + 1)]
+
+    def peers(self, mode: str = "unicast") -> dict[str, str]:
+        """Return the variable that makes all nodes peers, in both families; none for multicast."""
+        listed = ",".join(f"{each.ip},{each.ipv6}" for each in self.nodes)
+        return {"UNICAST_PEERS": listed} if mode == "unicast" else {}
+
     def others(self, *nodes: Node) -> list[Node]:
         """Return the nodes that are not among these."""
         return [each for each in self.nodes if each not in nodes]
@@ -105,6 +119,91 @@ class Lab:
 
         what = f"one of {', '.join(sorted(allowed))} alone holds {address}"
         return self.node(wait_until(only_holder, timeout=timeout, what=what))
+
+    # --- agents ------------------------------------------------------------------------------
+
+    def start_everywhere(self, environment: Mapping[str, str]) -> None:
+        """Start the agent on every node with the same variables."""
+        for node in self.nodes:
+            node.start(environment)
+
+    def stop_everywhere(self) -> None:
+        """End all agents at once, as runtimes do: in order, each with exit code 0."""
+        for node in self.nodes:
+            node.terminate()
+        assert [node.wait() for node in self.nodes] == [0] * len(self.nodes)
+
+    def serve(self, *addresses: str, **more: str) -> Node:
+        """Start the agent on every node; return the first address's holder, once each has one.
+
+        ``more`` as for ``scenarios.variables``.
+        """
+        self.start_everywhere(scenarios.variables(*addresses, **more))
+        holders = self.wait_for_each(addresses, timeout=scenarios.ELECTION)
+        holder = self.node(holders[addresses[0]])
+        holder.wait_for_line("Entering MASTER STATE")  # written after the address is there
+        return holder
+
+    def serve_ranked(self, *addresses: str, **more: str) -> Node:
+        """Like ``serve``, with falling priorities, so that the first node holds everything."""
+        for number, node in enumerate(self.nodes):
+            ranked = {"PRIORITY": str(250 - 40 * number), **more}
+            node.start(scenarios.variables(*addresses, **ranked))
+            if number == 0:
+                # Preemption may be delayed, and three starts are not simultaneous.
+                node.wait_for_line("Entering BACKUP STATE")
+        self.wait_for_each(addresses, timeout=scenarios.ELECTION, among=self.nodes[:1])
+        for node in self.nodes[1:]:
+            node.wait_for_line("Entering BACKUP STATE")  # ready to take over what comes next
+        return self.nodes[0]
+
+    def wait_for_each(
+        self, addresses: Iterable[str], *, timeout: float, among: Sequence[Node] | None = None
+    ) -> dict[str, str]:
+        """Return the only holder's name for every address, once every address has just one."""
+        wanted = list(addresses)
+        allowed = {each.name for each in (self.nodes if among is None else among)}
+
+        def settled() -> dict[str, str]:
+            found = {each: self.recorder.holders(each) for each in wanted}
+            alone = {each: names[0] for each, names in found.items() if len(names) == 1}
+            return alone if len(alone) == len(wanted) and set(alone.values()) <= allowed else {}
+
+        what = f"each of {len(wanted)} addresses has one holder among {', '.join(sorted(allowed))}"
+        return wait_until(settled, timeout=timeout, what=what)
+
+    def wait_for_none(
+        self, addresses: Iterable[str], *, timeout: float, on: Node | None = None
+    ) -> None:
+        """Wait until no node, or not the one named, holds any of these addresses."""
+        wanted = list(addresses)
+        names = {each.name for each in (self.nodes if on is None else [on])}
+        wait_until(
+            lambda: not any(names & set(self.recorder.holders(each)) for each in wanted),
+            timeout=timeout,
+            what=f"none of {len(wanted)} addresses is held by {', '.join(sorted(names))}",
+        )
+
+    def longest_gap(self, address: str, since: float) -> float:
+        """Return the longest time in one piece for which no node held an address."""
+        holding = set(self.recorder.holders(address, at=since))
+        longest, left = 0.0, since
+        for each in self.recorder.changes(address, since=since):
+            if not holding:
+                longest = max(longest, each.time - left)
+            (holding.add if each.held else holding.discard)(each.node)
+            left = each.time
+        return longest
+
+    def worst(self, addresses: Iterable[str], since: float | None = None) -> tuple[float, float]:
+        """Return for how long at worst no node held one of these addresses, and two nodes did."""
+        wanted = list(addresses)
+        none = max(self.recorder.seconds_with_none(each, since) for each in wanted)
+        return none, max(self.recorder.seconds_with_two(each, since) for each in wanted)
+
+    def are_unmoved(self, addresses: Iterable[str], since: float) -> bool:
+        """Tell whether no node has gained or lost any of these addresses since a time."""
+        return not any(self.recorder.changes(each, since) for each in addresses)
 
     def report(self) -> str:
         """Return what helps to understand a failure: outputs, addresses, the time line."""
