@@ -6,20 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.lab.kit import speakers
 from tests.lab.kit.scenarios import ELECTION, NAME
-from tests.lab.test_hostile import STRANGER, forged, sending
+from tests.lab.test_hostile import STRANGER, forged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.lab.kit.lab import Lab, MakeLab
     from tests.lab.kit.node import Node
-
-
-def link_local(node: Node) -> str:
-    """Return the address that a node's IPv6 adverts come from with multicast."""
-    shown = node.run(["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).stdout
-    return shown.split()[3].partition("/")[0]
 
 
 def named(found: dict[str, Any]) -> tuple[str, ...]:
@@ -59,10 +54,10 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
     def rival() -> bytes:  # under another id, or it would shake the master
         return forged(address, mac=mac, router_id=99, priority=10)
 
-    with sending(second, foreign, rate=0.4):
+    with speakers.sending(second, [(2.5, foreign)]):
         third.wait_for_line("event=vrrp.id_clash")
         assert [(first.ip,), (first.ip,)] == [told(first), told(third)]
-    with sending(second, rival, rate=2):
+    with speakers.sending(second, [(0.5, rival)]):
         wait_until_named(lab, (first, third), (f"{first.ip}, {STRANGER}",))
     wait_until_named(lab, lab.nodes, (first.ip,))
 
@@ -76,7 +71,7 @@ def test_one_status_of_any_node_answers_who_holds_the_address(
     lab = make_lab(3)
     first, second, third = lab.nodes
     more = {}
-    own = {each.name: (each.ip, link_local(each)) for each in lab.nodes}
+    own = {each.name: (each.ip, each.link_local) for each in lab.nodes}
     if cast == "unicast":
         more["UNICAST_PEERS"] = " ".join(f"{each.ip} {each.ipv6}" for each in lab.nodes)
         own = {each.name: (each.ip, each.ipv6) for each in lab.nodes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit import raw
 from tests.lab.kit.scenarios import ELECTION, variables
 
 if TYPE_CHECKING:
@@ -41,18 +41,15 @@ def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None
     for each in lab.nodes:
         each.network.set_sysctls({"ipv6/conf/eth0/hop_limit": str(HOP_LIMIT)})
     virtual = lab.virtual6(1)
-    peers = f"{ours.ipv6},{plain.ipv6}"
-    ours.start(variables(virtual, UNICAST_PEERS=peers, PRIORITY="100", VRRP_ID_OFFSET="50"))
+    ours.start(variables(virtual, **lab.peers(), PRIORITY="100", VRRP_ID_OFFSET="50"))
     lab.wait_for_holder(virtual, timeout=ELECTION)
     assert [255, 255] == hop_limits(plain, 2)
     ours.nft(
         "table inet lab { chain input { type filter hook input priority 0;"
         " ip6 nexthdr 112 drop; }; }"
     )
-    unicast = f"unicast_src_ip {plain.ipv6}\n  unicast_peer {{\n    {ours.ipv6}\n  }}"
-    plain.start_keepalived(
-        keepalived_config(virtual, priority=200, virtual_router_id=51, extra=unicast)
-    )
+    unicast = raw.unicast(plain.ipv6, [ours.ipv6])
+    plain.start_keepalived(raw.keepalived_config(virtual, priority=200, extra=unicast))
     assert [HOP_LIMIT, HOP_LIMIT] == hop_limits(ours, 2)
     line = ours.wait_for_line("event=contest.held")
     assert "kind=firewall" in line

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from ipaddress import IPv4Address
 from signal import SIGHUP
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit import speakers
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.lab.kit.waiting import wait_until
 from tests.support import frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
 
 STRANGER = IPv4Address("192.0.2.66")
 GROUP = IPv4Address("224.0.0.18")
@@ -38,29 +33,6 @@ def forged(address: str, *, mac: bytes, router_id: int, priority: int) -> bytes:
     return frame[:6] + mac + frame[12:]
 
 
-@contextmanager
-def sending(node: Node, make: Callable[[], bytes], *, rate: float) -> Iterator[None]:
-    """Send so many frames a second from a node, until the end of the block."""
-    is_over = threading.Event()
-
-    def send() -> None:
-        with node.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-            wire.bind((node.interface, 0))
-            began, sent = time.monotonic(), 0
-            while not is_over.wait(0.005):
-                while sent < (time.monotonic() - began) * rate:
-                    wire.send(make())
-                    sent += 1
-
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-
-
 @pytest.mark.timing
 def test_a_flood_of_forged_senders_costs_no_lease(make_lab: MakeLab) -> None:
     """They use another id, so that only the agent looks at them; each is a new rival."""
@@ -70,11 +42,11 @@ def test_a_flood_of_forged_senders_costs_no_lease(make_lab: MakeLab) -> None:
     holder.start(variables(address))
     lab.wait_for_holder(address, timeout=ELECTION)
     since = time.monotonic()
-    with sending(
-        stranger,
-        lambda: forged(address, mac=b"\x02\xaa" + os.urandom(4), router_id=99, priority=1),
-        rate=5000,
-    ):
+
+    def rival() -> bytes:
+        return forged(address, mac=b"\x02\xaa" + os.urandom(4), router_id=99, priority=1)
+
+    with speakers.sending(stranger, [(1 / 5000, rival)]):
         stays(10)
         # What is too much depends on the processor: a quick one looks at all of them at times.
         wait_until(lambda: holder.events("wire.flooded"), timeout=30, what="it is flooded")
@@ -103,7 +75,7 @@ def test_nobody_yields_to_a_host_behind_a_router(make_lab: MakeLab) -> None:
         sent.rotate()
         return sent[0]
 
-    with sending(router, take_turns, rate=4):
+    with speakers.sending(router, [(0.25, take_turns)]):
         stays(8)
     assert 0 == lab.recorder.seconds_with_none(address, since=since)
     for node in nodes:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit import speakers
+from tests.lab.kit import raw, speakers
 from tests.lab.kit.node import AGENT
-from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import ELECTION, stays, variables
 
 if TYPE_CHECKING:
@@ -81,20 +80,17 @@ class Deployment:
 
     def _config(self, node: Node, priority: int) -> str:
         (other,) = [each for each in self.members if each is not node]
-        text = ""
-        for address, router_id in self.ids.items():
-            own, peer = (node.ipv6, other.ipv6) if ":" in address else (node.ip, other.ip)
-            one = keepalived_config(
+        four, six = raw.unicast(node.ip, [other.ip]), raw.unicast(node.ipv6, [other.ipv6])
+        return raw.joined(
+            raw.keepalived_config(
                 address,
                 priority=priority,
                 virtual_router_id=router_id,
                 name=f"plain{router_id}",
-                extra=f"unicast_src_ip {own}\n  unicast_peer {{\n{peer}\n  }}"
-                if self.is_unicast
-                else "",
+                extra=(six if ":" in address else four) if self.is_unicast else "",
             )
-            text += one if not text else one[one.index("vrrp_instance") :]
-        return text
+            for address, router_id in self.ids.items()
+        )
 
     def speaks(self) -> list[tuple[float, bytes]]:
         """Return what the stranger sends, and how often; the real ucarp is a program."""
@@ -220,7 +216,7 @@ def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: 
         node.start(variables(address, PRIORITY=priority))
         node.wait_for_line("Entering BACKUP STATE")  # the first one is the first MASTER
     lab.wait_for_each([address], timeout=2 * ELECTION, among=[first])
-    source = first.own.ipv4.ip if family == 4 else link_local(first)
+    source = first.own.ipv4.ip if family == 4 else IPv6Address(first.link_local)
     since = time.monotonic()
     with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
         lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped")
@@ -290,13 +286,6 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
             assert who in line
 
 
-def link_local(node: Node) -> IPv6Address:
-    """Return the link-local address of a node, from which its IPv6 adverts come."""
-    words = ["ip", "-json", "-6", "address", "show", "dev", node.interface, "scope", "link"]
-    held = [each for found in json.loads(node.run(words).stdout) for each in found["addr_info"]]
-    return next(IPv6Address(each["local"]) for each in held if each)
-
-
 # --- programs beside it -------------------------------------------------------------------------
 
 
@@ -327,12 +316,13 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
             lab.nodes[place].start(variables(*first, PRIORITY=priority))
         environment = variables(*second, PRIORITY=priority, CONFIG_NAME="other")
         shared.nodes[place].start_beside(AGENT, environment)
-        config = keepalived_config(second[0], priority=int(priority), virtual_router_id=11)
-        six = keepalived_config(
-            second[1], priority=int(priority), virtual_router_id=12, name="six"
+        configs = (
+            raw.keepalived_config(
+                address, priority=int(priority), virtual_router_id=number, name=f"own{number}"
+            )
+            for number, address in enumerate(second, start=11)
         )
-        config += six[six.index("vrrp_instance") :]
-        own.nodes[place].start_keepalived_beside(config)
+        own.nodes[place].start_keepalived_beside(raw.joined(configs))
         for lab in (apart, shared, own):
             lab.wait_for_each([*first, *second], timeout=3 * ELECTION)
     stays(SETTLES)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.kit import processes
-from tests.lab.kit.namespaces import base_environment
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,9 +47,7 @@ class Application:
             tcp.listen(128)
             fds = (tcp.fileno(), udp.fileno())
             self._child = self._namespace.spawn(
-                [sys.executable, "-I", "-S", str(server), self._node, *map(str, fds)],
-                environment=base_environment(),
-                pass_fds=fds,
+                [sys.executable, "-I", "-S", str(server), self._node, *map(str, fds)], pass_fds=fds
             )
 
     def stop(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from tests.lab.kit import scenarios
 from tests.lab.kit.application import Application
@@ -21,8 +21,6 @@ from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-_Value = TypeVar("_Value")
 
 _FIRST_NODE, _CLIENT, _FIRST_VIRTUAL = 11, 250, 101
 _TAIL = 25
@@ -101,11 +99,7 @@ class Lab:
 
     # --- waiting -----------------------------------------------------------------------------
 
-    def wait_until(
-        self, predicate: Callable[[], _Value | None], *, timeout: float, what: str
-    ) -> _Value:
-        """Return the predicate's first true value; AssertionError after ``timeout`` seconds."""
-        return wait_until(predicate, timeout=timeout, what=what)
+    wait_until = staticmethod(wait_until)
 
     def wait_for_holder(
         self, address: str, *, timeout: float = 10, among: Sequence[Node] | None = None
@@ -226,7 +220,7 @@ class Lab:
         self.directory = make_run_directory()
         self._stack.callback(self._remove_directory)
         names = [f"n{number}" for number in range(1, self._count + 1)]
-        numbers = dict(zip([*names, "client"], [*range(_FIRST_NODE, 250), _CLIENT], strict=False))
+        numbers = {name: number for number, name in enumerate(names, start=_FIRST_NODE)}
         numbers["client"] = _CLIENT
         addresses = {name: self._addresses(number) for name, number in numbers.items()}
         networks = {name: self._namespace(name) for name in ["switch", *addresses]}

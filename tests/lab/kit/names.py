@@ -83,6 +83,5 @@ class NameServer:
                 f"--local=/{self._name.partition('.')[2]}/",
                 "--user=root",
                 f"--pid-file={self._lab.directory / 'dnsmasq.pid'}",
-            ],
-            environment=base_environment(),
+            ]
         )

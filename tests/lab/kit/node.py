@@ -129,25 +129,16 @@ class Node:
 
     def start_keepalived(self, config: str, *, prepare: str = "") -> None:
         """Start keepalived alone, as PID 1, with this configuration; ``prepare`` as in start."""
-        file = self.directory / "keepalived.conf"
-        file.write_text(config)
-        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
-        self.start({}, KEEPALIVED, prepare=f"{install}\n{prepare}")
-
-    def start_beside(self, command: Sequence[str], environment: Mapping[str, str]) -> Container:
-        """Start a second container in the node's network, and return it."""
-        return self._start_beside(command, environment, "")
+        self.start({}, KEEPALIVED, prepare=f"{self._install(config)}\n{prepare}")
 
     def start_keepalived_beside(self, config: str) -> Container:
         """Start keepalived alone in a second container, and return that."""
-        file = self.directory / "beside.conf"
-        file.write_text(config)
-        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
-        return self._start_beside(KEEPALIVED, {}, install)
+        return self.start_beside(KEEPALIVED, {}, prepare=self._install(config))
 
-    def _start_beside(
-        self, command: Sequence[str], environment: Mapping[str, str], prepare: str
+    def start_beside(
+        self, command: Sequence[str], environment: Mapping[str, str], *, prepare: str = ""
     ) -> Container:
+        """Start a second container in the node's network, and return it; ``prepare`` as above."""
         directory = self.directory / f"beside-{len(self._beside) + 1}"
         directory.mkdir()
         container = Container(
@@ -378,6 +369,12 @@ class Node:
             each.kill()
         self.application.stop()
         self.network.close()
+
+    def _install(self, config: str) -> str:
+        """Return shell text that puts keepalived's configuration into a container."""
+        file = self.directory / f"keepalived-{len(self._runs)}-{len(self._beside)}.conf"
+        file.write_text(config)
+        return f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
 
     def _signal_some(self, pid: int | None, number: Signals) -> None:
         if pid is None:

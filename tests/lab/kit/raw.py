@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def keepalived_config(
     *addresses: str, priority: int, virtual_router_id: int = 51, name: str = "raw", extra: str = ""
@@ -31,3 +36,15 @@ def keepalived_config(
         f"  {extra}\n"
         "}\n"
     )
+
+
+def joined(configs: Iterable[str]) -> str:
+    """Return one configuration with the instances of several."""
+    first, *others = configs
+    return first + "".join(each[each.index("vrrp_instance") :] for each in others)
+
+
+def unicast(own: str, peers: Iterable[str]) -> str:
+    """Return what makes an instance send to these peers alone, as ``extra``."""
+    listed = "\n".join(f"    {each}" for each in peers)
+    return f"unicast_src_ip {own}\n  unicast_peer {{\n{listed}\n  }}"

@@ -68,6 +68,19 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
+def _rtnetlink(namespace: NetworkNamespace) -> socket.socket:
+    return namespace.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+
+def address_events(namespace: NetworkNamespace) -> socket.socket:
+    """Return a socket that gets the kernel's messages about addresses, with room for many."""
+    events = _rtnetlink(namespace)
+    with contextlib.suppress(PermissionError):  # a user namespace may not force it
+        events.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    events.bind((0, _ADDRESS_GROUPS))
+    return events
+
+
 class _Watched:
     """One node: a socket for its events, one for asking, and what it has."""
 
@@ -76,13 +89,8 @@ class _Watched:
         self.entries: set[_Entry] = set()
         self.count: Counter[str] = Counter()  # of an address: interfaces and prefix lengths
         self.before: dict[str, int] = {}  # likewise, before the events that are being read
-        self.events, self._asking = (
-            namespace.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-            for _ in range(2)
-        )
-        with contextlib.suppress(PermissionError):  # a user namespace may not force it
-            self.events.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        self.events.bind((0, _ADDRESS_GROUPS))
+        self._asking = _rtnetlink(namespace)
+        self.events = address_events(namespace)
         self.events.setblocking(False)  # noqa: FBT003 - the name of the socket API
         self._asking.settimeout(5)
 

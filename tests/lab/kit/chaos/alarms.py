@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from tests.lab.kit import speakers
 from tests.lab.kit.chaos import wire
 from tests.lab.kit.chaos.faults import (
     HANGS,
@@ -72,8 +73,11 @@ def plain_keepalived(scene: Scene) -> None:
 )
 def foreign_router(scene: Scene) -> None:
     with faulty(scene, then=LONG):
-        ids = {"IPv4": 11, "IPv6": 12}
-        scene.every(1.0, wire.foreign_router(scene.strangers[0], ids))
+        adverts = [
+            speakers.router(11, 4, priority=255, password=b"ipfailov"),
+            speakers.router(12, 6, priority=255),
+        ]
+        scene.every(1.0, wire.sender(scene.strangers[0], adverts))
 
 
 @ROWS.row("proxy ARP", never=HELD, **_STRANGER, **STILL)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tests.lab.kit import scenarios
-from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit import raw, scenarios
 from tests.lab.kit.timeline import Timeline
 from tests.lab.kit.waiting import wait_until
 
@@ -173,19 +171,16 @@ class Scene:
         """
         nodes = [each for each in self.lab.nodes if each in self.members or each is node]
         ranks = (*_PRIORITIES[self.mode], _STRANGE_PRIORITY)
-        text = ""
-        for number, address in enumerate(self.addresses.values(), start=11):
-            own, peers = _addresses(node, nodes, address)
-            unicast = f"unicast_src_ip {own}\n  unicast_peer {{\n{peers}\n  }}"
-            config = keepalived_config(
+        return raw.joined(
+            raw.keepalived_config(
                 address,
                 priority=ranks[nodes.index(node)],
                 virtual_router_id=number,
                 name=f"plain{number}",
-                extra=unicast if self.mode == "unicast" else "",
+                extra=_unicast(node, nodes, address) if self.mode == "unicast" else "",
             )
-            text += config if not text else config[config.index("vrrp_instance") :]
-        return text
+            for number, address in enumerate(self.addresses.values(), start=11)
+        )
 
     def holds_all(self, node: Node) -> bool:
         """Tell whether a node alone holds every address."""
@@ -201,16 +196,10 @@ class Scene:
 
     def _is_backup(self, node: Node) -> bool:
         if node.name in self._is_unread:
-            return self._has_begun(node)
+            states = [each["state"] for each in node.noted().get("instances", ())]
+            return bool(states) and set(states) <= {"BACKUP", "MASTER"}
         lines = node.output().splitlines()
         return sum("Entering BACKUP STATE" in line for line in lines) >= len(self.addresses)
-
-    @staticmethod
-    def _has_begun(node: Node) -> bool:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            found = json.loads(node.read("/run/ipfailover-agent/status.json"))
-            return all(each["state"] in {"BACKUP", "MASTER"} for each in found["instances"])
-        return False
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -319,10 +308,10 @@ class Scene:
             watch.stop()
 
 
-def _addresses(node: Node, members: Sequence[Node], like: str) -> tuple[str, str]:
-    """Return a node's own address of the family of ``like``, and those of the others as lines."""
+def _unicast(node: Node, members: Sequence[Node], like: str) -> str:
+    """Return what makes a node's instance of the family of ``like`` send to the other members."""
     own = {each.name: each.ipv6 if ":" in like else each.ip for each in members}
-    return own[node.name], "\n".join(own[each.name] for each in members if each is not node)
+    return raw.unicast(own.pop(node.name), own.values())
 
 
 def _worst(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.lab.kit import scenarios, speakers
+from tests.lab.kit import raw, scenarios, speakers
 from tests.lab.kit.chaos.faults import HELD, STILL, Rows
 from tests.lab.kit.node import AGENT
-from tests.lab.kit.raw import keepalived_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,22 +30,13 @@ _SHAKING = {
 }
 
 
-@ROWS.row("router with the same id, 1 s", **_SHAKING)
-def router_1s(scene: Scene) -> None:
-    _shaken(scene, lambda family: [(1.0, speakers.router(IDS[family], family))])
-
-
-@ROWS.row("router with the same id, 0.5 s, version 3", **_SHAKING)
-def router_half_second(scene: Scene) -> None:
-    def fast(family: int) -> list[tuple[float, bytes]]:
-        return [(0.5, speakers.router(IDS[family], family, version=3, interval=0.5))]
-
-    _shaken(scene, fast)
-
-
-@ROWS.row("router with the same id, priority 255", **_SHAKING)
-def router_255(scene: Scene) -> None:
-    _shaken(scene, lambda family: [(1.0, speakers.router(IDS[family], family, priority=255))])
+@ROWS.row("router with the same id, priority 255", 1.0, {"priority": 255}, **_SHAKING)
+@ROWS.row(
+    "router with the same id, 0.5 s, version 3", 0.5, {"version": 3, "interval": 0.5}, **_SHAKING
+)
+@ROWS.row("router with the same id, 1 s", 1.0, {}, **_SHAKING)
+def router(scene: Scene, seconds: float, more: dict[str, Any]) -> None:
+    _shaken(scene, lambda family: [(seconds, speakers.router(IDS[family], family, **more))])
 
 
 @ROWS.row("ucarp with the same id", **_SHAKING)
@@ -101,16 +91,16 @@ def own_keepalived(scene: Scene) -> None:
     """Each member has a keepalived of its own, for other addresses with the same ids."""
     scene.serve()
     for place, node in enumerate(scene.members):
-        text = ""
-        for family, address in zip((4, 6), _others(scene), strict=True):
-            one = keepalived_config(
+        configs = (
+            raw.keepalived_config(
                 address,
                 priority=200 - 20 * place,
                 virtual_router_id=IDS[family],
                 name=f"other{family}",
             )
-            text += one if not text else one[one.index("vrrp_instance") :]
-        node.start_keepalived_beside(text)
+            for family, address in zip((4, 6), _others(scene), strict=True)
+        )
+        node.start_keepalived_beside(raw.joined(configs))
         if node is scene.holder:
             _until_held(scene)
     _watch(scene)

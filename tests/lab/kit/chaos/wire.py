@@ -27,7 +27,7 @@ def announcer(stranger: Node, addresses: list[str], mac: str) -> Callable[[], ob
         nodad = " nodad" if version == 6 else ""
         stranger.network.ip([f"address add {text}/{_PREFIX[version]} dev eth0{nodad}"])
     raw = bytes.fromhex(mac.replace(":", ""))
-    return _sender(stranger, [_announcement(text, raw) for text in addresses])
+    return sender(stranger, [_announcement(text, raw) for text in addresses])
 
 
 def withdraw(stranger: Node, addresses: list[str]) -> None:
@@ -35,36 +35,6 @@ def withdraw(stranger: Node, addresses: list[str]) -> None:
     for text in addresses:
         length = _PREFIX[ip_address(text).version]
         stranger.network.ip([f"address del {text}/{length} dev eth0"])
-
-
-def foreign_router(stranger: Node, ids: dict[str, int]) -> Callable[[], object]:
-    """Return what sends adverts of priority 255 for other addresses once, with these ids."""
-    v4, group4 = IPv4Address("192.0.2.77"), IPv4Address("224.0.0.18")
-    v6, group6 = IPv6Address("fe80::77"), IPv6Address("ff02::12")
-    sent = []
-    if "IPv4" in ids:
-        message = frames.vrrp(
-            v4,
-            group4,
-            [IPv4Address("192.0.2.200")],
-            router_id=ids["IPv4"],
-            priority=255,
-            authentication=1,
-            password=b"ipfailov",
-        )
-        sent.append(frames.packet(message, v4, group4))
-    if "IPv6" in ids:
-        message = frames.vrrp(
-            v6,
-            group6,
-            [IPv6Address("fe80::200")],
-            version=3,
-            router_id=ids["IPv6"],
-            priority=255,
-            timing=100,
-        )
-        sent.append(frames.packet(message, v6, group6))
-    return _sender(stranger, sent)
 
 
 def _announcement(text: str, mac: bytes) -> bytes:
@@ -77,7 +47,9 @@ def _announcement(text: str, mac: bytes) -> bytes:
     return frame[:6] + mac + frame[12:]
 
 
-def _sender(stranger: Node, sent: list[bytes]) -> Callable[[], object]:
+def sender(stranger: Node, sent: list[bytes]) -> Callable[[], object]:
+    """Return what sends these frames once."""
+
     def send() -> None:
         with stranger.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
             wire.bind(("eth0", 0))
