@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import stays
 from tests.lab.kit.waiting import wait_until
 
@@ -70,7 +69,6 @@ class Calls:
         with self._file.open("wb") as output:
             self._process = self._lab.client.network.spawn(
                 [sys.executable, "-I", "-S", str(Path(__file__).with_name("caller.py")), *words],
-                environment=base_environment(),
                 stdout=output,
             )
         if self._is_served:

@@ -18,8 +18,8 @@ from signal import SIGHUP
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.config import priority
+from tests.lab.kit import raw
 from tests.lab.kit.namespaces import base_environment
-from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import ConfigMap, variables
 from tests.lab.kit.waiting import wait_until
 
@@ -152,18 +152,17 @@ class Plain(Cluster):
             node.signal(SIGHUP)
 
     def _config(self, node: Node) -> str:
-        whole = ""
-        for position, address in enumerate(self.addresses):
-            config = keepalived_config(
+        instances = raw.joined(
+            raw.keepalived_config(
                 address,
                 priority=self._priority(node, position),
                 virtual_router_id=11 + position,
                 name=f"plain_{position + 1}",
                 extra=self._extra(node),
             )
-            head, block, tail = config.partition("vrrp_instance")
-            whole += f"{block}{tail}" if whole else f"{head}{self._script(node)}{block}{tail}"
-        return whole
+            for position, address in enumerate(self.addresses)
+        )
+        return raw.with_port_check(instances, node, self.lab.port, f"{CHECK_INTERVAL:g}")
 
     def _priority(self, node: Node, position: int) -> int:
         own = ip_address(node.ip)
@@ -172,17 +171,9 @@ class Plain(Cluster):
         return priority.among_strangers(own, position + 1)
 
     def _extra(self, node: Node) -> str:
-        others = "\n".join(f"    {each}" for each in self.peers if each != node.ip)
-        unicast = f"unicast_src_ip {node.ip}\n  unicast_peer {{\n{others}\n  }}" if others else ""
-        return f"preempt_delay 300\n  track_script {{\n    chk\n  }}\n  {unicast}"
-
-    def _script(self, node: Node) -> str:
-        return (
-            "vrrp_script chk {\n"
-            f"  script \"/bin/bash -c '</dev/tcp/{node.ip}/{self.lab.port}'\"\n"
-            f"  interval {CHECK_INTERVAL:g}\n"
-            "}\n"
-        )
+        others = [each for each in self.peers if each != node.ip]
+        unicast = raw.unicast(node.ip, others) if others else ""
+        return f"preempt_delay 300\n  {raw.TRACKED}\n  {unicast}"
 
 
 class ShellImage(Cluster):

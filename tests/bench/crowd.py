@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import statistics
 import sys
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tests.bench.cost import cpu_seconds
+from tests.bench.start import started_at
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import command, variables
-from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.node import Node
 
-_STARTED = re.compile(r"^timestamp=(\S+) .* event=keepalived\.started ", re.MULTILINE)
 _LATE = ("loop.late", "lease.late", "lease.lapsed")
 
 
@@ -90,10 +87,9 @@ def _start(lab: Lab, runs: int) -> None:
                 values = _values(lab, node)
                 begun = time.time()
                 node.start(values if is_tested else {**values, "PATH": _untested(node)})
-                seconds[node].append(_started_at(node) - begun)
+                seconds[node].append(started_at(node) - begun)
                 used[node].append(cpu_seconds(node.container.agent_pid))
-                node.terminate()
-                node.wait()
+                node.stop()
         _compare({node: statistics.median(each[1:]) for node, each in seconds.items()}, "median")
         _compare({node: min(each[1:]) for node, each in seconds.items()}, "least")
         _compare({node: min(each[1:]) for node, each in used.items()}, "least, CPU of the agent")
@@ -115,12 +111,6 @@ def _untested(node: Node) -> str:
     return f"{path.parent}:{os.environ['PATH']}"
 
 
-def _started_at(node: Node) -> float:
-    """Return when the agent said that it started keepalived."""
-    found = wait_until(lambda: _STARTED.search(node.stderr()), timeout=60, what="a keepalived")
-    return datetime.fromisoformat(found[1]).timestamp()
-
-
 def _idle(lab: Lab, seconds: float) -> None:
     for node in lab.nodes:
         node.start(_values(lab, node))
@@ -140,8 +130,7 @@ def _idle(lab: Lab, seconds: float) -> None:
     for node in lab.nodes:
         late = {each: node.stderr().count(f"event={each} ") for each in _LATE}
         print(f"{node.name}: {late}")
-        node.terminate()
-        node.wait()
+        node.stop()
 
 
 def _keepalived(lab: Lab, seconds: float) -> None:

@@ -6,7 +6,6 @@ machines differ and are shared.
 
 from __future__ import annotations
 
-import re
 import statistics
 import sys
 import time
@@ -15,12 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.cost import environment
-from tests.lab.kit.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.node import Node
 
-_STARTED = re.compile(r"^timestamp=(\S+) .* event=keepalived\.started ", re.MULTILINE)
 _LISTENS: dict[str, dict[str, str]] = {"off": {"IPFAILOVER_LISTEN": "off"}, "the default": {}}
 #: As a container begins: the installed program.
 _INSTALLED: Final = (str(Path(sys.executable).with_name("ipfailover-agent")), "run")
@@ -72,11 +69,10 @@ def _import(node: Node) -> float:
 def _exec(node: Node, prepare: str) -> float:
     """Return the seconds from the agent's exec to its word that it started keepalived."""
     node.start(environment(1), _INSTALLED, prepare=f"{prepare}\n{_STAMP}")
-    found = wait_until(lambda: _STARTED.search(node.stderr()), timeout=30, what="a keepalived")
+    started = started_at(node)
     executed = float(node.stderr().split()[0])
-    node.terminate()
-    node.wait()
-    return datetime.fromisoformat(found[1]).timestamp() - executed
+    node.stop()
+    return started - executed
 
 
 def show(node: Node, runs: int) -> None:
@@ -105,7 +101,12 @@ def _start(node: Node, variables: dict[str, str]) -> float:
     """Start the agent; return after how many seconds it says that it started keepalived."""
     begun = time.time()
     node.start(variables)
-    found = wait_until(lambda: _STARTED.search(node.stderr()), timeout=30, what="a keepalived")
-    node.terminate()
-    node.wait()
-    return datetime.fromisoformat(found[1]).timestamp() - begun
+    started = started_at(node)
+    node.stop()
+    return started - begun
+
+
+def started_at(node: Node) -> float:
+    """Return when the agent says that it started keepalived, by the clock of the wall."""
+    line = node.wait_for_line(" event=keepalived.started ", timeout=60)
+    return datetime.fromisoformat(line.split()[0].partition("=")[2]).timestamp()

@@ -62,10 +62,15 @@ def advice_of(node: Node, check: str) -> str:
     return next(str(each["advice"]) for each in told if each["check"] == check)
 
 
+def link(node: Node) -> dict[str, Any]:
+    """Return what the kernel tells of a node's eth0."""
+    found: dict[str, Any] = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]
+    return found
+
+
 def mac_of(node: Node) -> str:
     """Return the MAC of a node's eth0."""
-    shown = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)
-    return str(shown[0]["address"])
+    return str(link(node)["address"])
 
 
 def test_a_healthy_backup_passes_beside_its_agent(make_lab: MakeLab) -> None:
@@ -287,19 +292,14 @@ def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
     program = (
         f"import socket, time; kept = socket.create_server(('{node.ip}', {PORT})); time.sleep(99)"
     )
-    listener = node.network.spawn([sys.executable, "-c", program], environment=base_environment())
-    try:
+    with node.network.running([sys.executable, "-c", program]):
         ask_it = ["bash", "-c", f"</dev/tcp/{node.ip}/{PORT}"]
         lab.wait_until(
             lambda: node.run(ask_it, check=False).returncode == 0, timeout=8, what="a listener"
         )
-        mute = "echo 8 >/proc/sys/net/ipv4/conf/eth0/arp_ignore"
-        node.run(["sh", "-c", mute])
+        node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "8"})
         addresses = (lab.virtual(1), last)
         code, found = before_start(node, variables(*addresses), seconds=BRIEF)
-    finally:
-        listener.kill()
-        listener.wait()
     assert code
     assert any(each.startswith(f"subnet: {last} is the broadcast") for each in found["fail"])
     assert any(each.startswith("interface: arp_ignore is 8") for each in found["fail"])
@@ -388,7 +388,7 @@ def test_managers_of_the_interface_are_told(make_lab: MakeLab) -> None:
     """By the files that they keep below /run; networkd can be told to keep addresses."""
     lab = make_lab(1, ipv6=False)
     (node,) = lab.nodes
-    index = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]["ifindex"]
+    index = link(node)["ifindex"]
     files = (
         "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; : >/run/eth0.network; "
         f"printf 'ADMIN_STATE=configured\\nNETWORK_FILE=/run/eth0.network\\n' "
@@ -569,16 +569,12 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
     lab.wait_until(lambda: bool(causes()), timeout=ELECTION + 8, what="one of them yields")
     own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in lab.nodes}
     assert all(any(each in line for each in own) for line in causes())
-    (held,) = lab.wait_until(
-        lambda: [each for each in lab.nodes if any(one["held"] for one in told_of(each))],
-        timeout=ELECTION,
-        what="status says so too",
-    )
+
+    def held_nodes() -> list[Node]:
+        told = {each: each.status().get("instances", ()) for each in lab.nodes}
+        return [each for each, instances in told.items() if any(one["held"] for one in instances)]
+
+    (held,) = lab.wait_until(held_nodes, timeout=ELECTION, what="status says so too")
     found = by_verdict(held.ask(*DOCTOR[3:]).stdout)
     said = [each for each in found["warn"] if " is held in FAULT: " in each]
     assert any(each in line for each in own for line in said)
-
-
-def told_of(node: Node) -> list[dict[str, Any]]:
-    """Return what the status says of a node's instances."""
-    return list(node.status().get("instances", ()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.errors import ExitCode
-from tests.lab.kit.namespaces import TOOL_PATH, base_environment
+from tests.lab.kit.namespaces import TOOL_PATH
 from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
@@ -332,26 +332,19 @@ def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: MakeLab) -> 
     """As firewalld does: an nft that stays, ``flags owner``. No rule gets in, and that is said."""
     lab = make_lab(1)
     (node,) = lab.nodes
-    owner = node.network.spawn(
-        ["nft", "-i"], environment=base_environment(), stdin=subprocess.PIPE
-    )
-    assert owner.stdin is not None
     head = "chain inet firewalld filter_INPUT { type filter hook input priority 10; }"
     rule = "rule inet firewalld filter_INPUT meta l4proto 112 reject"
-    owner.stdin.write(
-        f"add table inet firewalld {{ flags owner; }}\nadd {head}\nadd {rule}\n".encode()
-    )
-    owner.stdin.flush()
+    text = f"add table inet firewalld {{ flags owner; }}\nadd {head}\nadd {rule}\n"
     advice = "firewall-cmd --permanent --add-protocol=vrrp"
-    try:
+    with node.network.running(["nft", "-i"], stdin=subprocess.PIPE) as owner:
+        assert owner.stdin is not None
+        owner.stdin.write(text.encode())
+        owner.stdin.flush()
         lab.wait_until(lambda: "reject" in ruleset(node), timeout=ELECTION, what="the wall")
         node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
         assert advice in node.wait_for_line("firewall.failed")
         lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
         done = node.ask("doctor", "--seconds", "0.3")
-    finally:
-        owner.kill()
-        owner.communicate()
     assert done.returncode == ExitCode.CONFIG
     said = "fail  firewall: inet firewalld filter_INPUT may drop protocol 112\n"
     assert said in done.stdout

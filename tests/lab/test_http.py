@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import ELECTION, UNPLANNED, ConfigMap, variables
 
 if TYPE_CHECKING:
@@ -208,8 +207,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
     """
     lab = make_lab(1)
     [node] = lab.nodes
-    server = node.network.spawn([sys.executable, "-c", SLOW], environment=base_environment())
-    try:
+    with node.network.running([sys.executable, "-c", SLOW]):
         url = {"CHECK_URL": f"http://{node.ip}:8090/"}
         source = ConfigMap(lab.directory / "variables", variables(lab.virtual(1), **url))
         node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
@@ -242,9 +240,6 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
         node.reload()
         assert "ok" == node.status()["check"]["state"]
         assert [node.name] == lab.recorder.holders(lab.virtual(1))
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.mark.timing

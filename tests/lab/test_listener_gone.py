@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import ELECTION, PORT, stays, variables
 
 if TYPE_CHECKING:
@@ -118,8 +117,8 @@ def test_the_death_of_what_answers_a_url_is_found_at_once_by_the_agent(make_lab:
     holder, other = lab.nodes
     address = lab.virtual(1)
     words = [sys.executable, "-m", "http.server", "8090"]
-    servers = [each.network.spawn(words, environment=base_environment()) for each in lab.nodes]
-    try:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(each.network.running(words)) for each in lab.nodes]
         for node, priority in ((holder, "250"), (other, "100")):
             url = {"CHECK_URL": f"http://{node.ip}:8090/", "CHECK_INTERVAL": "8"}
             node.start(variables(address, PRIORITY=priority, **url))
@@ -130,9 +129,5 @@ def test_the_death_of_what_answers_a_url_is_found_at_once_by_the_agent(make_lab:
         (failed,) = holder.events("check.failed")
         assert 'cause="listener of port 8090 is gone"' in failed
         assert f"cannot reach http://{holder.ip}:8090/" in failed
-        servers.append(holder.network.spawn(words, environment=base_environment()))
+        stack.enter_context(holder.network.running(words))
         holder.wait_for_state("BACKUP", timeout=25)
-    finally:
-        for each in servers:
-            each.kill()
-            each.wait()
