@@ -78,15 +78,11 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     stays(PAUSE)
     nodes[1].reload()
     known = time.monotonic()
-    lab.wait_until(
-        lambda: nodes[0].stdout().count("Entering MASTER STATE") == masters,
-        timeout=ELECTION,
-        what="the first to know is MASTER of what was added",
-    )
+    nodes[0].wait_for_masters(masters)
     stays(2.5)  # two adverts
     lab.wait_for_each(added, timeout=1, among=[nodes[0]])
-    none = max(lab.recorder.seconds_with_none(each, since=began) for each in added)
-    two = max(lab.recorder.seconds_with_two(each, since=known) for each in added)
+    none = lab.recorder.seconds_with_none(*added, since=began)
+    two = lab.recorder.seconds_with_two(*added, since=known)
     print(f"{wire}, {order}: none {none:.3f} s, two {two:.3f} s")
     print(lab.recorder.describe(since=began))
     assert none == 0
@@ -113,7 +109,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     began = time.monotonic()
     set_by_hand(lower, *base)
     lab.wait_for_each(base, timeout=ELECTION, among=[higher])
-    two = max(lab.recorder.seconds_with_two(each, since=began) for each in base)
+    two = lab.recorder.seconds_with_two(*base, since=began)
     print(f"{wire}: two for {two:.3f} s")
     assert two <= UNEXPECTED + lab.recorder.lateness
     (line, *_) = lower.events("addresses.released")
@@ -135,11 +131,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     held = shown(lower, added[0])
     assert (held["label"], held["valid_life_time"]) == ("eth0:vip", 2**32 - 1)
     masters = len(base) + len(added)
-    lab.wait_until(
-        lambda: lower.stdout().count("Entering MASTER STATE") == masters,
-        timeout=ELECTION,
-        what="it is MASTER of everything",
-    )
+    lower.wait_for_masters(masters)
     lab.wait_until(
         lambda: all(int(str(shown(lower, each)["valid_life_time"])) <= 3 for each in added),
         timeout=3,
@@ -171,11 +163,7 @@ def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
     ]
     for node, address in losers:
         set_by_hand(node, address)
-    lab.wait_until(
-        lambda: all(lab.recorder.holders(each) == [found[each]] for each in base),
-        timeout=ELECTION,
-        what="what was set by hand is removed",
-    )
+    assert lab.wait_for_each(base, timeout=ELECTION) == found  # what was set by hand is removed
     for node, address in losers:
         holder = lab.node(found[address])
         line = node.wait_for_line(f'addresses.released addresses="{address}/')

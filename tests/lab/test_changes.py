@@ -76,7 +76,7 @@ class Pair:
                 lab.directory / f"variables-{node.name}", self._of(node, deployment)
             )
             self.sources[node.name] = source
-            node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+            node.start(source.unwatched)
             node.wait_for_line("Entering BACKUP STATE")
         lab.wait_for_each(deployment.addresses, timeout=ELECTION)
 
@@ -94,11 +94,7 @@ class Pair:
             self._reload(node, what)
         lab.wait_for_each(deployment.addresses, timeout=SETTLED)
         gone = [each for each in before if each not in deployment.addresses]
-        lab.wait_until(
-            lambda: not any(lab.recorder.holders(each) for each in gone),
-            timeout=SETTLED,
-            what=f"no node holds what was removed: {gone}",
-        )
+        lab.wait_for_none(gone, timeout=SETTLED)
         stays(1.2)  # an advert: what is refused shows
         lab.wait_for_each(deployment.addresses, timeout=SETTLED)
         after = places(lab.nodes[0])

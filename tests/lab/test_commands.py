@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import ELECTION, NAME, variables
+from tests.lab.kit.scenarios import ELECTION, NAME, command, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
     from tests.lab.kit.node import Node
 
-RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
-
 
 def release(node: Node, environment: dict[str, str]) -> tuple[int, str]:
     """Run ``release`` in a container of its own; return the exit code and what it said."""
-    node.start(environment, RELEASE_COMMAND)
+    node.start(environment, command("release"))
     return node.wait(), node.output()
 
 
@@ -106,6 +103,6 @@ def test_release_without_the_nodes_network_does_not_pretend(make_lab: MakeLab) -
     lab = make_lab(1)
     (node,) = lab.nodes
     environment = variables(lab.virtual(1), NETWORK_INTERFACE="eth0")
-    node.start(environment, ("unshare", "--net", *RELEASE_COMMAND))
+    node.start(environment, ("unshare", "--net", *command("release")))
     assert node.wait() == 78
     assert "hostNetwork" in node.output()

@@ -63,9 +63,7 @@ def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
     lab.wait_for_holder(address, timeout=ELECTION, among=[old])
     started = time.monotonic()
     new.start(variables(address, PRIORITY="250"))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in new.stdout(), timeout=ELECTION, what="n2 is BACKUP"
-    )
+    new.wait_for_line("Entering BACKUP STATE")
     stays(4.5)  # longer than an election: it hears the old node and waits
     assert lab.recorder.changes(address, since=started) == ()
     asked = time.monotonic()
@@ -75,9 +73,7 @@ def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
     # Back: it comes up and hears a higher priority, so it stays BACKUP until this node goes.
     old.wait()
     old.start_keepalived(shell_image_config(old, address))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in old.output(), timeout=ELECTION, what="n1 is BACKUP"
-    )
+    old.wait_for_line("Entering BACKUP STATE")
     stays(4.5)  # longer than an election
     assert lab.recorder.holders(address) == [new.name]
     asked = time.monotonic()
@@ -96,9 +92,7 @@ def test_the_shell_images_node_that_crashes_is_replaced(make_lab: MakeLab) -> No
     old.start_keepalived(shell_image_config(old, address))
     lab.wait_for_holder(address, timeout=ELECTION, among=[old])
     new.start(variables(address))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in new.stdout(), timeout=ELECTION, what="n2 is BACKUP"
-    )
+    new.wait_for_line("Entering BACKUP STATE")
     old.kill()
     lab.wait_until(
         lambda: new.name in lab.recorder.holders(address), timeout=UNPLANNED, what="n2 holds it"
@@ -129,8 +123,7 @@ def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:
         "UNICAST_SOURCE_IPADDRESS": "",
         "KEEPALIVED_OPTIONS": "",
     }
-    for node in lab.nodes:
-        node.start(environment)
+    lab.start_everywhere(environment)
     for each in (address, lab.virtual(2)):
         lab.wait_for_holder(each, timeout=ELECTION)
     stays(2.5)  # two adverts
@@ -158,9 +151,7 @@ def test_two_capabilities_and_a_read_only_root_will_do(make_lab: MakeLab) -> Non
     assert masks == ["CapEff:", "0000000000003000"]
     assert first.run_in_container(["touch", "/never"]).returncode != 0
     second.start(variables(address, PRIORITY="200"))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in second.stdout(), timeout=ELECTION, what="n2 is BACKUP"
-    )
+    second.wait_for_line("Entering BACKUP STATE")
     first.application.stop()
     lab.wait_for_holder(address, timeout=2 * PLANNED, among=[second])
     first.stop()

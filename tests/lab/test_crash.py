@@ -32,9 +32,7 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
     """SIGKILL of the agent: keepalived ends and its addresses are gone within 2 s."""
     lab = make_lab(2)
     addresses = [*(lab.virtual(number) for number in (1, 2)), lab.virtual6(1)]
-    for number, node in enumerate(lab.nodes):
-        environment = variables(*addresses, PRIORITY=str(250 - 50 * number), PREEMPTION="preempt")
-        node.start(environment, as_pid_1=False)
+    lab.start_ranked(variables(*addresses, PREEMPTION="preempt"), as_pid_1=False)
     first, second = lab.nodes
     lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     killed = time.monotonic()
@@ -46,7 +44,7 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
         lambda: not first.pids("keepalived"), timeout=RELEASE, what="keepalived has ended"
     )
     lab.wait_for_each(addresses, timeout=PLANNED, among=[second])
-    assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
+    assert lab.recorder.seconds_with_two(*addresses, since=killed) == 0
 
 
 @pytest.mark.parametrize("victims", ["parent", "child", "both"])
@@ -66,7 +64,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
         os.kill(pid, signal.SIGKILL)
     lab.wait_for_none(addresses, on=first, timeout=RELEASE)
     lab.wait_for_each(addresses, timeout=UNPLANNED, among=lab.others(first))
-    none = max(lab.recorder.seconds_with_none(each, since=killed) for each in addresses)
+    none = lab.recorder.seconds_with_none(*addresses, since=killed)
     print(f"keepalived's {victims} killed: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
     lab.wait_until(
@@ -75,7 +73,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
         what="keepalived runs again",
     )
     first.wait_for_state("BACKUP", timeout=5)
-    assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
+    assert lab.recorder.seconds_with_two(*addresses, since=killed) == 0
     (ended,) = first.events("keepalived.exited")
     meaning = "its VRRP process died (signal 9)" if victims == "child" else "killed by signal 9"
     assert meaning in ended
@@ -93,11 +91,8 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
     first, second = lab.nodes
     runner = PROJECT / "tests/support/agent_runner.py"
     given = {"options": {}, "policy": {"attempts": 3}, "has_bug": False, "hangs_on_reload": False}
-    for node, priority in ((first, "250"), (second, "200")):
-        environment = variables(*addresses, PRIORITY=priority, PREEMPTION="nopreempt")
-        environment["PYTHONPATH"] = str(PROJECT)
-        node.start(environment, (sys.executable, str(runner), json.dumps(given)))
-        node.wait_for_line("Entering BACKUP STATE")
+    environment = {**variables(*addresses, PREEMPTION="nopreempt"), "PYTHONPATH": str(PROJECT)}
+    lab.start_ranked(environment, (sys.executable, str(runner), json.dumps(given)))
     lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     begin = time.monotonic()
     killed: set[int] = set()
@@ -107,8 +102,8 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
         killed.add(child)
     assert first.wait() == 75
     lab.wait_for_each(addresses, timeout=UNPLANNED, among=[second])
-    assert max(lab.recorder.seconds_with_two(each, since=begin) for each in addresses) == 0
-    none = max(lab.recorder.seconds_with_none(each, since=begin) for each in addresses)
+    assert lab.recorder.seconds_with_two(*addresses, since=begin) == 0
+    none = lab.recorder.seconds_with_none(*addresses, since=begin)
     print(f"VRRP child killed four times: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
     delays = [each.rpartition("delay=")[2] for each in first.events("restart.scheduled")]
@@ -165,9 +160,8 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
         first.wait_for_state("BACKUP")
         outage = watch.worst_outage(since=killed)
     print(f"container killed: the client saw {outage:.2f} s of outage at worst")
-    for each in addresses:
-        assert lab.recorder.seconds_with_two(each, since=gone) == 0
-        assert lab.recorder.seconds_with_none(each, since=killed) == 0
+    assert lab.recorder.seconds_with_two(*addresses, since=gone) == 0
+    assert lab.recorder.seconds_with_none(*addresses, since=killed) == 0
     assert first.virtual_addresses() == []
 
 
@@ -202,9 +196,8 @@ def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str
     lab.wait_for_each([address, address6], timeout=RELEASE, among=[second])
     gone = time.monotonic()
     first.wait_for_state("BACKUP")
-    for each in (address, address6):
-        assert lab.recorder.seconds_with_two(each, since=gone) == 0
-        assert lab.recorder.seconds_with_none(each, since=returned) == 0
+    assert lab.recorder.seconds_with_two(address, address6, since=gone) == 0
+    assert lab.recorder.seconds_with_none(address, address6, since=returned) == 0
     assert first.addresses() == [str(first.own.ipv4), str(first.own.ipv6)]
     (released,) = first.events("addresses.released")
     assert f"{address}/32 on eth0" in released

@@ -53,10 +53,6 @@ def test_what_is_not_ours_costs_no_address(make_lab: MakeLab) -> None:
     lab.wait_for_none([more[2]], on=node, timeout=6)
     node.network.ip([f"address add {more[2]}/32 dev other1 label other1:vip"])
     node.start(source.variable)
-    lab.wait_until(
-        lambda: node.stdout().count("Entering MASTER STATE") >= len(more),
-        timeout=ELECTION,
-        what="all are served again",
-    )
+    node.wait_for_masters(len(more))
     assert f"{more[2]}/32" not in node.run(["ip", "address", "show", "dev", "other1"]).stdout
     assert f"{both[0]}/32" in node.run(["ip", "address", "show", "dev", "kube-ipvs0"]).stdout

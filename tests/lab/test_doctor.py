@@ -560,8 +560,7 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
     lab = make_lab(2, ipv6=False)
     lab.switch.drop_multicast()
     address = lab.virtual(1)
-    for node in lab.nodes:
-        node.start(variables(address))
+    lab.start_everywhere(variables(address))
 
     def causes() -> list[str]:
         return [line for node in lab.nodes for line in node.events("contest.held")]

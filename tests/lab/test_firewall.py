@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 from signal import SIGHUP
@@ -13,7 +12,7 @@ import pytest
 
 from ipfailover_agent.errors import ExitCode
 from tests.lab.kit.namespaces import TOOL_PATH
-from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, stays, variables
+from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, command, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab
@@ -63,7 +62,6 @@ IPTABLES = """
     {0} -A INPUT -p tcp -j ACCEPT
     {0} -A INPUT -p {1} -j ACCEPT
     """
-RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 
 
 def put_up(node: Node, wall: str) -> int:
@@ -258,7 +256,7 @@ def test_rules_of_a_killed_container_are_removed_by_release(make_lab: MakeLab) -
     assert len(ours(node)) == 1
     node.kill()
     assert len(ours(node)) == 1
-    node.start(environment, RELEASE_COMMAND)
+    node.start(environment, command("release"))
     assert node.wait() == 0
     assert "removed a rule from chain input of table inet wall" in node.output()
     assert ruleset(node) == with_others != before

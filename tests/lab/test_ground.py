@@ -341,8 +341,7 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
     first, second = lab.nodes
     address = lab.virtual(1)
     environment = {**variables(address), "MULTICAST_SOURCE_IPADDRESS": second.ip}
-    for node in lab.nodes:
-        node.start(environment)
+    lab.start_everywhere(environment)
     lab.wait_for_holder(address, timeout=ELECTION, among=[second])
     said = wait_until(
         lambda: [each for each in first.noted()["reasons"] if "another node has it" in each],

@@ -91,8 +91,7 @@ def test_a_keepalived_that_hangs_before_a_signal_holds_no_address_for_long(
     lab = make_lab(2, ipv6=False)
     address = lab.virtual(1)
     source = ConfigMap(lab.directory / "variables", variables(address))
-    for node in lab.nodes:
-        node.start(source.variable)
+    lab.start_everywhere(source.variable)
     holder = lab.wait_for_holder(address, timeout=ELECTION)
     since = time.monotonic()
     for pid in holder.pids("keepalived"):
@@ -131,8 +130,7 @@ def test_a_long_reload_is_no_reason_to_yield(make_lab: MakeLab) -> None:
     lab = make_lab(2, ipv6=False)
     everything = [f"198.18.0.{number}" for number in range(1, 241)]
     source = ConfigMap(lab.directory / "variables", variables(*everything))
-    for node in lab.nodes:
-        node.start(source.variable)
+    lab.start_everywhere(source.variable)
     lab.wait_for_each(everything, timeout=4 * ELECTION)
     for interval in ("2", "1"):
         source.write(variables(*everything, CHECK_INTERVAL=interval))

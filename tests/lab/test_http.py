@@ -210,7 +210,7 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
     with node.network.running([sys.executable, "-c", SLOW]):
         url = {"CHECK_URL": f"http://{node.ip}:8090/"}
         source = ConfigMap(lab.directory / "variables", variables(lab.virtual(1), **url))
-        node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+        node.start(source.unwatched)
         lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
         lab.wait_until(
             lambda: metric(node, "ipfailover_check_duration_seconds"), timeout=5, what="a figure"

@@ -92,8 +92,7 @@ def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(make_lab: M
     """The documented manifest names ``ens3``: served on eth0, an error each time, not ready."""
     lab = make_lab(2)
     address = lab.virtual(1)
-    for node in lab.nodes:
-        node.start(variables(address, NETWORK_INTERFACE="ens3"))
+    lab.start_everywhere(variables(address, NETWORK_INTERFACE="ens3"))
     holder = lab.wait_for_holder(address, timeout=ELECTION)
     assert f"{address}/32" in holder.virtual_addresses()
     found = holder.status()

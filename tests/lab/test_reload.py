@@ -21,21 +21,9 @@ ROLLING = 5.0
 def serve_from_directory(lab: Lab, *addresses: str, **more: str) -> ConfigMap:
     """Start every node with variables from one mounted directory, the first one as holder."""
     source = ConfigMap(lab.directory / "variables", variables(*addresses, **more))
-    for number, node in enumerate(lab.nodes):
-        environment = {**source.variable, "IPFAILOVER_WATCH": "false"}  # here each is asked to
-        node.start({**environment, "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)})
-        node.wait_for_line("Entering BACKUP STATE")
-    held_by_first(lab, *addresses)
+    lab.start_ranked(source.unwatched)  # here each is asked to
+    lab.wait_for_each(addresses, timeout=ELECTION, among=lab.nodes[:1])
     return source
-
-
-def held_by_first(lab: Lab, *addresses: str) -> None:
-    """Wait until the first node alone holds each of these addresses."""
-    lab.wait_until(
-        lambda: all(lab.recorder.holders(each) == ["n1"] for each in addresses),
-        timeout=ELECTION,
-        what="n1 alone holds every address",
-    )
 
 
 def reload_everywhere(lab: Lab) -> None:
@@ -81,8 +69,8 @@ def test_an_address_is_removed_from_the_middle(make_lab: MakeLab) -> None:
     lab.wait_for_each([first, third, fourth], timeout=1)
     assert lab.recorder.holders(second) == []
     assert lab.recorder.changes(first, since=began) == ()
-    none = max(lab.recorder.seconds_with_none(each, since=began) for each in (third, fourth))
-    two = max(lab.recorder.seconds_with_two(each, since=began) for each in (third, fourth))
+    none = lab.recorder.seconds_with_none(third, fourth, since=began)
+    two = lab.recorder.seconds_with_two(third, fourth, since=began)
     print(f"removed from the middle: at worst {none:.2f} s with none, {two:.2f} s with two")
     assert none < PLANNED
     assert two < ROLLING
@@ -92,7 +80,7 @@ def test_an_address_is_removed_from_the_middle(make_lab: MakeLab) -> None:
 def test_addresses_are_reordered(make_lab: MakeLab, family: str) -> None:
     """Two addresses change places; afterwards each has one holder, and nothing is left on lo."""
     lab = make_lab(2)
-    addresses = lab.numbered(3) if family == "IPv4" else [lab.virtual6(n) for n in (1, 2, 3)]
+    addresses = lab.numbered(3) if family == "IPv4" else lab.numbered6(3)
     source = serve_from_directory(lab, *addresses)
     source.write(variables(*reversed(addresses)))
     began = time.monotonic()
@@ -100,7 +88,8 @@ def test_addresses_are_reordered(make_lab: MakeLab, family: str) -> None:
     lab.wait_for_each(addresses, timeout=ROLLING)
     stays(2.5)  # two adverts
     lab.wait_for_each(addresses, timeout=1)
-    none, two = lab.worst(addresses, began)
+    none = lab.recorder.seconds_with_none(*addresses, since=began)
+    two = lab.recorder.seconds_with_two(*addresses, since=began)
     print(f"reordered: at worst {none:.2f} s with none, {two:.2f} s with two")
     assert none < PLANNED
     assert two < ROLLING
@@ -131,11 +120,7 @@ def test_twenty_reloads_without_a_change_are_not_noticed(make_lab: MakeLab) -> N
     lab = make_lab(2)
     addresses = [*lab.numbered(2), lab.virtual6(1)]
     serve_from_directory(lab, *addresses)
-    lab.wait_until(
-        lambda: lab.nodes[0].stdout().count("Entering MASTER STATE") == len(addresses),
-        timeout=3,
-        what="keepalived's words for what it did",
-    )
+    lab.nodes[0].wait_for_masters(len(addresses), timeout=3)
     before = [transitions(node) for node in lab.nodes]
     pids = lab.nodes[0].pids("keepalived")
     began = time.monotonic()

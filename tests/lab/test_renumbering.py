@@ -17,7 +17,7 @@ def drained(lab: Lab, address: str, addresses: list[str], **more: str) -> Config
     """Have the only node serve all addresses but one, which is drained by force."""
     (node,) = lab.nodes
     source = ConfigMap(lab.directory / "variables", variables(*addresses, **more))
-    node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    node.start(source.unwatched)
     lab.wait_for_each(addresses, timeout=ELECTION)
     done = node.ask("drain", "--force", address)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -45,14 +45,10 @@ def group(address: str, addresses: list[str]) -> int:
 def start(lab: Lab, addresses: list[str], *, spread: bool, groups: str = GROUPS) -> ConfigMap:
     """Start every node: the first one holds everything, or each what falls to it."""
     source = ConfigMap(lab.directory / "variables", variables(*addresses, VIP_GROUPS=groups))
-    for number, node in enumerate(lab.nodes):
-        environment = {**source.variable, "IPFAILOVER_WATCH": "false"}
-        if spread:
-            environment |= {"OPENSHIFT_HA_PREEMPTION": "preempt"}
-        else:
-            environment |= {"OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)}
-        node.start(environment)
-        node.wait_for_line("Entering BACKUP STATE")
+    if spread:
+        lab.start_everywhere({**source.unwatched, "OPENSHIFT_HA_PREEMPTION": "preempt"})
+    else:
+        lab.start_ranked(source.unwatched)
     lab.wait_for_each(addresses, timeout=ELECTION)
     if spread:
         stays(3)  # who is to hold them takes them
@@ -189,8 +185,7 @@ def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(make_lab: Make
     before = lab.numbered(4)
     after = [each for each in before if each != before[1]]
     source = ConfigMap(lab.directory / "variables", variables(*before))
-    for node in lab.nodes:
-        node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    lab.start_everywhere(source.unwatched)
     lab.wait_for_each(before, timeout=ELECTION)
     stays(2)
     wanted = lab.directory / "wanted.env"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import pytest
 
 from tests.lab.kit import raw, speakers
 from tests.lab.kit.node import AGENT
-from tests.lab.kit.scenarios import ELECTION, stays, variables
+from tests.lab.kit.scenarios import ELECTION, command, stays, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
     from tests.lab.kit.node import Node
 
-RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more
 LASTS = 40.0
 #: The rows, in the order of their addresses: each has one of each family, and ids of its own.
@@ -230,7 +228,7 @@ def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: 
         assert has_table(second)
     assert not has_table(first)  # its own speaker is not heard by its keepalived
     environment = dict(second.container.environment)
-    second.start(environment, RELEASE_COMMAND)
+    second.start(environment, command("release"))
     assert 0 == second.wait()
     assert "removed the table inet ipfailover-shield" in second.stdout()
     assert not has_table(second)

@@ -36,15 +36,8 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
     holder, backup = lab.nodes
     free, cut = (lab.virtual(1), lab.virtual6(1)), (lab.virtual(2), lab.virtual6(2))
     lab.switch.secure(holder.name, *cut)
-    for number, node in enumerate(lab.nodes):
-        node.start(variables(*free, *cut, PRIORITY=str(250 - 40 * number)), IMPATIENT)
-        if number == 0:
-            node.wait_for_line("Entering BACKUP STATE")
-    lab.wait_until(
-        lambda: all(lab.recorder.holders(each) == [holder.name] for each in (*free, *cut)),
-        timeout=ELECTION,
-        what="the first node holds every address alone",
-    )
+    lab.start_ranked(variables(*free, *cut), IMPATIENT)
+    lab.wait_for_each([*free, *cut], timeout=ELECTION, among=[holder])
     wait_until(
         lambda: set(unanswered(backup)) == set(cut),
         timeout=NOTICED,
@@ -84,10 +77,7 @@ def test_nobody_is_asked_from_another_programs_address(make_lab: MakeLab) -> Non
         holder.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE_IPV6))
     ) as wire:
         wire.settimeout(0)
-        for number, node in enumerate(lab.nodes):
-            node.start(variables(virtual, PRIORITY=str(250 - 40 * number)), IMPATIENT)
-            if number == 0:
-                node.wait_for_line("Entering BACKUP STATE")
+        lab.start_ranked(variables(virtual), IMPATIENT)
         assert all(each.is_link_local for each in askers(wire, backup, virtual))
         backup.network.ip([f"address del {foreign}/64 dev eth0"])
         lab.client.network.ip([f"address add {foreign}/64 dev eth0 nodad"])

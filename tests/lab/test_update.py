@@ -165,7 +165,7 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
         replace(lab, node, row, prepare)
     addresses = addresses_of(lab, row)
     none = max(lab.longest_gap(each, began) for each in addresses)
-    two = max(lab.recorder.seconds_with_two(each, since=began) for each in addresses)
+    two = lab.recorder.seconds_with_two(*addresses, since=began)
     after = lab.wait_for_each(addresses, timeout=1)
     print(f"{name}: none {none:.3f} s at a time, two {two:.3f} s; {before}, then {after}")
     assert none < PLANNED + lab.recorder.lateness

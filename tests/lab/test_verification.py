@@ -25,17 +25,8 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: Ma
     templates = lab.directory / "templates"
     shutil.copytree(TEMPLATES, templates)
     source = ConfigMap(lab.directory / "variables", variables(*addresses))
-    for number, node in enumerate(lab.nodes):
-        node.start(
-            {
-                **source.variable,
-                "IPFAILOVER_WATCH": "false",
-                "IPFAILOVER_TEMPLATE_DIR": str(templates),
-                "OPENSHIFT_HA_PREEMPTION": "preempt",
-                "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number),
-            }
-        )
-        node.wait_for_line("Entering BACKUP STATE")
+    more = {"IPFAILOVER_TEMPLATE_DIR": str(templates), "OPENSHIFT_HA_PREEMPTION": "preempt"}
+    lab.start_ranked({**source.unwatched, **more})
     first, second = lab.nodes
     lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     template = templates / "keepalived.conf.j2"
@@ -62,12 +53,9 @@ def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
 ) -> None:
     """keepalived cannot answer: what that step parked is back, the rest has no event."""
     lab = make_lab(2)
-    addresses = [*lab.numbered(3), lab.virtual6(1), lab.virtual6(2)]
+    addresses = [*lab.numbered(3), *lab.numbered6(2)]
     source = ConfigMap(lab.directory / "variables", variables(*addresses))
-    for number, node in enumerate(lab.nodes):
-        ranked = {"OPENSHIFT_HA_PRIORITY": str(250 - 40 * number), "IPFAILOVER_WATCH": "false"}
-        node.start({**source.variable, **ranked})
-        node.wait_for_line("Entering BACKUP STATE")
+    lab.start_ranked(source.unwatched)
     first, _ = lab.nodes
     lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     one, two, three, six, seven = addresses
@@ -94,7 +82,7 @@ def test_a_good_reload_is_verified_at_once(make_lab: MakeLab) -> None:
     (node,) = lab.nodes
     addresses = [*lab.numbered(4), lab.virtual6(1)]
     source = ConfigMap(lab.directory / "variables", variables(*addresses))
-    node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    node.start(source.unwatched)
     lab.wait_for_each(addresses, timeout=ELECTION)
     a, b, c, d, six = addresses
     for after, more in (

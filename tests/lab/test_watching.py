@@ -33,8 +33,7 @@ def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: MakeLab) ->
     lab = make_lab(2, ipv6=False)
     old = lab.numbered(2)
     source = ConfigMap(lab.directory / "variables", variables(*old))
-    for node in lab.nodes:
-        node.start(source.variable)
+    lab.start_everywhere(source.variable)
     lab.wait_for_each(old, timeout=ELECTION)
     began = time.monotonic()
     source.write(variables(*old, lab.virtual(3)))

@@ -13,7 +13,7 @@ from tests.lab.kit.application import Application
 from tests.lab.kit.client import Client
 from tests.lab.kit.leftovers import make_run_directory
 from tests.lab.kit.namespaces import NetworkNamespace
-from tests.lab.kit.node import INTERFACE, HostAddresses, Node
+from tests.lab.kit.node import AGENT, INTERFACE, HostAddresses, Node
 from tests.lab.kit.recorder import Recorder
 from tests.lab.kit.setgroups import make_setgroups_succeed
 from tests.lab.kit.switch import Switch
@@ -138,17 +138,27 @@ class Lab:
         holder.wait_for_line("Entering MASTER STATE")  # written after the address is there
         return holder
 
-    def serve_ranked(self, *addresses: str, **more: str) -> Node:
-        """Like ``serve``, with falling priorities, so that the first node holds everything."""
+    def start_ranked(
+        self,
+        environment: Mapping[str, str],
+        command: Sequence[str] = AGENT,
+        *,
+        as_pid_1: bool = True,
+    ) -> None:
+        """Start the agent on every node with falling priorities; return when each is BACKUP."""
         for number, node in enumerate(self.nodes):
-            ranked = {"PRIORITY": str(250 - 40 * number), **more}
-            node.start(scenarios.variables(*addresses, **ranked))
+            ranked = {**environment, "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)}
+            node.start(ranked, command, as_pid_1=as_pid_1)
             if number == 0:
                 # Preemption may be delayed, and three starts are not simultaneous.
                 node.wait_for_line("Entering BACKUP STATE")
-        self.wait_for_each(addresses, timeout=scenarios.ELECTION, among=self.nodes[:1])
         for node in self.nodes[1:]:
             node.wait_for_line("Entering BACKUP STATE")  # ready to take over what comes next
+
+    def serve_ranked(self, *addresses: str, **more: str) -> Node:
+        """Like ``serve``, with falling priorities, so that the first node holds everything."""
+        self.start_ranked(scenarios.variables(*addresses, **more))
+        self.wait_for_each(addresses, timeout=scenarios.ELECTION, among=self.nodes[:1])
         return self.nodes[0]
 
     def wait_for_each(
@@ -188,16 +198,6 @@ class Lab:
             (holding.add if each.held else holding.discard)(each.node)
             left = each.time
         return longest
-
-    def worst(self, addresses: Iterable[str], since: float | None = None) -> tuple[float, float]:
-        """Return for how long at worst no node held one of these addresses, and two nodes did."""
-        wanted = list(addresses)
-        none = max(self.recorder.seconds_with_none(each, since) for each in wanted)
-        return none, max(self.recorder.seconds_with_two(each, since) for each in wanted)
-
-    def are_unmoved(self, addresses: Iterable[str], since: float) -> bool:
-        """Tell whether no node has gained or lost any of these addresses since a time."""
-        return not any(self.recorder.changes(each, since) for each in addresses)
 
     def report(self) -> str:
         """Return what helps to understand a failure: outputs, addresses, the time line."""

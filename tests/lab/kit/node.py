@@ -268,6 +268,14 @@ class Node:
             what=f"{self.name} says {text!r}",
         )
 
+    def wait_for_masters(self, count: int, *, timeout: float = scenarios.ELECTION) -> None:
+        """Wait until keepalived has said so often that an instance is MASTER."""
+        wait_until(
+            lambda: self.output().count("Entering MASTER STATE") >= count,
+            timeout=timeout,
+            what=f"{self.name} enters MASTER {count} times",
+        )
+
     def wait_for_state(self, state: str, *, timeout: float = scenarios.ELECTION) -> None:
         """Wait until ``status`` shows this state for every instance: it follows by some tenths."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tests.lab.kit.timeline import Change, Interval, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from tests.lab.kit.namespaces import NetworkNamespace
 
@@ -187,16 +187,16 @@ class Recorder:
             return self._timeline.intervals(address)
 
     def seconds_with_two(
-        self, address: str, since: float | None = None, among: Collection[str] | None = None
+        self, *addresses: str, since: float | None = None, among: Collection[str] | None = None
     ) -> float:
-        """Return for how long two or more nodes (``among`` some) held an address at once."""
-        return self._seconds(address, lambda count: count > 1, since, among)
+        """Return for how long at worst two nodes or more (``among`` some) held an address."""
+        return self._seconds(addresses, lambda count: count > 1, since, among)
 
     def seconds_with_none(
-        self, address: str, since: float | None = None, among: Collection[str] | None = None
+        self, *addresses: str, since: float | None = None, among: Collection[str] | None = None
     ) -> float:
-        """Return for how long no node (``among`` some) held it, from its first holder on."""
-        return self._seconds(address, lambda count: count == 0, since, among)
+        """Return for how long at worst no node (``among`` some) did, from its first holder on."""
+        return self._seconds(addresses, lambda count: count == 0, since, among)
 
     def describe(self, since: float | None = None) -> str:
         """Return all changes as lines: seconds since the start, node, gain or loss."""
@@ -211,18 +211,19 @@ class Recorder:
 
     def _seconds(
         self,
-        address: str,
+        addresses: Iterable[str],
         counts: Callable[[int], bool],
         since: float | None,
         among: Collection[str] | None,
     ) -> float:
+        def one(address: str) -> float:
+            first = next(iter(self._timeline.changes(address)), None)
+            begin = since if since is not None else first.time if first else self.started
+            return self._timeline.seconds(address, counts, since=begin, until=now, among=among)
+
         with self._lock:
-            if since is None:
-                first = self._timeline.changes(address)[:1]
-                since = first[0].time if first else self.started
-            return self._timeline.seconds(
-                address, counts, since=since, until=time.monotonic(), among=among
-            )
+            now = time.monotonic()
+            return max(map(one, addresses))
 
     # --- the thread --------------------------------------------------------------------------
 

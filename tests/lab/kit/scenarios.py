@@ -70,6 +70,11 @@ class ConfigMap:
         """Return the variable by which an agent reads it."""
         return {"IPFAILOVER_CONFIG": str(self.path)}
 
+    @property
+    def unwatched(self) -> dict[str, str]:
+        """Return the same for an agent that reads it again only when it is told to."""
+        return {**self.variable, "IPFAILOVER_WATCH": "false"}
+
     def write(self, values: Mapping[str, str]) -> None:
         """Swap in a new generation with these values."""
         self._generation += 1
