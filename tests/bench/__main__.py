@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.bench import cost, moments, start
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import ensure_privileges
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.node import Node

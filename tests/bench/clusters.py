@@ -21,7 +21,7 @@ from ipfailover_agent.config import priority
 from tests.lab.kit import raw
 from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import ConfigMap, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import ELECTION, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _SETTLING = 5.0  # seconds after the last MASTER
 _WAKES, _ALONE = "a loop that only wakes", "the watch alone"

@@ -18,7 +18,7 @@ from tests.lab.kit import raw
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.node import Node

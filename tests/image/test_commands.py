@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.image.podman import STRICT
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess

@@ -14,10 +14,10 @@ from tests.image import podman
 from tests.lab.kit.names import NameServer
 from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays
-from tests.lab.kit.waiting import wait_until
 from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,9 @@ import pytest
 from tests.image.podman import SUITES
 from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import ELECTION
-from tests.lab.kit.waiting import wait_until
 from tests.support import sandbox
 from tests.support.cases import PATHS, load_cases
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

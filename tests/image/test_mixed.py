@@ -9,7 +9,7 @@ import pytest
 
 from tests.image.podman import SUITES
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.image.conftest import StartPod

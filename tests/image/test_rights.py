@@ -8,7 +8,7 @@ import pytest
 
 from tests.image.podman import STRICT, SUITES
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 
 from tests.image.podman import SUITES
 from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

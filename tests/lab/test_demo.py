@@ -15,7 +15,7 @@ from tests.lab.demo.story import NotShownError, Stage
 from tests.lab.demo.view import Facts, Screen, differences, table
 from tests.lab.kit.container import PROJECT
 from tests.lab.kit.leftovers import leftovers_of
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab

@@ -13,8 +13,8 @@ import pytest
 
 from tests.lab.kit import speakers
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
-from tests.lab.kit.waiting import wait_until
 from tests.support import frames
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import MakeLab

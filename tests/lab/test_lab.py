@@ -18,7 +18,7 @@ from tests.lab.kit.container import PROJECT
 from tests.lab.kit.namespaces import LabError
 from tests.lab.kit.processes import process
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab

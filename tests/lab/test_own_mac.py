@@ -13,7 +13,7 @@ import pytest
 
 from ipfailover_agent.vrrp import bpf, packets
 from tests.lab.kit.scenarios import ELECTION, stays
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

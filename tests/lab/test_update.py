@@ -12,7 +12,7 @@ import pytest
 from tests.lab.kit.former import unpack
 from tests.lab.kit.names import NAME, NameServer
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

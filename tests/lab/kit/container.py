@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.lab.kit import processes
 from tests.lab.kit.namespaces import LabError, NetworkNamespace, base_environment, run
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ from tests.lab.kit.node import AGENT, INTERFACE, HostAddresses, Node
 from tests.lab.kit.recorder import Recorder
 from tests.lab.kit.setgroups import make_setgroups_succeed
 from tests.lab.kit.switch import Switch
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tests.lab.kit import processes, scenarios
 from tests.lab.kit.container import Container
 from tests.lab.kit.namespaces import LabError
-from tests.lab.kit.waiting import wait_until
 from tests.support import program
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess

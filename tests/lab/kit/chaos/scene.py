@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tests.lab.kit import raw, scenarios
 from tests.lab.kit.timeline import Timeline
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
