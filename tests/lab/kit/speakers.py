@@ -51,7 +51,7 @@ def router(
         priority=priority,
         timing=round(interval * 100) if spoken == 3 else round(interval),
         authentication=int(password is not None),
-        password=password or b"",
+        password=password,
     )
     return mac + frames.packet(message, source, destination)[6:]
 
