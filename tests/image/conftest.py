@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +13,7 @@ from tests.image.podman import STRICT, Pod
 from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.namespaces import LabError
 from tests.lab.kit.privileges import why_impossible as why_no_lab
+from tests.support import missing
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -72,9 +72,8 @@ def image(request: pytest.FixtureRequest) -> str:
     """
     reason = podman.why_impossible() or why_no_lab()
     if reason is not None:
-        if os.environ.get("REQUIRE_IMAGE") == "1":
-            pytest.fail(f"REQUIRE_IMAGE=1, but images are impossible: {reason}", pytrace=False)
-        pytest.skip(f"THE IMAGE WAS NOT TESTED: {reason}")
+        reason = f"images are impossible: {reason}"
+        missing.skip(reason, "REQUIRE_IMAGE", loudly="THE IMAGE WAS NOT TESTED: ")
     try:
         return _build(request.param)
     except LabError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 from tests.lab.kit.former import former_agent
 from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.privileges import why_impossible
+from tests.support import missing
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -69,11 +69,9 @@ def lab(make_lab: MakeLab) -> Lab:
 def _require_namespaces() -> None:
     """Skip loudly where the lab is impossible; fail where it was asked for."""
     reason = why_impossible()
-    if reason is None:
-        return
-    if os.environ.get("REQUIRE_NETNS") == "1":
-        pytest.fail(f"REQUIRE_NETNS=1, but the lab is impossible: {reason}", pytrace=False)
-    pytest.skip(f"THE LAB DID NOT RUN: {reason}")
+    if reason is not None:
+        reason = f"the lab is impossible: {reason}"
+        missing.skip(reason, "REQUIRE_NETNS", loudly="THE LAB DID NOT RUN: ")
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from tests.support import missing
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -28,9 +30,7 @@ def find() -> str:
     """Return the browser's program, or skip where there is none."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail("REQUIRE_BROWSER=1, and there is no chromium")
-        pytest.skip("chromium is not installed")
+        missing.skip("chromium is not installed", "REQUIRE_BROWSER")
     return found
 
 

@@ -6,13 +6,12 @@ Everything started inside dies with the sandbox, and /run is a file system of it
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.support import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,9 +48,7 @@ def run(script: str, *, run_options: str = "mode=0700", timeout: float = 30) -> 
     """
     reason = _why_not()
     if reason:
-        if os.environ.get("REQUIRE_NETNS") == "1":
-            pytest.fail(f"namespaces cannot be made here: {reason}")
-        pytest.skip(f"namespaces cannot be made here: {reason}")
+        missing.skip(f"namespaces cannot be made here: {reason}", "REQUIRE_NETNS")
     whole = f"mount -t tmpfs -o {run_options} tmpfs /run\nip link set lo up\n{script}"
     done = subprocess.run(
         [*_UNSHARE, "bash", "-c", whole],

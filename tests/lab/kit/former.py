@@ -7,7 +7,6 @@ package is what is installed here.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.container import PROJECT
+from tests.support import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,9 +73,7 @@ def former_agent(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fo
                 found[commit] = unpack(commit, tmp_path_factory.mktemp("former") / commit)
             except LookupError as error:
                 reason = f"the agent of {commit[:7]} cannot be had: {error}"
-                if os.environ.get("REQUIRE_NETNS") == "1":
-                    pytest.fail(f"REQUIRE_NETNS=1, but {reason}", pytrace=False)
-                pytest.skip(f"THE UPDATE WAS NOT TRIED: {reason}")
+                missing.skip(reason, "REQUIRE_NETNS", loudly="THE UPDATE WAS NOT TRIED: ")
         return found[commit]
 
     return get
