@@ -52,8 +52,7 @@ def test_a_changed_variable_reaches_keepalived_by_one_sighup(world: World) -> No
     agent = reading_file(world)
     pid = agent.status["keepalived_pid"]
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert ("accepted", ["10.0.0.103 is added"]) == (verdict["verdict"], verdict["lines"])
     assert pid == agent.status["keepalived_pid"]
     (signalled,) = world.fake.journal("SIGHUP")
@@ -66,8 +65,7 @@ def test_a_reload_without_a_change_signals_nothing(world: World) -> None:
     """Same digest, no signal, no write; the verdict is unchanged."""
     agent = reading_file(world)
     before = generated_files(world)
-    agent.reload()
-    assert "unchanged" == agent.wait_for_reloads(1)["verdict"]
+    assert "unchanged" == agent.reloaded(1)["verdict"]
     assert before == generated_files(world)
     assert 0 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("test")
@@ -78,8 +76,7 @@ def test_a_change_that_touches_no_address_is_said_to_touch_none(world: World) ->
     """It is accepted all the same: keepalived is signalled."""
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-102", PREEMPTION="nopreempt")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert ("accepted", ["no address is affected"]) == (verdict["verdict"], verdict["lines"])
     assert 1 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
@@ -91,8 +88,7 @@ def test_a_change_of_the_scripts_alone_signals_nothing(world: World) -> None:
     agent = world.running(reads_file=True)
     before = (world.run_directory / "check").read_text(encoding="utf-8")
     world.write(VIRTUAL_IPS="10.0.0.101-102", CHECK_WATCH="0", MONITOR_PORT="8080")
-    agent.reload()
-    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
+    assert "accepted" == agent.reloaded(1)["verdict"]
     assert before != (world.run_directory / "check").read_text(encoding="utf-8")
     assert 0 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
@@ -103,8 +99,7 @@ def test_an_address_that_moves_to_an_earlier_instance_takes_a_second_sighup(worl
     world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.102")
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.102,10.0.0.101")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "accepted" == verdict["verdict"]
     assert 2 == world.fake.count("SIGHUP")
     assert 2 == agent.output.count("Reload complete")
@@ -130,8 +125,7 @@ def test_a_mounted_configmap_that_is_swapped_is_read_as_a_whole(
     assert "10.0.0.101/32" in world.keepalived_conf.read_text(encoding="utf-8")
     (mounted / "..new").symlink_to("..2")
     (mounted / "..new").replace(mounted / "..data")
-    agent.reload()
-    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
+    assert "accepted" == agent.reloaded(1)["verdict"]
     expected = "10.0.0.103/32" if deletes else "10.0.0.102/32"  # the environment's, else the new
     assert expected in world.keepalived_conf.read_text(encoding="utf-8")
     assert 0 == agent.stop()
@@ -145,8 +139,7 @@ def test_what_is_degraded_no_more_is_ready_again_without_a_signal(world: World) 
     assert agent.status["ready"] is False
     assert "10.0.0.300" in " ".join(agent.status["reasons"])
     world.write(VIRTUAL_IPS="10.0.0.101", ON_INVALID="serve-valid")
-    agent.reload()
-    agent.wait_for_reloads(1)
+    agent.reloaded(1)
     agent.wait_for(lambda: agent.status["ready"] is True)
     assert [] == agent.status["reasons"]
     assert 0 == agent.stop()
@@ -176,8 +169,7 @@ def test_a_refused_reload_changes_nothing_and_says_why(
     before, pid = generated_files(world), agent.status["keepalived_pid"]
     world.fake.plays(STANDING_BY, test=test)
     world.write(**written)
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "refused" == verdict["verdict"]
     assert said in " ".join(verdict["lines"])
     assert said in agent.log
@@ -207,14 +199,12 @@ def test_a_change_that_only_a_restart_can_bring_is_refused(
     agent = reading_file(world)
     text = world.config_file.read_text(encoding="utf-8")
     world.config_file.write_text(f"{text}{name}={value}\n", encoding="utf-8")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "refused" == verdict["verdict"]
     assert name in verdict["lines"][0]
     assert "needs a restart" in verdict["lines"][0]
     world.config_file.write_text(text, encoding="utf-8")
-    agent.reload()
-    assert "unchanged" == agent.wait_for_reloads(2)["verdict"]
+    assert "unchanged" == agent.reloaded(2)["verdict"]
     assert 0 == agent.stop()
 
 
@@ -223,13 +213,11 @@ def test_a_source_that_vanished_is_a_refusal(world: World) -> None:
     agent = reading_file(world)
     hidden = world.config_file.with_suffix(".hidden")
     world.config_file.rename(hidden)
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "refused" == verdict["verdict"]
     assert str(world.config_file) in verdict["lines"][0]
     hidden.rename(world.config_file)
-    agent.reload()
-    assert "unchanged" == agent.wait_for_reloads(2)["verdict"]
+    assert "unchanged" == agent.reloaded(2)["verdict"]
     assert 0 == agent.stop()
 
 
@@ -261,8 +249,7 @@ def test_a_reload_that_cannot_be_written_is_refused_and_taken_back(world: World)
     world.namespace.run(*inside, "mount", "--bind", mounted, mounted)
     world.namespace.run(*inside, "mount", "-o", "remount,bind,ro", mounted)
     world.write(VIRTUAL_IPS="10.0.0.101-104", MONITOR_PORT="8080")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "refused" == verdict["verdict"]
     assert "Read-only file system" in verdict["lines"][0]
     after = {name: text.split()[0] for name, text in generated_files(world).items()}
@@ -280,8 +267,7 @@ def test_a_reload_that_kills_keepalived_is_rolled_back(world: World) -> None:
     agent = reading_file(world)
     before = active_digest(world)
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert ("refused", ["keepalived ended during the reload"]) == (
         verdict["verdict"],
         verdict["lines"],
@@ -301,12 +287,10 @@ def test_a_reload_after_a_roll_back_tries_the_same_candidate_again(world: World)
     world.fake.plays({"hup": "die"}, {})
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    agent.reload()
-    agent.wait_for_reloads(1)
+    agent.reloaded(1)
     agent.wait_for(lambda: world.fake.count("start") == 2)
     agent.wait_for_phase("running")
-    agent.reload()
-    verdict = agent.wait_for_reloads(2)
+    verdict = agent.reloaded(2)
     assert ("accepted", ["10.0.0.103 is added", "10.0.0.104 is added"]) == (
         verdict["verdict"],
         verdict["lines"],
@@ -319,13 +303,11 @@ def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(wor
     world.fake.plays({"hup": "silent"})
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "unconfirmed" == verdict["verdict"]
     assert "keepalived did not confirm the reload" == verdict["lines"][0]
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    agent.reload()
-    agent.wait_for_reloads(2)
+    agent.reloaded(2)
     assert 2 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
@@ -347,8 +329,7 @@ def test_a_first_step_that_keepalived_does_not_confirm_is_taken_back_by_a_signal
     before = active_digest(world)
     pid = agent.status["keepalived_pid"]
     world.write(VIRTUAL_IPS=CIRCLE)
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     reason = "rolled back after the first of two steps: keepalived did not confirm the reload"
     assert ("refused", [reason]) == (verdict["verdict"], verdict["lines"])
     first, second = world.fake.journal("SIGHUP")
@@ -357,8 +338,7 @@ def test_a_first_step_that_keepalived_does_not_confirm_is_taken_back_by_a_signal
     assert pid == agent.status["keepalived_pid"]
     assert "event=config.restored" in agent.log
     assert not list(world.keepalived_conf.parent.glob(".*new~"))
-    agent.reload()
-    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
+    assert "accepted" == agent.reloaded(2)["verdict"]
     assert 4 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
 
@@ -371,8 +351,7 @@ def test_a_first_step_that_cannot_be_seen_in_time_is_taken_back_by_a_signal(worl
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     before = active_digest(world)
     world.write(VIRTUAL_IPS=CIRCLE)
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "refused" == verdict["verdict"]
     assert verdict["lines"][0].startswith(
         "rolled back after the first of two steps: whether keepalived does what was planned "
@@ -390,15 +369,13 @@ def test_an_answer_that_comes_too_late_is_none(world: World) -> None:
     agent = reading_file(world, policy={**SHORT, "verify_grace": 0.7, "reload_grace": 5.0})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "unconfirmed" == verdict["verdict"]
     assert "it gave no answer within 0." in verdict["lines"][0]
     agent.wait_for(lambda: world.fake.count("dump") >= 2)
     assert "unconfirmed" == agent.status["reload"]["verdict"]
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    agent.reload()
-    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
+    assert "accepted" == agent.reloaded(2)["verdict"]
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
 
@@ -419,8 +396,7 @@ def test_a_slow_keepalived_does_not_escape_by_its_few_answers(
     agent = reading_file(world, policy={**SHORT, "verify_grace": grace})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    agent.reload()
-    told = agent.wait_for_reloads(1, timeout=15)
+    told = agent.reloaded(1, timeout=15)
     assert verdict == told["verdict"]
     assert words in told["lines"][0]
     assert "is MASTER and 10.0.0.10" in told["lines"][0]
@@ -453,8 +429,7 @@ def test_a_sighup_during_start_is_a_reload_once_keepalived_runs(world: World) ->
     agent = world.start(policy={**SHORT, "okay_delay": 0.6}, reads_file=True)
     agent.wait_for(lambda: world.fake.count("start"))
     world.write(VIRTUAL_IPS="10.0.0.102")
-    agent.reload()
-    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
+    assert "accepted" == agent.reloaded(1)["verdict"]
     assert 1 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
@@ -468,8 +443,7 @@ def test_a_sighup_during_the_first_configuration_test_reads_again(world: World) 
     agent.wait_for(lambda: world.fake.count("test"))
     world.fake.plays({})
     world.write(VIRTUAL_IPS="10.0.0.102")
-    agent.reload()
-    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
+    assert "accepted" == agent.reloaded(1)["verdict"]
     agent.wait_for_phase("running")
     assert "10.0.0.102/32" in world.keepalived_conf.read_text(encoding="utf-8")
     assert 0 == agent.stop()
@@ -483,8 +457,7 @@ def test_a_sighup_during_a_test_that_hangs_gets_its_own_verdict(world: World) ->
     agent.reload()
     agent.wait_for(lambda: world.fake.count("test") == 2)
     world.fake.plays()
-    agent.reload()
-    agent.wait_for_reloads(1)
+    agent.reloaded(1)
     assert "refused" in agent.log
     assert "accepted" == agent.wait_for_reloads(2)["verdict"]
     assert 0 == agent.stop()
@@ -538,8 +511,7 @@ def test_a_sighup_while_waiting_looks_at_once(world: World) -> None:
     slow = {**SHORT, "waiting_interval": 60}
     agent = world.start(policy=slow, environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
     agent.wait_for_phase("waiting")
-    agent.reload()
-    verdict = agent.wait_for_reloads(1)
+    verdict = agent.reloaded(1)
     assert "refused" == verdict["verdict"]
     assert "nosuch0" in verdict["lines"][0]
     assert 0 == agent.stop()

@@ -167,6 +167,11 @@ class AgentProcess:
         verdict: dict[str, Any] = self.status["reload"]
         return verdict
 
+    def reloaded(self, ended: int, timeout: float = 10) -> dict[str, Any]:
+        """Send SIGHUP; return the verdict once that many reloads have ended."""
+        self.reload()
+        return self.wait_for_reloads(ended, timeout)
+
     def wait_for(self, predicate: Any, timeout: float = 10) -> None:  # noqa: ANN401
         """Wait until the predicate holds; a failure shows everything there is to see."""
         wait_until(predicate, timeout, self.describe)
