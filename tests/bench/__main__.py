@@ -80,11 +80,9 @@ def _serve(node: Node, count: int) -> None:
     def since() -> float:
         return time.perf_counter() - begun
 
-    wait_until(lambda: "keepalived.started" in node.stderr(), timeout=30, what="a keepalived")
+    wait_until(lambda: "keepalived.started" in node.stderr(), 30, "a keepalived")
     started = since()
-    wait_until(
-        lambda: node.stdout().count("Entering MASTER STATE") >= count, timeout=60, what="MASTER"
-    )
+    wait_until(lambda: node.stdout().count("Entering MASTER STATE") >= count, 60, "MASTER")
     master = since()
     print(f"\n## {count} address(es)")
     print(f"keepalived started after {started:.3f} s, all MASTER after {master:.2f} s")

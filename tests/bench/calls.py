@@ -100,8 +100,8 @@ class Calls:
         """Return the first answer of all, once there is one."""
         return wait_until(
             lambda: next(iter(self.answers), None),
-            timeout=timeout,
-            what=f"{self._address} answers",
+            timeout,
+            f"{self._address} answers",
             interval=0.05,
         )
 
@@ -109,8 +109,8 @@ class Calls:
         """Wait until a node other than ``than`` has answered, and half a second more."""
         wait_until(
             lambda: any(each.time > since and each.node != than for each in self.answers),
-            timeout=timeout,
-            what=f"a node other than {than} answers at {self._address}",
+            timeout,
+            f"a node other than {than} answers at {self._address}",
             interval=0.05,
         )
         stays(0.5)

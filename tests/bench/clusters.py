@@ -94,11 +94,11 @@ class Cluster(ABC):
         node.terminate()
         node.wait()
         self.start(node)
-        wait_until(lambda: is_at_work(node), timeout=_SETTLING, what=f"{node.name} stands by")
+        wait_until(lambda: is_at_work(node), _SETTLING, f"{node.name} stands by")
 
     def settle(self) -> Node:
         """Return the holder, once all nodes are at work and nothing has moved for a while."""
-        wait_until(self._is_settled, timeout=_SETTLING, what=f"{self.name} settles", interval=0.1)
+        wait_until(self._is_settled, _SETTLING, f"{self.name} settles", interval=0.1)
         return self.lab.wait_for_holder(self.address, timeout=1)
 
     def _is_settled(self) -> bool:

@@ -100,9 +100,7 @@ def _measure(lab: Lab, count: int, idle: float, *, is_protected: bool) -> Figure
 def start_and_settle(node: Node, variables: dict[str, str], count: int) -> None:
     """Start the agent; return when all is MASTER and the status file was written."""
     node.start(variables)
-    wait_until(
-        lambda: node.stdout().count("Entering MASTER STATE") >= count, timeout=60, what="MASTER"
-    )
+    wait_until(lambda: node.stdout().count("Entering MASTER STATE") >= count, 60, "MASTER")
     time.sleep(2)
 
 

@@ -79,8 +79,8 @@ def main() -> None:
             node.start(variables(addresses, CHECK_INTERVAL="2.5", **spread, **more))
         wait_until(
             lambda: all(lab.recorder.holders(each) for each in first.values()),
-            timeout=3 * ELECTION,
-            what="every node holds its addresses",
+            3 * ELECTION,
+            "every node holds its addresses",
         )
         pids = {name: _agent(node.pids()) for name, node in zip(kinds, lab.nodes, strict=True)}
         for name, text in ((_WAKES, _LOOP), (_ALONE, _WATCH)):

@@ -54,8 +54,8 @@ def main() -> None:
         )
         wait_until(
             lambda: all(lab.recorder.holders(lab.virtual(number)) for number in range(1, 6)),
-            timeout=30,
-            what="every node holds its address",
+            30,
+            "every node holds its address",
         )
         time.sleep(_SETTLING)
         before = {each: _cpu_seconds(each) for each in lab.nodes}

@@ -167,9 +167,7 @@ class Pod:
             return next((each for each in self.logs().splitlines() if text in each), None)
 
         try:
-            return wait_until(
-                found, timeout=timeout, what=f"a log line with {text!r}", interval=0.1
-            )
+            return wait_until(found, timeout, f"a log line with {text!r}", interval=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from None
 

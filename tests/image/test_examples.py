@@ -107,7 +107,7 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
     for number in (1, 2, 3):
         web.wait_for_holder(web.virtual(number), timeout=ELECTION)
     probe = spec["containers"][0]["readinessProbe"]["exec"]["command"]
-    wait_until(lambda: pods[0].run(*probe).returncode == 0, timeout=3, what="the probe succeeds")
+    wait_until(lambda: pods[0].run(*probe).returncode == 0, 3, "the probe succeeds")
     for each in pods:
         each.crash()
     left = [f"{number}" for number in (1, 2, 3) if web.recorder.holders(web.virtual(int(number)))]
@@ -143,7 +143,7 @@ def test_two_deployments_serve_on_the_same_node(start: StartPod, web: Lab, tmp_p
     for overlay, name, port in (("kubernetes", "ipfailover", 63000), ("second", "second", 63001)):
         url = f"http://127.0.0.1:{port}/readyz?config={name}"
         curl = ["curl", "-fsS", "-m", "5", url]
-        wait_until(functools.partial(_succeeds, node, curl), timeout=5, what=f"{name} is ready")
+        wait_until(functools.partial(_succeeds, node, curl), 5, f"{name} is ready")
         pod = pods[overlay][0]
         assert 0 == pod.run("ipfailover-ready").returncode
         assert "HTTP is not answered" not in pod.run("ipfailover-agent", "status").stdout
@@ -199,17 +199,17 @@ def test_monitoring_answers_the_kubelet_and_prometheus(
         text, _, code = network.run(curl, check=False).stdout.rpartition("\n")
         return int(code), text
 
-    wait_until(lambda: asked(node.network, "/readyz")[0] == 200, timeout=5, what="ready")
+    wait_until(lambda: asked(node.network, "/readyz")[0] == 200, 5, "ready")
     [endpoint] = manifests.find(made, "PodMonitor")["spec"]["podMetricsEndpoints"]
     code, metrics = asked(web.client.network, endpoint["path"])
     assert code == 200
     assert f'ipfailover_address_held{{address="{ADDRESS}",iname="ipfailover_VIP_1"}} 1' in metrics
     node.application.stop()
-    wait_until(lambda: not web.recorder.holders(ADDRESS), timeout=5, what="a failed check")
+    wait_until(lambda: not web.recorder.holders(ADDRESS), 5, "a failed check")
     wait_until(
         lambda: "the check fails" in asked(node.network, "/readyz")[1],
-        timeout=5,
-        what="the failed check is told",
+        5,
+        "the failed check is told",
     )
     assert 200 == asked(node.network, "/readyz")[0]  # or a roll-out would never end
 
@@ -229,7 +229,7 @@ def test_probes_by_http_reach_the_agent_from_the_node(
         asked = spec["containers"][0][probe]["httpGet"]
         url = f"http://{asked['host']}:{asked['port']}{asked['path']}"
         curl = ["curl", "-fsS", "-m", "5", url]
-        wait_until(functools.partial(_succeeds, node, curl), timeout=5, what=f"{probe} succeeds")
+        wait_until(functools.partial(_succeeds, node, curl), 5, f"{probe} succeeds")
 
 
 def _succeeds(node: Node, command: list[str]) -> bool:
@@ -263,7 +263,7 @@ def test_a_taken_port_costs_the_base_nothing_and_a_crash_is_believed_by_no_probe
         pod = start(node, environment, options=options)
         web.wait_for_holder(ADDRESS, timeout=ELECTION)
         pod.wait_for_log("status.unavailable")
-        wait_until(lambda: pod.run(*probe).returncode == 0, timeout=5, what="it is ready")
+        wait_until(lambda: pod.run(*probe).returncode == 0, 5, "it is ready")
         stays(4 * container["readinessProbe"]["periodSeconds"])
         assert (True, 0, "") == (pod.is_running, *_said(pod, probe))
         pod.crash()
@@ -271,7 +271,7 @@ def test_a_taken_port_costs_the_base_nothing_and_a_crash_is_believed_by_no_probe
         first = _said(again, probe)
         assert first[0] == 1
         assert first[1].startswith(("starting: ", "not ready")), first
-        wait_until(lambda: again.run(*probe).returncode == 0, timeout=ELECTION, what="ready again")
+        wait_until(lambda: again.run(*probe).returncode == 0, ELECTION, "ready again")
         assert again.run("pgrep", "keepalived").returncode == 0
     finally:
         listener.kill()

@@ -39,11 +39,11 @@ def test_a_killed_containers_address_goes_with_its_lease(start: StartPod, lab: L
     address = lab.virtual(1)
     holder = serve(start, lab)
     with lab.client.watch(address) as watch:
-        wait_until(lambda: watch.answering() == "n1", timeout=3, what="n1 answers")
+        wait_until(lambda: watch.answering() == "n1", 3, "n1 answers")
         killed = time.monotonic()
         holder.crash()
         lab.wait_for_holder(address, among=lab.nodes[1:], timeout=UNPLANNED)
-        wait_until(lambda: watch.answering() == "n2", timeout=2, what="n2 answers")
+        wait_until(lambda: watch.answering() == "n2", 2, "n2 answers")
     lost = [each for each in lab.recorder.changes(address, since=killed) if each.node == "n1"]
     assert [False] == [each.held for each in lost]
     gone = lost[0].time - killed

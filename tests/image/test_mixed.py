@@ -60,7 +60,7 @@ def test_an_address_moves_from_old_to_new_and_back(start: StartPod, lab: Lab) ->
     pod = start(new, variables(address, PRIORITY="100"))
     pod.wait_for_log("Entering BACKUP STATE")
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
+        wait_until(watch.answering, 2, "an answer")
         old.signal(SIGTERM)
         lab.wait_for_holder(address, among=[new], timeout=PLANNED)
         old.wait()

@@ -34,8 +34,8 @@ def wait_for_one_master(pods: Sequence[Pod], timeout: float = ELECTION) -> Pod:
     expected = [*["BACKUP"] * (len(pods) - 1), "MASTER"]
     wait_until(
         lambda: states(pods) == expected,
-        timeout=timeout,
-        what=f"one MASTER among {len(pods)} pods",
+        timeout,
+        f"one MASTER among {len(pods)} pods",
         interval=0.3,
     )
     return next(each for each in pods if each.entered(_INSTANCE) == "MASTER")
@@ -62,12 +62,12 @@ def test_another_pod_takes_the_address_when_the_masters_is_deleted(
     pods = [start(each, variables(address)) for each in lab.nodes]
     master = wait_for_one_master(pods)
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
+        wait_until(watch.answering, 2, "an answer")
         assert master.stop().exit_code == 0
         other = wait_for_one_master([each for each in pods if each is not master], PLANNED)
         assert other.node is not None
         name = other.node.name
-        wait_until(lambda: watch.answering() == name, timeout=2, what=f"{name} answers")
+        wait_until(lambda: watch.answering() == name, 2, f"{name} answers")
     assert watch.worst_outage() < PLANNED
 
 
@@ -109,8 +109,8 @@ def test_255_addresses_in_238_groups_are_served_at_offset_0(start: StartPod, lab
     pods = [start(each, environment) for each in lab.nodes]
     wait_until(
         lambda: all(len(lab.recorder.holders(each)) == 1 for each in addresses),
-        timeout=30,
-        what="255 addresses with one holder each",
+        30,
+        "255 addresses with one holder each",
         interval=0.2,
     )
     shares = [
@@ -137,7 +137,7 @@ def test_nopreempt_leaves_the_address_where_it_is(start: StartPod, lab: Lab) -> 
     back = start(first, {**settings, "OPENSHIFT_HA_PRIORITY": "200"})
     back.wait_for_log("Entering BACKUP STATE")
     came_back = time.monotonic()
-    wait_until(lambda: time.monotonic() - came_back > 6, timeout=8, what="6 seconds pass")
+    wait_until(lambda: time.monotonic() - came_back > 6, 8, "6 seconds pass")
     assert ["n2"] == lab.recorder.holders(address)
     assert lab.recorder.seconds_with_two(address) == 0
 

@@ -134,8 +134,8 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     lower.wait_for_masters(masters)
     lab.wait_until(
         lambda: all(int(str(shown(lower, each)["valid_life_time"])) <= 3 for each in added),
-        timeout=3,
-        what="they are on a lease",
+        3,
+        "they are on a lease",
     )
     assert shown(lower, added[1])["preferred_life_time"] == 0
     assert [lab.recorder.changes(each, since=began) for each in added] == [(), ()]
@@ -153,8 +153,8 @@ def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
     lab.switch.drop_vrrp()
     lab.wait_until(
         lambda: len(lower.events("contest.held") + higher.events("contest.held")) == len(base),
-        timeout=ELECTION,
-        what="one of the two yields",
+        ELECTION,
+        "one of the two yields",
     )
     found = lab.wait_for_each(base, timeout=3)
     losers = [

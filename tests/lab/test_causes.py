@@ -35,7 +35,7 @@ def wait_for_move(lab: Lab, node: Node, state: str, kind: str, *words: str) -> N
 
     what = f"{node.name} is {state} because of {kind} {words}"
     try:
-        lab.wait_until(is_there, timeout=3, what=what)
+        lab.wait_until(is_there, 3, what)
     except AssertionError as error:
         raise AssertionError(f"{error}; its transitions: {moves(node)}") from error
 
@@ -103,8 +103,8 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
         node.run(["kill", "-KILL", str(pid)])
     lab.wait_until(
         lambda: ("BACKUP", "restarted") in [each[:2] for each in moves(node)],
-        timeout=5,
-        what="the restart of keepalived's child is the cause",
+        5,
+        "the restart of keepalived's child is the cause",
     )
     lab.wait_for_each([first, added], timeout=ELECTION)
 
@@ -128,9 +128,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
     def costs_a_skew(address: str) -> None:
         """Wait until the address goes and is back, in less than the other node's skew."""
         lab.wait_until(
-            lambda: lab.recorder.seconds_with_none(address, since=began) > 0,
-            timeout=3,
-            what=f"{address} goes",
+            lambda: lab.recorder.seconds_with_none(address, since=began) > 0, 3, f"{address} goes"
         )
         lab.wait_for_each([address], timeout=ELECTION)
         assert lab.recorder.seconds_with_none(address, since=began) < SKEW

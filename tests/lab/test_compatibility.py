@@ -94,9 +94,7 @@ def test_the_shell_images_node_that_crashes_is_replaced(make_lab: MakeLab) -> No
     new.start(variables(address))
     new.wait_for_line("Entering BACKUP STATE")
     old.kill()
-    lab.wait_until(
-        lambda: new.name in lab.recorder.holders(address), timeout=UNPLANNED, what="n2 holds it"
-    )
+    lab.wait_until(lambda: new.name in lab.recorder.holders(address), UNPLANNED, "n2 holds it")
 
 
 def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:

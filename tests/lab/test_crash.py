@@ -40,9 +40,7 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
     assert first.wait() == -signal.SIGKILL
     lab.wait_for_none(addresses, on=first, timeout=2)
     print(f"agent killed: its addresses are gone after {time.monotonic() - killed:.2f} s")
-    lab.wait_until(
-        lambda: not first.pids("keepalived"), timeout=RELEASE, what="keepalived has ended"
-    )
+    lab.wait_until(lambda: not first.pids("keepalived"), RELEASE, "keepalived has ended")
     lab.wait_for_each(addresses, timeout=PLANNED, among=[second])
     assert lab.recorder.seconds_with_two(*addresses, since=killed) == 0
 
@@ -69,8 +67,8 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
     assert none < UNPLANNED
     lab.wait_until(
         lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
-        timeout=RELEASE + 2,
-        what="keepalived runs again",
+        RELEASE + 2,
+        "keepalived runs again",
     )
     first.wait_for_state("BACKUP", timeout=5)
     assert lab.recorder.seconds_with_two(*addresses, since=killed) == 0
@@ -118,7 +116,7 @@ def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
         running = node.pids("keepalived")
         return running[1] if len(running) > 1 and running[1] not in known else 0
 
-    return lab.wait_until(found, timeout=RELEASE + 3, what="keepalived has a new VRRP child")
+    return lab.wait_until(found, RELEASE + 3, "keepalived has a new VRRP child")
 
 
 def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab) -> None:
@@ -141,13 +139,13 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
     addresses = [lab.virtual(1), lab.virtual6(1)]
     first = lab.serve_ranked(*addresses, ADDRESS_LEASE="0")
     with lab.client.watch(addresses[0]) as watch:
-        lab.wait_until(watch.answering, timeout=2, what="an answer")
+        lab.wait_until(watch.answering, 2, "an answer")
         killed = time.monotonic()
         first.kill()
         lab.wait_until(
             lambda: all(len(lab.recorder.holders(each)) == 2 for each in addresses),
-            timeout=UNPLANNED,
-            what="another node holds each address, beside the leftover",
+            UNPLANNED,
+            "another node holds each address, beside the leftover",
         )
         taken = [lab.recorder.changes(each, since=killed)[0].time - killed for each in addresses]
         print(f"container killed: taken over after {max(taken):.2f} s")
@@ -188,8 +186,8 @@ def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str
     second.start(variables(address, address6, PRIORITY="200"))
     lab.wait_until(
         lambda: len(lab.recorder.holders(address)) == len(lab.recorder.holders(address6)) == 2,
-        timeout=ELECTION,
-        what="both nodes hold both",
+        ELECTION,
+        "both nodes hold both",
     )
     returned = time.monotonic()
     first.start(variables(address, address6, PRIORITY="100"))

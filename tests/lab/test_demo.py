@@ -89,7 +89,7 @@ def test_an_interrupted_demo_leaves_nothing(make_lab: MakeLab, number: signal.Si
     with subprocess.Popen(
         DEMO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT
     ) as demo:
-        wait_until(lambda: leftovers_of(demo.pid), timeout=5, what="the demo has a lab")
+        wait_until(lambda: leftovers_of(demo.pid), 5, "the demo has a lab")
         demo.send_signal(number)
         said, _ = demo.communicate(timeout=10)
     assert demo.returncode == 130, said

@@ -294,9 +294,7 @@ def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
     )
     with node.network.running([sys.executable, "-c", program]):
         ask_it = ["bash", "-c", f"</dev/tcp/{node.ip}/{PORT}"]
-        lab.wait_until(
-            lambda: node.run(ask_it, check=False).returncode == 0, timeout=8, what="a listener"
-        )
+        lab.wait_until(lambda: node.run(ask_it, check=False).returncode == 0, 8, "a listener")
         node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "8"})
         addresses = (lab.virtual(1), last)
         code, found = before_start(node, variables(*addresses), seconds=BRIEF)
@@ -333,7 +331,7 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
     node.network.set_sysctls({"ipv6/conf/all/forwarding": "1"})
     lab.client.ask(anycast)
     lab.wait_until(  # it answers within a second, though it holds nothing
-        lambda: lab.client.neighbour(anycast) == node.name, timeout=5, what="an answer"
+        lambda: lab.client.neighbour(anycast) == node.name, 5, "an answer"
     )
     for asked in ("check", "plan"):
         node.start(values, command(asked, "--json"))
@@ -417,8 +415,8 @@ def test_a_starved_doctor_says_so(make_lab: MakeLab) -> None:
     node.start(variables(lab.virtual(1)), DOCTOR)
     lab.wait_until(
         lambda: len(node.run(["cat", "/proc/net/packet"]).stdout.splitlines()) >= 4,
-        timeout=8,
-        what="doctor listens, on three sockets",
+        8,
+        "doctor listens, on three sockets",
     )
     node.freeze()
     asks = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('{node.ip}', 9))"
@@ -565,7 +563,7 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
     def causes() -> list[str]:
         return [line for node in lab.nodes for line in node.events("contest.held")]
 
-    lab.wait_until(lambda: bool(causes()), timeout=ELECTION + 8, what="one of them yields")
+    lab.wait_until(lambda: bool(causes()), ELECTION + 8, "one of them yields")
     own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in lab.nodes}
     assert all(any(each in line for each in own) for line in causes())
 
@@ -573,7 +571,7 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
         told = {each: each.status().get("instances", ()) for each in lab.nodes}
         return [each for each, instances in told.items() if any(one["held"] for one in instances)]
 
-    (held,) = lab.wait_until(held_nodes, timeout=ELECTION, what="status says so too")
+    (held,) = lab.wait_until(held_nodes, ELECTION, "status says so too")
     found = by_verdict(held.ask(*DOCTOR[3:]).stdout)
     said = [each for each in found["warn"] if " is held in FAULT: " in each]
     assert any(each in line for each in own for line in said)

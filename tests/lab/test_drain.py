@@ -138,9 +138,7 @@ def test_a_drain_ends_by_itself(make_lab: MakeLab) -> None:
     assert first.ask("drain", "--for", "5", addresses[1]).returncode == 0
     lab.wait_for_each(addresses[:1], timeout=0.1, among=[first])
     lab.wait_for_each(addresses[1:], timeout=1, among=lab.others(first))
-    wait_until(
-        lambda: first.events("drain.ended"), timeout=8, what="the drain ends", interval=0.05
-    )
+    wait_until(lambda: first.events("drain.ended"), 8, "the drain ends", interval=0.05)
     assert 4.5 < time.monotonic() - before < 7
     lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     assert "time is over" in first.events("drain.ended")[0]
@@ -163,12 +161,12 @@ def test_a_drain_outlives_the_agent_and_keepalived(make_lab: MakeLab) -> None:
 
     for pid in first.pids("keepalived"):
         first.run(["kill", "-KILL", str(pid)])
-    wait_until(lambda: first.events("restart.scheduled"), timeout=5, what="keepalived is started")
+    wait_until(lambda: first.events("restart.scheduled"), 5, "keepalived is started")
     stays(SILENCE + 2)
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 
     kill_agent(first)
-    wait_until(lambda: first.events("drain.restored"), timeout=5, what="the agent is back")
+    wait_until(lambda: first.events("drain.restored"), 5, "the agent is back")
     wait_for_agent(first)
     stays(SILENCE + 4)
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"

@@ -86,7 +86,7 @@ def test_a_drill_that_is_stopped_leaves_nothing_drained(make_lab: MakeLab) -> No
 
     with ThreadPoolExecutor() as pool:
         drill = pool.submit(holder.run_in_container, command("drill"))
-        wait_until(lambda: drained(holder) != [None], timeout=10, what="it is drained")
+        wait_until(lambda: drained(holder) != [None], 10, "it is drained")
         for pid in drills():
             os.kill(pid, SIGTERM)
         done = drill.result()

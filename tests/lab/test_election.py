@@ -45,8 +45,8 @@ def test_several_addresses_are_spread_by_priority_over_multicast(lab: Lab) -> No
     }
     lab.wait_until(
         lambda: all(lab.recorder.holders(each) == [name] for each, name in expected.items()),
-        timeout=ELECTION,
-        what=f"every address is where its priority is highest: {expected}",
+        ELECTION,
+        f"every address is where its priority is highest: {expected}",
     )
     assert set(expected.values()) == {"n1", "n2", "n3"}
 
@@ -61,7 +61,7 @@ def test_several_addresses_are_spread_evenly_over_known_peers(lab: Lab) -> None:
         held = [lab.recorder.holders(each) for each in addresses]
         return [held.count([node.name]) for node in lab.nodes]
 
-    lab.wait_until(lambda: counts() == [2, 2, 2], timeout=ELECTION, what="two each")
+    lab.wait_until(lambda: counts() == [2, 2, 2], ELECTION, "two each")
 
 
 def test_an_application_that_dies_takes_the_address_along(lab: Lab) -> None:
@@ -69,12 +69,12 @@ def test_an_application_that_dies_takes_the_address_along(lab: Lab) -> None:
     address = lab.virtual(1)
     holder = lab.serve(address)
     with lab.client.watch(address) as watch:
-        lab.wait_until(watch.answering, timeout=2, what="an answer")
+        lab.wait_until(watch.answering, 2, "an answer")
         died = time.monotonic()
         holder.application.stop()
         # one interval of the check (1 s) and the skew
         other = lab.wait_for_holder(address, timeout=1 + PLANNED, among=lab.others(holder))
-        lab.wait_until(lambda: watch.answering() == other.name, timeout=2, what="it answers")
+        lab.wait_until(lambda: watch.answering() == other.name, 2, "it answers")
         outage = watch.worst_outage(since=died)
     print(f"application dies: the client saw {outage:.2f} s of outage")
     assert 1 + PLANNED > outage
@@ -93,11 +93,11 @@ def test_a_planned_stop_hands_over_and_leaves_nothing(lab: Lab, number: signal.S
     address = lab.virtual(1)
     holder = lab.serve(address)
     with lab.client.watch(address) as watch:
-        lab.wait_until(watch.answering, timeout=2, what="an answer")
+        lab.wait_until(watch.answering, 2, "an answer")
         asked = time.monotonic()
         holder.signal(number)
         other = lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
-        lab.wait_until(lambda: watch.answering() == other.name, timeout=2, what="it answers")
+        lab.wait_until(lambda: watch.answering() == other.name, 2, "it answers")
         outage = watch.worst_outage(since=asked)
     gap = lab.recorder.seconds_with_none(address, since=asked)
     assert holder.wait() == 0

@@ -47,7 +47,7 @@ class Connecting:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._lab.wait_until(lambda: bool(self._served), timeout=5, what="the client is served")
+        self._lab.wait_until(lambda: bool(self._served), 5, "the client is served")
         return self
 
     def __exit__(self, *_raised: object) -> None:
@@ -238,7 +238,7 @@ def test_many_ports_are_probed_side_by_side(make_lab: MakeLab) -> None:
         node.wait_for_line("event=check.failed", timeout=3)
         print(f"one of a hundred ports: seen after {time.monotonic() - began:.3f} s")
         expected = unreachable(node, "refused", 9042)
-        lab.wait_until(lambda: reason_of(node) == expected, timeout=1, what="the reason is there")
+        lab.wait_until(lambda: reason_of(node) == expected, 1, "the reason is there")
 
 
 @contextlib.contextmanager

@@ -167,9 +167,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     for node, (mounted, values) in zip(lab.nodes, maps, strict=True):
         mounted.write({**values, "OPENSHIFT_HA_NFTABLES_RULE": "true"})
         node.signal(SIGHUP)
-    lab.wait_until(
-        lambda: all(ours(node) for node in lab.nodes), timeout=RELEASE, what="rules on both"
-    )
+    lab.wait_until(lambda: all(ours(node) for node in lab.nodes), RELEASE, "rules on both")
     second.wait_for_line("contest.ended", timeout=ADOPTED)
     stays(THREE_ADVERTS)
     assert lab.recorder.holders(address) == [first.name]
@@ -180,8 +178,8 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
         node.signal(SIGHUP)
     lab.wait_until(
         lambda: [ruleset(node) for node in lab.nodes] == before,
-        timeout=RELEASE,
-        what="the rules are gone from both",
+        RELEASE,
+        "the rules are gone from both",
     )
     assert first.events("keepalived.exited") == second.events("keepalived.exited") == []
 
@@ -195,13 +193,13 @@ def test_another_name_tags_the_rules_anew(make_lab: MakeLab, tmp_path: Path) -> 
     values = variables(lab.virtual(1), NFTABLES_RULE="true")
     mounted = ConfigMap(tmp_path / "config", values)
     node.start(mounted.variable)
-    lab.wait_until(lambda: len(ours(node)) == 1, timeout=ELECTION, what="a rule")
+    lab.wait_until(lambda: len(ours(node)) == 1, ELECTION, "a rule")
     mounted.write({**values, "OPENSHIFT_HA_CONFIG_NAME": "other"})
     node.signal(SIGHUP)
     lab.wait_until(
         lambda: not ours(node) and ruleset(node).count('"ipfailover-agent other"') == 1,
-        timeout=RELEASE,
-        what="the rule has the other name",
+        RELEASE,
+        "the rule has the other name",
     )
     node.stop()
     assert ruleset(node) == before
@@ -219,8 +217,8 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
     holder = lab.serve_ranked(*addresses, NFTABLES_RULE="true")
     lab.wait_until(
         lambda: [len(node.events("firewall.rule_inserted")) for node in lab.nodes] == [2, 2],
-        timeout=ELECTION,  # the second one may still be starting
-        what="each node lets both families in",
+        ELECTION,  # the second one may still be starting
+        "each node lets both families in",
     )
     for _ in range(2):
         flushed = time.monotonic()
@@ -228,9 +226,7 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
             node.nft("flush ruleset\n")
             put_up(node, wall)
         lab.wait_until(
-            lambda: all(len(ours(node)) == 2 for node in lab.nodes),
-            timeout=NOTICED,
-            what="the rules are back",
+            lambda: all(len(ours(node)) == 2 for node in lab.nodes), NOTICED, "the rules are back"
         )
         taken = time.monotonic() - flushed
         print(f"loaded again ({wall}): the rules are back after {taken:.2f} s")
@@ -338,7 +334,7 @@ def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: MakeLab) -> 
         assert owner.stdin is not None
         owner.stdin.write(text.encode())
         owner.stdin.flush()
-        lab.wait_until(lambda: "reject" in ruleset(node), timeout=ELECTION, what="the wall")
+        lab.wait_until(lambda: "reject" in ruleset(node), ELECTION, "the wall")
         node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
         assert advice in node.wait_for_line("firewall.failed")
         lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)

@@ -92,8 +92,8 @@ def wait_until_ready(lab: Lab) -> None:
     for node in lab.nodes:
         wait_until(
             lambda node=node: is_ready(node),  # type: ignore[misc]
-            timeout=NOTICED + ELECTION,
-            what=f"{node.name} is ready",
+            NOTICED + ELECTION,
+            f"{node.name} is ready",
             interval=0.2,
         )
 
@@ -122,8 +122,8 @@ def wait_for_reloads(lab: Lab, count: int) -> None:
     """Wait until the first node has reloaded so many times."""
     lab.wait_until(
         lambda: count == len(lab.nodes[0].events("reload.accepted")),
-        timeout=2 * ELECTION,
-        what=f"reload {count}",
+        2 * ELECTION,
+        f"reload {count}",
     )
 
 
@@ -170,7 +170,7 @@ def test_a_backup_whose_interface_is_another_one_can_send_when_it_takes_over(
     lab, addresses = serve_on_bridges(make_lab, unicast=False, MONITOR_PORT="0")
     first, second = lab.nodes
     remake(second)
-    wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_until(lambda: restarts(second) == 1, NOTICED, "keepalived starts anew")
     wait_until_ready(lab)
     first.terminate()
     lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
@@ -206,8 +206,8 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     remake(first, addresses=False)
     said = wait_until(
         lambda: [each for each in first.status()["reasons"] if BRIDGE in each],
-        timeout=NOTICED,
-        what="the node says what it waits for",
+        NOTICED,
+        "the node says what it waits for",
         interval=0.2,
     )
     stays(10)
@@ -215,7 +215,7 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     assert "is another interface now" in said[0]
     came = time.monotonic()
     give_addresses(first)
-    wait_until(lambda: restarts(first) > count, timeout=NOTICED, what="keepalived starts anew")
+    wait_until(lambda: restarts(first) > count, NOTICED, "keepalived starts anew")
     print(f"restarted {time.monotonic() - came:.1f} s after the address")
     wait_until_ready(lab)
     lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
@@ -245,7 +245,7 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
         shown = first.run(["ip", "address", "show", "dev", "old0"]).stdout
         return [each for each in addresses if f"{each}/" in shown]
 
-    wait_until(lambda: left() == [], timeout=NOTICED, what="old0 has none of them", interval=0.1)
+    wait_until(lambda: left() == [], NOTICED, "old0 has none of them", interval=0.1)
     wait_until_ready(lab)
     lab.wait_for_each(addresses, timeout=NOTICED + ELECTION)
     assert left() == []
@@ -270,9 +270,7 @@ def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_me
     make_bridge(second, index=index, addresses=False)
     stays(0.5)
     give_addresses(second)
-    said = wait_until(
-        lambda: second.events("instance.deaf"), timeout=30, what="deafness is said", interval=0.2
-    )
+    said = wait_until(lambda: second.events("instance.deaf"), 30, "deafness is said", interval=0.2)
     print(f"deaf after {time.monotonic() - began:.1f} s: {said[0]}")
     assert BRIDGE in said[0]
     wait_until_ready(lab)
@@ -345,8 +343,8 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
     lab.wait_for_holder(address, timeout=ELECTION, among=[second])
     said = wait_until(
         lambda: [each for each in first.noted()["reasons"] if "another node has it" in each],
-        timeout=ELECTION,
-        what="it is said who has the address",
+        ELECTION,
+        "it is said who has the address",
     )
     assert second.own.mac in said[0]
     assert first.is_running
@@ -459,15 +457,15 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     first.wait_for_state("BACKUP")
     wait_until(
         lambda: conflict_protection(first)["active"],
-        timeout=NOTICED,
-        what="the protection is active for every instance",
+        NOTICED,
+        "the protection is active for every instance",
         interval=0.2,
     )
     first.firewall("in")
     wait_until(
         lambda: len(lab.recorder.holders(addresses[1])) > 1 or first.events("contest.held"),
-        timeout=ELECTION,
-        what="a second holder, or one that is kept from it",
+        ELECTION,
+        "a second holder, or one that is kept from it",
     )
     lab.wait_for_each(addresses, timeout=5)
     two = lab.recorder.seconds_with_two(addresses[1], since=began)
@@ -491,7 +489,7 @@ def test_holds_and_drains_stay_when_keepalived_is_started_anew(make_lab: MakeLab
     lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
     began = time.monotonic()
     remake(first)
-    wait_until(lambda: restarts(first) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_until(lambda: restarts(first) == 1, NOTICED, "keepalived starts anew")
     first.wait_for_state("FAULT")
     assert all(each["drained"] for each in first.status()["instances"])
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
@@ -499,16 +497,14 @@ def test_holds_and_drains_stay_when_keepalived_is_started_anew(make_lab: MakeLab
     lab.wait_for_each(addresses, timeout=2 * ELECTION, among=[first])
     second.firewall("in")
     wait_until(
-        lambda: len(second.events("contest.held")) >= 2,
-        timeout=2 * ELECTION,
-        what="both instances are held",
+        lambda: len(second.events("contest.held")) >= 2, 2 * ELECTION, "both instances are held"
     )
     second.wait_for_state("FAULT")
     lab.wait_for_each(addresses, timeout=ELECTION)
     held = len(second.events("contest.held"))
     began = time.monotonic()
     remake(second)
-    wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_until(lambda: restarts(second) == 1, NOTICED, "keepalived starts anew")
     second.wait_for_state("FAULT")
     stays(5)
     assert [lab.recorder.seconds_with_two(each, since=began) for each in addresses] == [0, 0]

@@ -32,8 +32,8 @@ def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) 
     nodes = list(among)
     lab.wait_until(
         lambda: all(named(each.noted()) == holders == told(each) for each in nodes),
-        timeout=ELECTION,
-        what=f"{nodes} name {holders}",
+        ELECTION,
+        f"{nodes} name {holders}",
     )
 
 

@@ -49,7 +49,7 @@ def test_a_flood_of_forged_senders_costs_no_lease(make_lab: MakeLab) -> None:
     with speakers.sending(stranger, [(1 / 5000, rival)]):
         stays(10)
         # What is too much depends on the processor: a quick one looks at all of them at times.
-        wait_until(lambda: holder.events("wire.flooded"), timeout=30, what="it is flooded")
+        wait_until(lambda: holder.events("wire.flooded"), 30, "it is flooded")
     assert 0 == lab.recorder.seconds_with_none(address, since=since)
     assert [] == holder.events("lease.late") + holder.events("lease.lapsed")
 
@@ -116,9 +116,7 @@ def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: MakeLab) ->
     for node in lab.nodes:
         node.firewall("in")
         node.start(source.variable)
-    lab.wait_until(
-        lambda: len(lab.recorder.holders(address)) == 2, timeout=ELECTION, what="both hold it"
-    )
+    lab.wait_until(lambda: len(lab.recorder.holders(address)) == 2, ELECTION, "both hold it")
     source.write(variables(address))
     for node in lab.nodes:
         node.signal(SIGHUP)

@@ -99,7 +99,7 @@ def wait_for_probe(
         found, said = fetch(node, "/readyz?config=ipfailover")
         return found == code and text in said
 
-    lab.wait_until(answers, timeout=timeout, what=f"{node.name} answers {code}, {text}")
+    lab.wait_until(answers, timeout, f"{node.name} answers {code}, {text}")
 
 
 def wait_for_more(lab: Lab, node: Node, name: str) -> None:
@@ -107,8 +107,8 @@ def wait_for_more(lab: Lab, node: Node, name: str) -> None:
     [before] = metric(node, name).values()
     lab.wait_until(
         lambda: list(metric(node, name).values()) >= [before + 2],
-        timeout=12,
-        what=f"{name} of {node.name} goes on",
+        12,
+        f"{name} of {node.name} goes on",
     )
 
 
@@ -132,8 +132,8 @@ def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
     wait_for_probe(lab, first, 200, "in FAULT, the check fails")
     lab.wait_until(
         lambda: list(metric(second, "keepalived_become_master_total").values()) == [1.0],
-        timeout=5,
-        what="keepalived counts the takeover",
+        5,
+        "keepalived counts the takeover",
     )
     assert [3.0] == list(metric(first, "keepalived_vrrp_state").values())
     assert [0.0] == list(metric(first, "keepalived_script_status").values())
@@ -165,15 +165,13 @@ def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
             list(metric(first, "ipfailover_drained").values()) == [1.0]
             and list(metric(first, "ipfailover_address_held").values()) == [0.0]
         ),
-        timeout=5,
-        what="metrics tell of the drain",
+        5,
+        "metrics tell of the drain",
     )
     assert 1.0 == metric(first, "ipfailover_ready")[""]
     wait_for_probe(lab, lab.node("n2"), 200, "ready")
     assert 0 == first.ask("undrain").returncode
-    lab.wait_until(
-        lambda: fetch(first, "/readyz") == (200, "ready\n"), timeout=5, what="nothing is noted"
-    )
+    lab.wait_until(lambda: fetch(first, "/readyz") == (200, "ready\n"), 5, "nothing is noted")
 
 
 def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(make_lab: MakeLab) -> None:
@@ -212,17 +210,15 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
         source = ConfigMap(lab.directory / "variables", variables(lab.virtual(1), **url))
         node.start(source.unwatched)
         lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-        lab.wait_until(
-            lambda: metric(node, "ipfailover_check_duration_seconds"), timeout=5, what="a figure"
-        )
+        lab.wait_until(lambda: metric(node, "ipfailover_check_duration_seconds"), 5, "a figure")
         [slow] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0.3 <= slow < 0.9, slow
         source.write(variables(lab.virtual(1), CHECK_INTERVAL="0.25"))
         node.reload()
         lab.wait_until(
             lambda: metric(node, "ipfailover_check_duration_seconds") not in ({}, {"": slow}),
-            timeout=5,
-            what="another figure",
+            5,
+            "another figure",
         )
         [fast] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0 < fast < 0.2, fast
@@ -233,8 +229,8 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
                 metric(node, "ipfailover_check_duration_seconds") == {}
                 and metric(node, "ipfailover_check_success") == {"": 1.0}
             ),
-            timeout=5,
-            what="the script has succeeded, and no duration is known",
+            5,
+            "the script has succeeded, and no duration is known",
         )
         source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
         node.reload()
@@ -255,8 +251,8 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -
             fetch(node, "/readyz")[1].startswith("ready\n")  # and that no network has these
             and list(metric(node, "ipfailover_address_held").values()) == [1.0] * 254
         ),
-        timeout=60,
-        what="all 254 are held",
+        60,
+        "all 254 are held",
     )
     before = json.loads(fetch(node, "/status")[1])["lease"]
     began = time.monotonic()

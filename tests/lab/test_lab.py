@@ -49,9 +49,7 @@ def test_a_lab_without_ipv6_has_none(make_lab: MakeLab) -> None:
     lab = make_lab(1, ipv6=False)
     shown = lab.nodes[0].run(["ip", "-6", "address"]).stdout
     assert not shown
-    lab.wait_until(
-        lambda: lab.client.ask(lab.nodes[0].ip) == "n1", timeout=5, what="the node answers"
-    )
+    lab.wait_until(lambda: lab.client.ask(lab.nodes[0].ip) == "n1", 5, "the node answers")
 
 
 def test_the_highest_priority_is_elected_and_the_client_gets_its_answer(lab: Lab) -> None:
@@ -69,7 +67,7 @@ def test_ipv6_addresses_are_recorded_and_answered(lab: Lab) -> None:
     address = lab.virtual6(1)
     assert start_keepalived_everywhere(lab, address) is lab.nodes[0]
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
+        wait_until(watch.answering, 2, "an answer")
         assert watch.nodes() == ["n1"]
 
 
@@ -79,11 +77,11 @@ def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab) -> None:
     address = lab.virtual(1)
     holder = start_keepalived_everywhere(lab, address)
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
+        wait_until(watch.answering, 2, "an answer")
         before = time.monotonic()
         holder.terminate()
         assert lab.wait_for_holder(address, among=lab.others(holder)) is lab.nodes[1]
-        wait_until(lambda: watch.answering() == "n2", timeout=2, what="n2 answers")
+        wait_until(lambda: watch.answering() == "n2", 2, "n2 answers")
     assert holder.wait() == 0
     assert lab.recorder.seconds_with_two(address) == 0
     gap = lab.recorder.seconds_with_none(address, since=before)
@@ -102,9 +100,7 @@ def test_a_killed_container_leaves_its_address_on_the_node(lab: Lab) -> None:
     holder.kill()
     assert holder.wait() == -signal.SIGKILL
     assert holder.pids() == []
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
     taken = lab.recorder.changes(address, since=killed)[0]
     assert 2.0 < taken.time - killed < 4.5
     assert lab.client.who_has(address) == ["n1", "n2"]
@@ -112,8 +108,8 @@ def test_a_killed_container_leaves_its_address_on_the_node(lab: Lab) -> None:
     holder.start_keepalived(keepalived_config(address, priority=250))
     wait_until(
         lambda: lab.recorder.holders(address, at=time.monotonic()) != ["n1", "n2"],
-        timeout=3,
-        what="the returning keepalived removes what it left",
+        3,
+        "the returning keepalived removes what it left",
     )
 
 
@@ -122,9 +118,7 @@ def test_a_frozen_container_stays_holder_until_it_thaws(lab: Lab) -> None:
     address = lab.virtual(1)
     holder = start_keepalived_everywhere(lab, address)
     holder.freeze()
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
     holder.thaw()
     lab.wait_for_holder(address, timeout=3)
 
@@ -135,9 +129,7 @@ def test_a_cut_node_and_the_rest_each_have_a_holder(lab: Lab) -> None:
     holder = start_keepalived_everywhere(lab, address)
     holder.cut()
     assert lab.client.ask(holder.ip, timeout=0.2) is None
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
     assert lab.client.who_has(address) == ["n2"]
     assert lab.recorder.seconds_with_two(address, among=["n2", "n3"]) == 0
     holder.join()
@@ -181,9 +173,7 @@ def test_vrrp_lost_between_two_nodes_makes_the_deaf_one_a_holder(lab: Lab) -> No
     address = lab.virtual(1)
     first = start_keepalived_everywhere(lab, address)
     lab.switch.drop_vrrp(source="n1", target="n2")
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
     assert "Entering MASTER" not in lab.nodes[2].stderr()
     assert lab.client.ask(first.ip) == "n1"
     lab.switch.restore_all()
@@ -199,9 +189,7 @@ def test_a_firewall_makes_a_second_holder(lab: Lab, victim: int, direction: str)
     holder = start_keepalived_everywhere(lab, address)
     lab.nodes[2].terminate()
     lab.nodes[victim].firewall("out" if direction == "out" else "in")
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
     lab.nodes[victim].firewall_off()
     assert lab.wait_for_holder(address, timeout=4) is holder
 
@@ -214,7 +202,7 @@ def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab) -> None:
     lab.wait_for_none([address], timeout=1)
     assert lab.wait_for_holder(address) is lab.nodes[1]
     holder.link_up()
-    lab.wait_until(lambda: lab.recorder.holders(address) == ["n1"], timeout=8, what="n1 is back")
+    lab.wait_until(lambda: lab.recorder.holders(address) == ["n1"], 8, "n1 is back")
 
 
 def test_an_application_that_stops_and_starts(lab: Lab) -> None:
@@ -235,7 +223,7 @@ def test_a_container_has_its_own_run_and_processes(lab: Lab) -> None:
     first, second, _ = lab.nodes
     for node in (first, second):
         node.start({"COLOUR": "blue"}, ["sleep", "1000"], run_mount="noexec")
-        wait_until(partial(node.pids, "sleep"), timeout=2, what="sleep runs")
+        wait_until(partial(node.pids, "sleep"), 2, "sleep runs")
     first.write("/run/colour", "red")
     assert first.read("/run/colour") == "red"
     assert not second.container.path("/run/colour").exists()
@@ -254,13 +242,13 @@ def test_an_agent_below_an_init_has_its_own_end(lab: Lab) -> None:
     """Not as PID 1: the agent's exit code is known, orphans are adopted, the container lives."""
     node = lab.nodes[0]
     node.start({}, ["sh", "-c", "sleep 1000 & exec sleep 1000"], as_pid_1=False)
-    wait_until(lambda: len(node.pids("sleep")) == 2, timeout=10, what="two sleeps")
+    wait_until(lambda: len(node.pids("sleep")) == 2, 10, "two sleeps")
     node.signal(signal.SIGKILL)
     assert node.wait() == -signal.SIGKILL
     assert node.is_running
     [orphan] = node.pids("sleep")
     os.kill(orphan, signal.SIGTERM)
-    wait_until(lambda: process(orphan) is None, timeout=10, what="the orphan is reaped")
+    wait_until(lambda: process(orphan) is None, 10, "the orphan is reaped")
     with pytest.raises(LabError, match="runs already"):
         node.start({}, ["true"])
 
@@ -297,8 +285,8 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: MakeLab) -> None:
         child.kill()
     wait_until(
         lambda: all(each is None or each.state == "Z" for each in map(process, map(int, pids))),
-        timeout=10,
-        what="all processes end",
+        10,
+        "all processes end",
     )
     make_lab(1)
     assert not Path(directory).exists(), "the next lab sweeps what a dead one left"

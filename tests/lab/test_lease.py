@@ -43,8 +43,8 @@ def wait_for_lease(lab: Lab, node: Node, addresses: list[str], seconds: int) -> 
             [seconds / 2 < valid <= seconds for valid, _ in lifetimes(node, addresses).values()]
             == [True] * len(addresses)
         ),
-        timeout=3,
-        what=f"{len(addresses)} addresses have a lease of {seconds} s",
+        3,
+        f"{len(addresses)} addresses have a lease of {seconds} s",
     )
 
 
@@ -82,7 +82,7 @@ def test_a_renewal_leaves_label_and_preferred_lifetime_alone(make_lab: MakeLab) 
         moment = time.monotonic()
         for address in addresses:
             found = lab.wait_until(
-                functools.partial(renewals.since, address, moment), timeout=3, what="a renewal"
+                functools.partial(renewals.since, address, moment), 3, "a renewal"
             )
             is_ipv4 = address == addresses[0]
             assert found.held.address.label == ("eth0:vip" if is_ipv4 else "")
@@ -108,8 +108,8 @@ def test_a_reload_changes_the_lease_at_once(make_lab: MakeLab, tmp_path: Path) -
             continue
         lab.wait_until(
             lambda: [valid for valid, _ in lifetimes(node, addresses).values()] == [FOR_EVER] * 2,
-            timeout=3,
-            what="no address has a limit",
+            3,
+            "no address has a limit",
         )
         assert lifetimes(node, addresses)[addresses[1]][1] == 0
         stays(4.5)  # the former lease and a second
@@ -152,9 +152,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
     holder = lab.serve_ranked(*addresses, ADDRESS_LEASE=str(lease))
     with Renewals(holder.network) as renewals:
         moment = time.monotonic()
-        last = lab.wait_until(
-            lambda: renewals.since(addresses[0], moment), timeout=lease, what="a renewal"
-        )
+        last = lab.wait_until(lambda: renewals.since(addresses[0], moment), lease, "a renewal")
         stays(last.time + 0.3 * lease - time.monotonic())  # just before the next one
         holder.freeze(holder.container.agent_pid)
         frozen = time.monotonic()
@@ -168,8 +166,8 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
         assert f"lease={lease}" in told
         lab.wait_until(
             lambda: all(renewals.since(each, thawed - 0.5) for each in addresses),
-            timeout=lease / 2,
-            what="both are renewed again",
+            lease / 2,
+            "both are renewed again",
         )
     none = [lab.recorder.seconds_with_none(each, since=frozen) for each in addresses]
     print(f"agent frozen, {event}: no node held the addresses for {max(none):.2f} s")
@@ -229,9 +227,7 @@ def test_renewals_come_before_a_flood_of_other_work(make_lab: MakeLab, tmp_path:
         while time.monotonic() < end:
             node.signal(SIGHUP)
             again = lab.wait_until(
-                functools.partial(renewals.since, addresses[0], last.time),
-                timeout=3,
-                what="the next renewal",
+                functools.partial(renewals.since, addresses[0], last.time), 3, "the next renewal"
             )
             worst, last = max(worst, again.time - last.time), again
     print(f"flooded, lease 2: at most {worst:.2f} s between two renewals")

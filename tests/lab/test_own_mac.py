@@ -84,8 +84,8 @@ def announce(node: Node, address: str) -> None:
 def wait_for_neighbour(lab: Lab, address: str, mac: str) -> None:
     wait_until(
         lambda: lab.client.neighbour(address) == mac,
-        timeout=ELECTION,
-        what=f"the client sends {address} to {mac}",
+        ELECTION,
+        f"the client sends {address} to {mac}",
     )
 
 
@@ -106,7 +106,7 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
     other.wait_for_state("BACKUP")
     with ear(lab) as heard:
         watches = [lab.client.watch(each) for each in addresses]
-        wait_until(lambda: all(each.answering() for each in watches), timeout=5, what="answers")
+        wait_until(lambda: all(each.answering() for each in watches), 5, "answers")
         changed = time.monotonic()
         holder.network.ip([f"link set eth0 address {NEW_MAC}"])
         for each in addresses:
@@ -120,8 +120,8 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
             lambda: all(
                 heard.macs(each, settled) == {NEW_MAC, other.own.mac} for each in addresses
             ),
-            timeout=ELECTION,
-            what="the announcements are answered, and never under the old MAC",
+            ELECTION,
+            "the announcements are answered, and never under the old MAC",
         )
         for each in addresses:
             wait_for_neighbour(lab, each, NEW_MAC)

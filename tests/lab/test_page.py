@@ -82,8 +82,8 @@ def test_a_page_of_many_stays_where_one_reads(make_lab: MakeLab, tmp_path: Path)
     node.start({**values, **_LISTEN})
     lab.wait_until(
         lambda: sum(metric(node, "ipfailover_address_held").values()) == 20,
-        timeout=ELECTION,
-        what="all 20 are held",
+        ELECTION,
+        "all 20 are held",
     )
     wait_for_probe(lab, node, 200, "ready")
     # Whether it is where one reads: what is above may need a line more or less after a while.
@@ -96,8 +96,8 @@ def test_a_page_of_many_stays_where_one_reads(make_lab: MakeLab, tmp_path: Path)
         assert f"this node ({node.ip}, priorit" in browser.evaluate(_TEXT)
         assert not browser.evaluate(is_seen)
         browser.evaluate("document.querySelector('nav a[href=\"#i17\"]').click()")
-        lab.wait_until(lambda: browser.evaluate(is_seen), timeout=5, what="it goes there")
+        lab.wait_until(lambda: browser.evaluate(is_seen), 5, "it goes there")
         browser.reload_by_itself()
-        lab.wait_until(lambda: browser.evaluate(is_seen), timeout=5, what="it is still there")
+        lab.wait_until(lambda: browser.evaluate(is_seen), 5, "it is still there")
         browser.picture(tmp_path / "many-320.png")
         assert [] == browser.complaints

@@ -109,7 +109,7 @@ def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them
     (node,) = lab.nodes
     node.start(variables(*addresses, PRIORITY="250"))
     lab.wait_for_each(addresses, timeout=2 * ELECTION)
-    lab.wait_until(lambda: leased(node) == 245, timeout=5, what="every address is on a lease")
+    lab.wait_until(lambda: leased(node) == 245, 5, "every address is on a lease")
     paused = time.monotonic()
     stop_for(node, LAPSE)
     assert all(lab.recorder.seconds_with_none(each, since=paused) > 0 for each in addresses)

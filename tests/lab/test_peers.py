@@ -79,8 +79,8 @@ def wait_for_peers(lab: Lab, expected: dict[Node, list[str]], *, timeout: float)
     """Wait until each of these nodes has just these peers."""
     lab.wait_until(
         lambda: all(sorted(peers(node)) == sorted(want) for node, want in expected.items()),
-        timeout=timeout,
-        what=f"the peers are {expected}",
+        timeout,
+        f"the peers are {expected}",
     )
 
 
@@ -131,8 +131,8 @@ def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
             re.findall(r"state=MASTER .*addresses=[0-9.]+$", node.stderr(), re.MULTILINE)[1:]
             and node.stdout().count("Entering MASTER STATE\n") == 2
         ),
-        timeout=5,
-        what="both were told of",
+        5,
+        "both were told of",
     )
     began = time.monotonic()
     said = len(node.output())
@@ -187,8 +187,8 @@ def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
             [sorted(peers(node, block=block)) for block in (0, 1)] == expected
             for node, expected in wanted.items()
         ),
-        timeout=JOINED,
-        what="every node has the others of each family for peers",
+        JOINED,
+        "every node has the others of each family for peers",
     )
     new.wait_for_status("ready", value=True)
     stays(5)

@@ -48,14 +48,10 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
         return found["ready"] is ready and (note in told if note else not told)
 
     # A keepalived that answers late, as on a starved machine, is not ready for that moment.
-    lab.wait_until(agreed, timeout=15, what=f"{node.name} says {note!r}")
+    lab.wait_until(agreed, 15, f"{node.name} says {note!r}")
+    lab.wait_until(lambda: set(words(node).values()) == {ready}, 15, f"all of {node.name} agree")
     lab.wait_until(
-        lambda: set(words(node).values()) == {ready}, timeout=15, what=f"all of {node.name} agree"
-    )
-    lab.wait_until(
-        lambda: note in fetch(node, "/readyz")[1],
-        timeout=5,
-        what=f"/readyz of {node.name} says why",
+        lambda: note in fetch(node, "/readyz")[1], 5, f"/readyz of {node.name} says why"
     )
 
 

@@ -83,7 +83,7 @@ def test_a_grouped_list_changes_node_by_node(
     source.write(variables(*after, VIP_GROUPS=GROUPS))
     with contextlib.ExitStack() as stack:
         watches = [stack.enter_context(lab.client.watch(each)) for each in staying]
-        lab.wait_until(lambda: all(each.answers for each in watches), timeout=5, what="answers")
+        lab.wait_until(lambda: all(each.answers for each in watches), 5, "answers")
         began = time.monotonic()
         for number in order:
             lab.nodes[number].reload()

@@ -217,12 +217,12 @@ def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: 
     source = first.own.ipv4.ip if family == 4 else IPv6Address(first.link_local)
     since = time.monotonic()
     with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
-        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped")
+        lab.wait_until(lambda: has_table(second), SETTLES, "it is dropped")
         stays(8)
         assert f"{source} timeout 1m" in second.run(["nft", "list", "ruleset"]).stdout
         assert () == lab.recorder.changes(address, since=since)
         second.nft("flush ruleset\n")
-        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped again")
+        lab.wait_until(lambda: has_table(second), SETTLES, "it is dropped again")
         assert second.events("shield.vanished")
         second.kill()
         assert has_table(second)
@@ -241,7 +241,7 @@ def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
     node.start(variables(lab.virtual(1)))
     lab.wait_for_each([lab.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
-        lab.wait_until(lambda: has_table(node), timeout=SETTLES, what="it is dropped")
+        lab.wait_until(lambda: has_table(node), SETTLES, "it is dropped")
         node.stop()
         assert not has_table(node)
     assert 1 == node.stdout().count("vrrp packet too short")

@@ -40,8 +40,8 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
     lab.wait_for_each([*free, *cut], timeout=ELECTION, among=[holder])
     wait_until(
         lambda: set(unanswered(backup)) == set(cut),
-        timeout=NOTICED,
-        what="the backup misses answers for two addresses",
+        NOTICED,
+        "the backup misses answers for two addresses",
         interval=0.3,
     )
     assert holder.ip == unanswered(backup)[cut[0]]
@@ -51,12 +51,7 @@ def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
     assert f"{holder.ip} advertises {cut[0]}, but no host answers for it" in shown
     assert not any(each in line for line in backup.events("address.unanswered") for each in free)
     lab.switch.unsecure(holder.name, *cut)
-    wait_until(
-        lambda: unanswered(backup) == {},
-        timeout=NOTICED,
-        what="the backup gets answers",
-        interval=0.3,
-    )
+    wait_until(lambda: unanswered(backup) == {}, NOTICED, "the backup gets answers", interval=0.3)
     backup.wait_for_line("address.answered")
     assert not backup.events("holder.unanswered")
     assert not holder.events("address.unanswered")
@@ -97,5 +92,5 @@ def askers(wire: socket.socket, node: Node, target: str) -> set[IPv6Address]:
                     found.add(IPv6Address(frame[22:38]))
         return bool(found)
 
-    wait_until(has_asked, timeout=NOTICED, what=f"{node.name} asks for {target}")
+    wait_until(has_asked, NOTICED, f"{node.name} asks for {target}")
     return found

@@ -115,8 +115,8 @@ def start_former(
     for node in lab.nodes:
         wait_until(
             lambda: node.noted().get("phase") == "running",  # noqa: B023 - called here
-            timeout=ELECTION,
-            what=f"{node.name} runs",
+            ELECTION,
+            f"{node.name} runs",
         )
     stays(SETTLED)
     holders = lab.wait_for_each(addresses, timeout=ELECTION)

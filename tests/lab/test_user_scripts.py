@@ -35,14 +35,14 @@ def test_a_notify_script_gets_its_own_arguments_first(make_lab: MakeLab) -> None
             said.exists()
             and said.read_text().splitlines() == [f"{head} BACKUP 217", f"{head} MASTER 217"]
         ),
-        timeout=2,
-        what="two transitions were notified",
+        2,
+        "two transitions were notified",
     )
     node.stop()
     lab.wait_until(
         lambda: said.read_text().splitlines()[2:] == [f"{head} STOP 217"],
-        timeout=2,
-        what="the stop was notified",
+        2,
+        "the stop was notified",
     )
 
 
@@ -103,9 +103,7 @@ def test_a_failing_check_says_what_it_could_not_reach(make_lab: MakeLab) -> None
     node.application.stop()
     node.start(variables(lab.virtual(1), CHECK_WATCH="0"), run_mount="noexec,mode=0777")
     node.wait_for_line("previous=INIT state=FAULT")
-    reason = lab.wait_until(
-        lambda: node.read("/run/ipfailover-agent/check.reason"), timeout=3, what="a reason"
-    )
+    reason = lab.wait_until(lambda: node.read("/run/ipfailover-agent/check.reason"), 3, "a reason")
     assert f"port 8080 of {node.ip}" in reason
     assert node.status()["phase"] == "running"
     node.application.start()

@@ -63,7 +63,7 @@ def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
     assert first.run_in_container(["rm", "-r", "/run/ipfailover-agent/tmp"]).returncode == 0
     began = time.monotonic()
     first.signal(Signals.SIGHUP)
-    lab.wait_until(lambda: first.events("config.restored"), timeout=10, what="it is restored")
+    lab.wait_until(lambda: first.events("config.restored"), 10, "it is restored")
     lab.wait_for_each(addresses, timeout=3, among=[first])
     stays(2)  # the others' contests
     lab.wait_for_each(addresses, timeout=0.5, among=[first])

@@ -25,7 +25,7 @@ def reload_by_itself(node: Node, ended: int) -> str:
         found = node.status()["reload"]
         return str(found["verdict"]) if found["ended"] >= ended else ""
 
-    return wait_until(verdict, timeout=SEEN, what=f"{node.name} reloads", interval=0.2)
+    return wait_until(verdict, SEEN, f"{node.name} reloads", interval=0.2)
 
 
 def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: MakeLab) -> None:
@@ -63,8 +63,8 @@ def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: MakeLab) -
     assert reload_by_itself(node, 1) == "accepted"
     lab.wait_until(
         lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "br-ex"]).stdout,
-        timeout=ELECTION,
-        what="the address is on br-ex",
+        ELECTION,
+        "the address is on br-ex",
     )
     assert address not in node.run(["ip", "address", "show", "dev", "eth0"]).stdout
     found = node.status()
@@ -118,8 +118,8 @@ def test_an_interface_that_is_renamed_is_followed(make_lab: MakeLab, named: str)
     assert reload_by_itself(node, 1) == "accepted"
     lab.wait_until(
         lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "net0"]).stdout,
-        timeout=2 * ELECTION,
-        what="the address is on net0",
+        2 * ELECTION,
+        "the address is on net0",
     )
     found = node.status()
     assert (found["pid"], found["config"]["interface"]) == (pid, "net0")

@@ -112,7 +112,7 @@ class Lab:
             return holders[0] if len(holders) == 1 and holders[0] in allowed else None
 
         what = f"one of {', '.join(sorted(allowed))} alone holds {address}"
-        return self.node(wait_until(only_holder, timeout=timeout, what=what))
+        return self.node(wait_until(only_holder, timeout, what))
 
     # --- agents ------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Lab:
             return alone if len(alone) == len(wanted) and set(alone.values()) <= allowed else {}
 
         what = f"each of {len(wanted)} addresses has one holder among {', '.join(sorted(allowed))}"
-        return wait_until(settled, timeout=timeout, what=what)
+        return wait_until(settled, timeout, what)
 
     def wait_for_none(
         self, addresses: Iterable[str], *, timeout: float, on: Node | None = None
@@ -184,8 +184,8 @@ class Lab:
         names = {each.name for each in (self.nodes if on is None else [on])}
         wait_until(
             lambda: not any(names & set(self.recorder.holders(each)) for each in wanted),
-            timeout=timeout,
-            what=f"none of {len(wanted)} addresses is held by {', '.join(sorted(names))}",
+            timeout,
+            f"none of {len(wanted)} addresses is held by {', '.join(sorted(names))}",
         )
 
     def longest_gap(self, address: str, since: float) -> float:

@@ -264,16 +264,16 @@ class Node:
         """Return the first line of the output that contains ``text``, once there is one."""
         return wait_until(
             lambda: next((line for line in self.output().splitlines() if text in line), ""),
-            timeout=timeout,
-            what=f"{self.name} says {text!r}",
+            timeout,
+            f"{self.name} says {text!r}",
         )
 
     def wait_for_masters(self, count: int, *, timeout: float = scenarios.ELECTION) -> None:
         """Wait until keepalived has said so often that an instance is MASTER."""
         wait_until(
             lambda: self.output().count("Entering MASTER STATE") >= count,
-            timeout=timeout,
-            what=f"{self.name} enters MASTER {count} times",
+            timeout,
+            f"{self.name} enters MASTER {count} times",
         )
 
     def wait_for_state(self, state: str, *, timeout: float = scenarios.ELECTION) -> None:
@@ -310,7 +310,7 @@ class Node:
             found = self.status()
             return found if is_so(found) else {}
 
-        return wait_until(asked, timeout=timeout, what=what, interval=0.05)
+        return wait_until(asked, timeout, what, interval=0.05)
 
     # --- the network -----------------------------------------------------------------------
 

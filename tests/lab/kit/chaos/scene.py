@@ -228,7 +228,7 @@ class Scene:
 
     def until(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
         """Wait until something is true."""
-        wait_until(predicate, timeout=timeout, what=what, interval=0.02)
+        wait_until(predicate, timeout, what, interval=0.02)
 
     def every(self, seconds: float, action: Callable[[], object]) -> None:
         """Do something in the background again and again until the scene ends."""
