@@ -66,6 +66,18 @@ def lab(make_lab: MakeLab) -> Lab:
     return make_lab()
 
 
+@pytest.fixture
+def pair(make_lab: MakeLab) -> Lab:
+    """Give a lab of two nodes."""
+    return make_lab(2)
+
+
+@pytest.fixture
+def lone(make_lab: MakeLab) -> Lab:
+    """Give a lab of one node."""
+    return make_lab(1)
+
+
 def _require_namespaces() -> None:
     """Skip loudly where the lab is impossible; fail where it was asked for."""
     reason = why_impossible()

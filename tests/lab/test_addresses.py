@@ -10,7 +10,7 @@ import pytest
 from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
     from tests.lab.kit.node import Node
 
 CONFIG = "/etc/keepalived/keepalived.conf"
@@ -23,41 +23,38 @@ def ids(node: Node) -> dict[str, list[str]]:
     }
 
 
-def test_ipv6_addresses_are_served_and_handed_over(make_lab: MakeLab) -> None:
+def test_ipv6_addresses_are_served_and_handed_over(pair: Lab) -> None:
     """A range of IPv6 addresses: one holder each, /128 and deprecated, a fast planned handover."""
-    lab = make_lab(2)
     addresses = [f"fd00::{number:x}" for number in range(0xA0, 0xA3)]
-    lab.start_everywhere(variables("fd00::A0-A2"))
-    found = lab.wait_for_each(addresses, timeout=ELECTION)
-    holder = lab.node(found[addresses[0]])
+    pair.start_everywhere(variables("fd00::A0-A2"))
+    found = pair.wait_for_each(addresses, timeout=ELECTION)
+    holder = pair.node(found[addresses[0]])
     assert f"{addresses[0]}/128" in holder.addresses()
-    assert lab.client.ask(addresses[0]) == holder.name
+    assert pair.client.ask(addresses[0]) == holder.name
     asked = time.monotonic()
     holder.terminate()
-    lab.wait_for_each(addresses, timeout=PLANNED, among=lab.others(holder))
+    pair.wait_for_each(addresses, timeout=PLANNED, among=pair.others(holder))
     assert holder.wait() == 0
-    assert lab.recorder.seconds_with_two(*addresses, since=asked) == 0
+    assert pair.recorder.seconds_with_two(*addresses, since=asked) == 0
     assert holder.virtual_addresses() == []
 
 
-def test_mixed_families_in_groups_are_all_served(make_lab: MakeLab) -> None:
+def test_mixed_families_in_groups_are_all_served(pair: Lab) -> None:
     """Groups of both families: the other family gets instances of its own, after the last one."""
-    lab = make_lab(2)
-    v4, v6 = lab.numbered(2), [lab.virtual6(1), lab.virtual6(2)]
+    v4, v6 = pair.numbered(2), [pair.virtual6(1), pair.virtual6(2)]
     addresses = [v4[0], v6[0], v4[1], v6[1]]
-    lab.start_everywhere(variables(*addresses, VIP_GROUPS="2"))
-    found = lab.wait_for_each(addresses, timeout=ELECTION)
-    assert ids(lab.nodes[0]) == {"11": [v4[0]], "12": [v4[1]], "13": [v6[0]], "14": [v6[1]]}
+    pair.start_everywhere(variables(*addresses, VIP_GROUPS="2"))
+    found = pair.wait_for_each(addresses, timeout=ELECTION)
+    assert ids(pair.nodes[0]) == {"11": [v4[0]], "12": [v4[1]], "13": [v6[0]], "14": [v6[1]]}
     for address in addresses:
-        assert lab.client.ask(address) == found[address]
+        assert pair.client.ask(address) == found[address]
     stays(2.5)  # two adverts
-    assert lab.wait_for_each(addresses, timeout=1) == found
+    assert pair.wait_for_each(addresses, timeout=1) == found
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
-def test_unicast_with_the_nodes_own_address_in_the_list(make_lab: MakeLab, family: str) -> None:
+def test_unicast_with_the_nodes_own_address_in_the_list(lab: Lab, family: str) -> None:
     """The same list on every node, multicast unused: one holder, and it hands over."""
-    lab = make_lab(3)
     is_four = family == "IPv4"
     address = lab.virtual(1) if is_four else lab.virtual6(1)
     peers = [node.ip if is_four else node.ipv6 for node in lab.nodes]
@@ -74,40 +71,37 @@ def test_unicast_with_the_nodes_own_address_in_the_list(make_lab: MakeLab, famil
     assert holder.wait() == 0
 
 
-def test_mixed_families_over_unicast_have_peers_of_their_own_family(make_lab: MakeLab) -> None:
+def test_mixed_families_over_unicast_have_peers_of_their_own_family(pair: Lab) -> None:
     """One list with both families, blanks and commas: every address has one holder."""
-    lab = make_lab(2)
-    first, second = lab.nodes
+    first, second = pair.nodes
     peers = f"{first.ip},{first.ipv6} {second.ip}, {second.ipv6}"
-    addresses = [lab.virtual(1), lab.virtual6(1), lab.virtual(2), lab.virtual6(2)]
-    lab.start_everywhere(variables(*addresses, UNICAST_PEERS=peers, PREEMPTION="preempt"))
-    lab.wait_for_each(addresses, timeout=ELECTION)
+    addresses = [pair.virtual(1), pair.virtual6(1), pair.virtual(2), pair.virtual6(2)]
+    pair.start_everywhere(variables(*addresses, UNICAST_PEERS=peers, PREEMPTION="preempt"))
+    pair.wait_for_each(addresses, timeout=ELECTION)
     stays(2.5)  # two adverts
-    found = lab.wait_for_each(addresses, timeout=1)
+    found = pair.wait_for_each(addresses, timeout=1)
     assert sorted(found.values()) == ["n1", "n1", "n2", "n2"]
 
 
-def test_excluded_ids_are_skipped(make_lab: MakeLab) -> None:
+def test_excluded_ids_are_skipped(lone: Lab) -> None:
     """Offset 0 without 2, 3 and 5: five addresses have the ids 1, 4, 6, 7 and 8."""
-    lab = make_lab(1)
-    addresses = lab.numbered(5)
+    addresses = lone.numbered(5)
     environment = variables(*addresses, VRRP_ID_OFFSET="0") | {"HA_EXCLUDED_VRRP_IDS": "2 3 5"}
-    lab.start_everywhere(environment)
-    lab.wait_for_each(addresses, timeout=ELECTION)
-    assert list(ids(lab.nodes[0])) == ["1", "4", "6", "7", "8"]
+    lone.start_everywhere(environment)
+    lone.wait_for_each(addresses, timeout=ELECTION)
+    assert list(ids(lone.nodes[0])) == ["1", "4", "6", "7", "8"]
 
 
-def test_255_addresses_in_238_groups_at_offset_0(make_lab: MakeLab) -> None:
+def test_255_addresses_in_238_groups_at_offset_0(lone: Lab) -> None:
     """An acceptance case of the image that this replaces: all are MASTER, a stop leaves none."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     addresses = [f"192.168.254.{octet}" for octet in range(1, 256)]
     started = time.monotonic()
     node.start(variables("192.168.254.1-255", VIP_GROUPS="238", VRRP_ID_OFFSET="0"))
-    lab.wait_for_each(addresses, timeout=2 * ELECTION)
+    lone.wait_for_each(addresses, timeout=2 * ELECTION)
     print(f"255 addresses in 238 groups: all held after {time.monotonic() - started:.1f} s")
     names = [f"{NAME}_VIP_{number}" for number in range(1, 239)]
-    lab.wait_until(lambda: node.states() == dict.fromkeys(names, "MASTER"), 3, "238 MASTERs")
+    lone.wait_until(lambda: node.states() == dict.fromkeys(names, "MASTER"), 3, "238 MASTERs")
     found = ids(node)
     assert list(found) == [str(number) for number in range(1, 239)]
     assert [len(each) for each in found.values()] == [2] * 17 + [1] * 221
@@ -115,7 +109,7 @@ def test_255_addresses_in_238_groups_at_offset_0(make_lab: MakeLab) -> None:
     node.stop()
     print(f"255 addresses in 238 groups: stopped after {time.monotonic() - asked:.1f} s")
     assert node.virtual_addresses() == []
-    lab.wait_for_none(addresses, on=node, timeout=1)
+    lone.wait_for_none(addresses, on=node, timeout=1)
 
 
 def test_254_addresses_one_by_one_move_together(make_lab: MakeLab) -> None:
@@ -163,8 +157,7 @@ def test_serve_needs_no_interface_name(make_lab: MakeLab) -> None:
     holder.wait_for_line("(OpenShift_IPFailover_VIP_1) Entering MASTER STATE")
 
 
-def test_a_label_marks_ipv4_addresses(make_lab: MakeLab) -> None:
+def test_a_label_marks_ipv4_addresses(lone: Lab) -> None:
     """``eth0:vip`` by default; set to another word, that one."""
-    lab = make_lab(1)
-    node = lab.serve(lab.virtual(1), ADDRESS_LABEL="ours")
+    node = lone.serve(lone.virtual(1), ADDRESS_LABEL="ours")
     assert "eth0:ours" in node.run(["ip", "address", "show", "dev", "eth0"]).stdout

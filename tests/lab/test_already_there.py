@@ -11,7 +11,7 @@ import pytest
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 #: From another node's first advert for the address until it is off here.
@@ -57,16 +57,15 @@ def start_ranked(lab: Lab, source: ConfigMap, **more: str) -> tuple[Node, Node]:
 @pytest.mark.parametrize("order", ["lower first", "higher first"])
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
-    make_lab: MakeLab, wire: str, order: str
+    pair: Lab, wire: str, order: str
 ) -> None:
     """It serves until a node is MASTER of it, and from then on one node has it."""
-    lab = make_lab(2)
-    base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
-    source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source, **lab.peers(wire))
-    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
+    base, added = [pair.virtual(1), pair.virtual6(1)], [pair.virtual(9), pair.virtual6(9)]
+    source = ConfigMap(pair.directory / "variables", variables(*base))
+    lower, higher = start_ranked(pair, source, **pair.peers(wire))
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
     set_by_hand(lower, *added)
-    lab.wait_for_each(added, timeout=1, among=[lower])
+    pair.wait_for_each(added, timeout=1, among=[lower])
     source.write(variables(*base, *added))
     said = lower.ask("plan").stdout
     assert all(f"{each} is on eth0 already" in " ".join(said.split()) for each in added)
@@ -80,46 +79,43 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     known = time.monotonic()
     nodes[0].wait_for_masters(masters)
     stays(2.5)  # two adverts
-    lab.wait_for_each(added, timeout=1, among=[nodes[0]])
-    none = lab.recorder.seconds_with_none(*added, since=began)
-    two = lab.recorder.seconds_with_two(*added, since=known)
+    pair.wait_for_each(added, timeout=1, among=[nodes[0]])
+    none = pair.recorder.seconds_with_none(*added, since=began)
+    two = pair.recorder.seconds_with_two(*added, since=known)
     print(f"{wire}, {order}: none {none:.3f} s, two {two:.3f} s")
-    print(lab.recorder.describe(since=began))
+    print(pair.recorder.describe(since=began))
     assert none == 0
     # A node whose reload came too late hears of the other at its next advert.
-    was_master = any(len(lab.recorder.holders(each, at=known)) > 1 for each in added)
-    assert two <= TWO + ADVERT * was_master + lab.recorder.lateness
-    assert [lab.recorder.changes(each, since=began) for each in base] == [(), ()]
+    was_master = any(len(pair.recorder.holders(each, at=known)) > 1 for each in added)
+    assert two <= TWO + ADVERT * was_master + pair.recorder.lateness
+    assert [pair.recorder.changes(each, since=began) for each in base] == [(), ()]
     held = shown(nodes[0], added[0])
     assert held["label"] == "eth0:vip"
     assert int(str(held["valid_life_time"])) <= 3
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
-    make_lab: MakeLab, wire: str
-) -> None:
+def test_an_address_of_another_node_that_is_set_by_hand_is_removed(pair: Lab, wire: str) -> None:
     """While the agents run; a lone node takes over what it has; another prefix is refused."""
-    lab = make_lab(2)
-    base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
-    source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source, **lab.peers(wire))
-    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
+    base, added = [pair.virtual(1), pair.virtual6(1)], [pair.virtual(9), pair.virtual6(9)]
+    source = ConfigMap(pair.directory / "variables", variables(*base))
+    lower, higher = start_ranked(pair, source, **pair.peers(wire))
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
     stays(1.5)  # an advert, by which the lower rank has looked at its interface
     began = time.monotonic()
     set_by_hand(lower, *base)
-    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
-    two = lab.recorder.seconds_with_two(*base, since=began)
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
+    two = pair.recorder.seconds_with_two(*base, since=began)
     print(f"{wire}: two for {two:.3f} s")
-    assert two <= UNEXPECTED + lab.recorder.lateness
+    assert two <= UNEXPECTED + pair.recorder.lateness
     (line, *_) = lower.events("addresses.released")
     assert "not by this node" in line
     assert higher.events("contest.held") == lower.events("contest.held") == []
 
     higher.stop()
-    lab.wait_for_each(base, timeout=ELECTION, among=[lower])
+    pair.wait_for_each(base, timeout=ELECTION, among=[lower])
     set_by_hand(lower, *added)
-    wrong = lab.virtual(8)
+    wrong = pair.virtual(8)
     lower.run(["ip", "address", "add", f"{wrong}/24", "dev", "eth0"])
     began = time.monotonic()
     source.write(variables(*base, *added, wrong))
@@ -132,39 +128,38 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
     assert (held["label"], held["valid_life_time"]) == ("eth0:vip", 2**32 - 1)
     masters = len(base) + len(added)
     lower.wait_for_masters(masters)
-    lab.wait_until(
+    pair.wait_until(
         lambda: all(int(str(shown(lower, each)["valid_life_time"])) <= 3 for each in added),
         3,
         "they are on a lease",
     )
     assert shown(lower, added[1])["preferred_life_time"] == 0
-    assert [lab.recorder.changes(each, since=began) for each in added] == [(), ()]
+    assert [pair.recorder.changes(each, since=began) for each in added] == [(), ()]
     lower.stop()
     assert lower.virtual_addresses() == []
 
 
-def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
+def test_an_announcement_of_another_node_is_enough(pair: Lab) -> None:
     """Where the network drops VRRP, announcements say who is MASTER."""
-    lab = make_lab(2)
-    base = [lab.virtual(1), lab.virtual6(1)]
-    source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source)
-    lab.wait_for_each(base, timeout=ELECTION, among=[higher])
-    lab.switch.drop_vrrp()
-    lab.wait_until(
+    base = [pair.virtual(1), pair.virtual6(1)]
+    source = ConfigMap(pair.directory / "variables", variables(*base))
+    lower, higher = start_ranked(pair, source)
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
+    pair.switch.drop_vrrp()
+    pair.wait_until(
         lambda: len(lower.events("contest.held") + higher.events("contest.held")) == len(base),
         ELECTION,
         "one of the two yields",
     )
-    found = lab.wait_for_each(base, timeout=3)
+    found = pair.wait_for_each(base, timeout=3)
     losers = [
-        (next(each for each in lab.nodes if each.name != name), address)
+        (next(each for each in pair.nodes if each.name != name), address)
         for address, name in found.items()
     ]
     for node, address in losers:
         set_by_hand(node, address)
-    assert lab.wait_for_each(base, timeout=ELECTION) == found  # what was set by hand is removed
+    assert pair.wait_for_each(base, timeout=ELECTION) == found  # what was set by hand is removed
     for node, address in losers:
-        holder = lab.node(found[address])
+        holder = pair.node(found[address])
         line = node.wait_for_line(f'addresses.released addresses="{address}/')
         assert f"held by {holder.own.mac} and not by this node" in line

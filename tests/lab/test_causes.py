@@ -115,23 +115,22 @@ SKEW = 1.5  # seconds: 0.18 at priority 210, and half of the master-down time at
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
 def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
-    make_lab: MakeLab, mode: str
+    pair: Lab, mode: str
 ) -> None:
     """As network managers do it; keepalived's goodbye fails or goes to the router.
 
     The cause says which address it was, also where it is back before the agent looks.
     """
-    lab = make_lab(2)
-    four, six = lab.virtual(1), lab.virtual6(1)
-    first = lab.serve_ranked(four, six, PREEMPTION="nopreempt", **lab.peers(mode))
+    four, six = pair.virtual(1), pair.virtual6(1)
+    first = pair.serve_ranked(four, six, PREEMPTION="nopreempt", **pair.peers(mode))
 
     def costs_a_skew(address: str) -> None:
         """Wait until the address goes and is back, in less than the other node's skew."""
-        lab.wait_until(
-            lambda: lab.recorder.seconds_with_none(address, since=began) > 0, 3, f"{address} goes"
+        pair.wait_until(
+            lambda: pair.recorder.seconds_with_none(address, since=began) > 0, 3, f"{address} goes"
         )
-        lab.wait_for_each([address], timeout=ELECTION)
-        assert lab.recorder.seconds_with_none(address, since=began) < SKEW
+        pair.wait_for_each([address], timeout=ELECTION)
+        assert pair.recorder.seconds_with_none(address, since=began) < SKEW
 
     began = time.monotonic()
     own = f"{first.ip}/24 dev eth0"
@@ -152,7 +151,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
     costs_a_skew(six)
     # Its goodbye may leave before its own address goes, and its advert as MASTER again fail after
     # that: then the other node takes over, and hears the next advert an interval later.
-    assert lab.recorder.seconds_with_two(six) < INTERVAL + 0.2
+    assert pair.recorder.seconds_with_two(six) < INTERVAL + 0.2
     assert not [each for each in moves(first) if each[1] == "unknown"]
     if mode == "multicast":
         _, _, cause = [each for each in moves(first) if each[0] == "FAULT"][-1]

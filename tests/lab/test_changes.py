@@ -23,7 +23,7 @@ from tests.lab.kit.timeline import Timeline
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 COUNT = int(os.environ.get("LAB_CHANGES", "12"))
@@ -166,27 +166,26 @@ def places(node: Node) -> dict[str, Place]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 15 * COUNT)
-def test_random_changes_cost_kept_addresses_nothing(make_lab: MakeLab) -> None:
+def test_random_changes_cost_kept_addresses_nothing(pair: Lab) -> None:
     """Whatever is edited: who holds an address that keeps its id does not let go of it."""
-    lab = make_lab(2)
     random = Random(SEED)  # noqa: S311 - no secret
-    pool = (*lab.numbered(8), *(lab.virtual6(number) for number in (1, 2, 3)))
+    pool = (*pair.numbered(8), *pair.numbered6(3))
     mixed = tuple(random.sample(pool, len(pool)))
     deployment = Deployment(pool=mixed, addresses=mixed[:5])
-    pair = Pair(lab, deployment)
+    changing = Pair(pair, deployment)
     began = time.monotonic()
     try:
         for number in range(1, COUNT + 1):
             what, deployment = edit(deployment, random)
-            order = random.sample(lab.nodes, 2)
+            order = random.sample(pair.nodes, 2)
             names = ", ".join(each.name for each in order)
             print(f"{number:3} {time.monotonic() - began:7.1f} s {what} ({names}): {deployment}")
-            pair.change(what, deployment, order)
+            changing.change(what, deployment, order)
     finally:
-        print("\n".join(pair.tally.lines()))
+        print("\n".join(changing.tally.lines()))
     kept = [
         seconds
-        for kind, none in pair.tally.none.items()
+        for kind, none in changing.tally.none.items()
         if kind.startswith("reload on the holder, same id")
         for seconds in none
     ]

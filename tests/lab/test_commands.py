@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.lab.kit.scenarios import ELECTION, NAME, command, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 
@@ -18,12 +18,11 @@ def release(node: Node, environment: dict[str, str]) -> tuple[int, str]:
     return node.wait(), node.output()
 
 
-def test_status_shows_what_the_kernel_has(make_lab: MakeLab) -> None:
+def test_status_shows_what_the_kernel_has(pair: Lab) -> None:
     """MASTER here and BACKUP there, as text and JSON; exit code 0 while ready."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder = lab.serve_ranked(*addresses)
-    for node in lab.nodes:
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    holder = pair.serve_ranked(*addresses)
+    for node in pair.nodes:
         node.wait_for_state("MASTER" if node is holder else "BACKUP", timeout=1)
         shown = node.ask("status")
         assert shown.returncode == 0
@@ -41,14 +40,13 @@ def test_status_shows_what_the_kernel_has(make_lab: MakeLab) -> None:
     assert found["keepalived_pid"] > 1
     holder.application.stop()
     holder.wait_for_state("FAULT", timeout=5)
-    lab.wait_for_each(addresses, timeout=5, among=lab.others(holder))
+    pair.wait_for_each(addresses, timeout=5, among=pair.others(holder))
 
 
-def test_check_beside_a_running_agent_says_what_runs(make_lab: MakeLab) -> None:
+def test_check_beside_a_running_agent_says_what_runs(lone: Lab) -> None:
     """The same addresses and ids, exit code 0, although they are on the interface by now."""
-    lab = make_lab(1)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    node = lab.serve(*addresses)
+    addresses = [lone.virtual(1), lone.virtual6(1)]
+    node = lone.serve(*addresses)
     before = node.virtual_addresses()
     checked = node.ask("check", "--json", "--compare-old")
     assert checked.returncode == 0, checked.stdout
@@ -63,25 +61,23 @@ def test_check_beside_a_running_agent_says_what_runs(make_lab: MakeLab) -> None:
     assert node.virtual_addresses() == before
 
 
-def test_release_refuses_while_the_agent_runs(make_lab: MakeLab) -> None:
+def test_release_refuses_while_the_agent_runs(lone: Lab) -> None:
     """It says so and touches nothing."""
-    lab = make_lab(1)
-    address = lab.virtual(1)
-    node = lab.serve(address)
+    address = lone.virtual(1)
+    node = lone.serve(address)
     refused = node.ask("release")
     assert refused.returncode == 75
     assert "the agent runs" in refused.stderr
-    assert lab.recorder.holders(address) == ["n1"]
+    assert lone.recorder.holders(address) == ["n1"]
 
 
-def test_release_removes_what_a_killed_container_left(make_lab: MakeLab) -> None:
+def test_release_removes_what_a_killed_container_left(lone: Lab) -> None:
     """Both families, by the variables alone; without them it says why and removes nothing."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    (node,) = lone.nodes
+    addresses = [lone.virtual(1), lone.virtual6(1)]
     environment = variables(*addresses)
     node.start(environment)
-    lab.wait_for_each(addresses, timeout=ELECTION)
+    lone.wait_for_each(addresses, timeout=ELECTION)
     node.kill()
     left = [f"{addresses[0]}/32", f"{addresses[1]}/128"]
     assert sorted(node.virtual_addresses()) == sorted(left)
@@ -98,11 +94,10 @@ def test_release_removes_what_a_killed_container_left(make_lab: MakeLab) -> None
     assert "none of 2 addresses" in said
 
 
-def test_release_without_the_nodes_network_does_not_pretend(make_lab: MakeLab) -> None:
+def test_release_without_the_nodes_network_does_not_pretend(lone: Lab) -> None:
     """The documented removal job lacks hostNetwork: non-zero, and it says what is missing."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    environment = variables(lab.virtual(1), NETWORK_INTERFACE="eth0")
+    (node,) = lone.nodes
+    environment = variables(lone.virtual(1), NETWORK_INTERFACE="eth0")
     node.start(environment, ("unshare", "--net", *command("release")))
     assert node.wait() == 78
     assert "hostNetwork" in node.output()

@@ -11,7 +11,7 @@ import pytest
 from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, UNPLANNED, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 
@@ -52,49 +52,45 @@ vrrp_instance {NAME}_VIP_1 {{
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
-def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
-    make_lab: MakeLab, family: str
-) -> None:
+def test_an_address_moves_to_and_from_a_node_with_the_shell_image(pair: Lab, family: str) -> None:
     """While a cluster is updated: one holder at any time, planned handovers both ways."""
-    lab = make_lab(2)
-    old, new = lab.nodes
-    address = lab.virtual(1) if family == "IPv4" else lab.virtual6(1)
+    old, new = pair.nodes
+    address = pair.virtual(1) if family == "IPv4" else pair.virtual6(1)
     old.start_keepalived(shell_image_config(old, address))
-    lab.wait_for_holder(address, timeout=ELECTION, among=[old])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[old])
     started = time.monotonic()
     new.start(variables(address, PRIORITY="250"))
     new.wait_for_line("Entering BACKUP STATE")
     stays(4.5)  # longer than an election: it hears the old node and waits
-    assert lab.recorder.changes(address, since=started) == ()
+    assert pair.recorder.changes(address, since=started) == ()
     asked = time.monotonic()
     old.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=[new])
-    assert lab.recorder.seconds_with_none(address, since=asked) < PLANNED
+    pair.wait_for_holder(address, timeout=PLANNED, among=[new])
+    assert pair.recorder.seconds_with_none(address, since=asked) < PLANNED
     # Back: it comes up and hears a higher priority, so it stays BACKUP until this node goes.
     old.wait()
     old.start_keepalived(shell_image_config(old, address))
     old.wait_for_line("Entering BACKUP STATE")
     stays(4.5)  # longer than an election
-    assert lab.recorder.holders(address) == [new.name]
+    assert pair.recorder.holders(address) == [new.name]
     asked = time.monotonic()
     new.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=[old])
+    pair.wait_for_holder(address, timeout=PLANNED, among=[old])
     assert new.wait() == 0
-    assert lab.recorder.seconds_with_two(address, since=started) == 0
-    assert lab.recorder.seconds_with_none(address, since=asked) < PLANNED
+    assert pair.recorder.seconds_with_two(address, since=started) == 0
+    assert pair.recorder.seconds_with_none(address, since=asked) < PLANNED
 
 
-def test_the_shell_images_node_that_crashes_is_replaced(make_lab: MakeLab) -> None:
+def test_the_shell_images_node_that_crashes_is_replaced(pair: Lab) -> None:
     """SIGKILL of the old node's container: the new one takes over after three adverts."""
-    lab = make_lab(2)
-    old, new = lab.nodes
-    address = lab.virtual(1)
+    old, new = pair.nodes
+    address = pair.virtual(1)
     old.start_keepalived(shell_image_config(old, address))
-    lab.wait_for_holder(address, timeout=ELECTION, among=[old])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[old])
     new.start(variables(address))
     new.wait_for_line("Entering BACKUP STATE")
     old.kill()
-    lab.wait_until(lambda: new.name in lab.recorder.holders(address), UNPLANNED, "n2 holds it")
+    pair.wait_until(lambda: new.name in pair.recorder.holders(address), UNPLANNED, "n2 holds it")
 
 
 def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:
@@ -133,33 +129,31 @@ def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:
         assert word in said
 
 
-def test_two_capabilities_and_a_read_only_root_will_do(make_lab: MakeLab) -> None:
+def test_two_capabilities_and_a_read_only_root_will_do(pair: Lab) -> None:
     """NET_ADMIN and NET_RAW, everything but /run and /etc/keepalived read-only."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first, second = lab.nodes
+    address = pair.virtual(1)
+    first, second = pair.nodes
     few = "-all,+net_admin,+net_raw"
     command = [
         *("setpriv", "--bounding-set", few, "--inh-caps", few, "--"),
         *(sys.executable, "-m", "ipfailover_agent", "run"),
     ]
     first.start(variables(address, PRIORITY="250"), command, prepare="mount -o remount,bind,ro /")
-    lab.wait_for_holder(address, timeout=ELECTION, among=[first])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[first])
     masks = first.run_in_container(["grep", "CapEff", "/proc/1/status"]).stdout.split()
     assert masks == ["CapEff:", "0000000000003000"]
     assert first.run_in_container(["touch", "/never"]).returncode != 0
     second.start(variables(address, PRIORITY="200"))
     second.wait_for_line("Entering BACKUP STATE")
     first.application.stop()
-    lab.wait_for_holder(address, timeout=2 * PLANNED, among=[second])
+    pair.wait_for_holder(address, timeout=2 * PLANNED, among=[second])
     first.stop()
     assert first.virtual_addresses() == []
 
 
-def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab: MakeLab) -> None:
+def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(lone: Lab) -> None:
     """Both streams are pipes that no program reads: elected, and stopped in an orderly way."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     quiet = (
         "import os, sys, fcntl\n"
         "for fd in (1, 2):\n"
@@ -170,16 +164,15 @@ def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab
         "    os.dup2(writing, fd)\n"
         "os.execv(sys.executable, [sys.executable, '-m', 'ipfailover_agent', 'run'])\n"
     )
-    node.start(variables(lab.virtual(1)), [sys.executable, "-c", quiet])
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    node.start(variables(lone.virtual(1)), [sys.executable, "-c", quiet])
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     node.stop()
     assert node.virtual_addresses() == []
 
 
-def test_keepalived_options_come_before_ours(make_lab: MakeLab) -> None:
+def test_keepalived_options_come_before_ours(lone: Lab) -> None:
     """``KEEPALIVED_OPTIONS`` are on keepalived's command line, which it prints."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    node.start({**variables(lab.virtual(1)), "KEEPALIVED_OPTIONS": "--log-detail"})
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    (node,) = lone.nodes
+    node.start({**variables(lone.virtual(1)), "KEEPALIVED_OPTIONS": "--log-detail"})
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     assert "'/usr/sbin/keepalived' '--log-detail' '--dont-fork'" in node.stdout()

@@ -15,7 +15,7 @@ from tests.lab.kit.container import PROJECT
 from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 
@@ -26,82 +26,77 @@ def keepalived_processes(node: Node) -> tuple[int, int]:
     return parent, child
 
 
-def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
-    make_lab: MakeLab,
-) -> None:
+def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(pair: Lab) -> None:
     """SIGKILL of the agent: keepalived ends and its addresses are gone within 2 s."""
-    lab = make_lab(2)
-    addresses = [*(lab.virtual(number) for number in (1, 2)), lab.virtual6(1)]
-    lab.start_ranked(variables(*addresses, PREEMPTION="preempt"), as_pid_1=False)
-    first, second = lab.nodes
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
+    addresses = [*(pair.virtual(number) for number in (1, 2)), pair.virtual6(1)]
+    pair.start_ranked(variables(*addresses, PREEMPTION="preempt"), as_pid_1=False)
+    first, second = pair.nodes
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     killed = time.monotonic()
     first.signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    lab.wait_for_none(addresses, on=first, timeout=2)
+    pair.wait_for_none(addresses, on=first, timeout=2)
     print(f"agent killed: its addresses are gone after {time.monotonic() - killed:.2f} s")
-    lab.wait_until(lambda: not first.pids("keepalived"), RELEASE, "keepalived has ended")
-    lab.wait_for_each(addresses, timeout=PLANNED, among=[second])
-    assert lab.recorder.seconds_with_two(*addresses, since=killed) == 0
+    pair.wait_until(lambda: not first.pids("keepalived"), RELEASE, "keepalived has ended")
+    pair.wait_for_each(addresses, timeout=PLANNED, among=[second])
+    assert pair.recorder.seconds_with_two(*addresses, since=killed) == 0
 
 
 @pytest.mark.parametrize("victims", ["parent", "child", "both"])
 def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
-    make_lab: MakeLab, victims: str
+    pair: Lab, victims: str
 ) -> None:
     """Parent, VRRP child or both killed: the other node takes over, never two, the first returns.
 
     keepalived does not replace its child by itself: the end of either is that of keepalived.
     """
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    first = lab.serve_ranked(*addresses)
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    first = pair.serve_ranked(*addresses)
     parent, child = keepalived_processes(first)
     killed = time.monotonic()
     for pid in {"parent": [parent], "child": [child], "both": [parent, child]}[victims]:
         os.kill(pid, signal.SIGKILL)
-    lab.wait_for_none(addresses, on=first, timeout=RELEASE)
-    lab.wait_for_each(addresses, timeout=UNPLANNED, among=lab.others(first))
-    none = lab.recorder.seconds_with_none(*addresses, since=killed)
+    pair.wait_for_none(addresses, on=first, timeout=RELEASE)
+    pair.wait_for_each(addresses, timeout=UNPLANNED, among=pair.others(first))
+    none = pair.recorder.seconds_with_none(*addresses, since=killed)
     print(f"keepalived's {victims} killed: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
-    lab.wait_until(
+    pair.wait_until(
         lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
         RELEASE + 2,
         "keepalived runs again",
     )
     first.wait_for_state("BACKUP", timeout=5)
-    assert lab.recorder.seconds_with_two(*addresses, since=killed) == 0
+    assert pair.recorder.seconds_with_two(*addresses, since=killed) == 0
     (ended,) = first.events("keepalived.exited")
     meaning = "its VRRP process died (signal 9)" if victims == "child" else "killed by signal 9"
     assert meaning in ended
     assert len(first.events("restart.scheduled")) == 1
-    lab.stop_everywhere()
+    pair.stop_everywhere()
     assert first.virtual_addresses() == []
 
 
 def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then_given_up(
-    make_lab: MakeLab,
+    pair: Lab,
 ) -> None:
     """Killed as MASTER, then at each start: never two holders, back-off, then exit 75."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    first, second = lab.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    first, second = pair.nodes
     runner = PROJECT / "tests/support/agent_runner.py"
     given = {"options": {}, "policy": {"attempts": 3}, "has_bug": False, "hangs_on_reload": False}
     environment = {**variables(*addresses, PREEMPTION="nopreempt"), "PYTHONPATH": str(PROJECT)}
-    lab.start_ranked(environment, (sys.executable, str(runner), json.dumps(given)))
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
+    pair.start_ranked(environment, (sys.executable, str(runner), json.dumps(given)))
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     begin = time.monotonic()
     killed: set[int] = set()
     for _ in range(4):
-        child = _newborn(lab, first, killed)
+        child = _newborn(pair, first, killed)
         os.kill(child, signal.SIGKILL)
         killed.add(child)
     assert first.wait() == 75
-    lab.wait_for_each(addresses, timeout=UNPLANNED, among=[second])
-    assert lab.recorder.seconds_with_two(*addresses, since=begin) == 0
-    none = lab.recorder.seconds_with_none(*addresses, since=begin)
+    pair.wait_for_each(addresses, timeout=UNPLANNED, among=[second])
+    assert pair.recorder.seconds_with_two(*addresses, since=begin) == 0
+    none = pair.recorder.seconds_with_none(*addresses, since=begin)
     print(f"VRRP child killed four times: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
     delays = [each.rpartition("delay=")[2] for each in first.events("restart.scheduled")]
@@ -119,18 +114,17 @@ def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
     return lab.wait_until(found, RELEASE + 3, "keepalived has a new VRRP child")
 
 
-def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab) -> None:
+def test_a_lone_node_serves_again_after_keepalived_was_killed(lone: Lab) -> None:
     """There is no node to take over: back-off, start, election, and it is held again."""
-    lab = make_lab(1)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    node = lab.serve(*addresses)
-    lab.wait_for_each(addresses, timeout=ELECTION)
+    addresses = [lone.virtual(1), lone.virtual6(1)]
+    node = lone.serve(*addresses)
+    lone.wait_for_each(addresses, timeout=ELECTION)
     killed = time.monotonic()
     for pid in keepalived_processes(node):
         os.kill(pid, signal.SIGKILL)
     # Before the back-off, by the agent: keepalived left them.
-    lab.wait_for_none(addresses, on=node, timeout=RELEASE)
-    lab.wait_for_each(addresses, timeout=ELECTION)
+    lone.wait_for_none(addresses, on=node, timeout=RELEASE)
+    lone.wait_for_each(addresses, timeout=ELECTION)
     print(f"lone node, keepalived killed: held again after {time.monotonic() - killed:.1f} s")
 
 
@@ -164,18 +158,17 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
 
 
 @pytest.mark.parametrize("mark", ["labelled", "bare", "before"])
-def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str) -> None:
+def test_a_leftover_is_removed_before_anything_else(pair: Lab, mark: str) -> None:
     """With the agent's label or none, even listed before the node's own: gone at the start."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    address, address6 = lab.virtual(1), lab.virtual6(1)
+    first, second = pair.nodes
+    address, address6 = pair.virtual(1), pair.virtual6(1)
     if mark == "before":
         first.network.ip(
             [
                 f"address del {first.own.ipv4} dev eth0",
                 f"address add {address}/32 dev eth0",
                 f"address add {first.own.ipv4} dev eth0",
-                f"route replace default via {lab.client.own.ipv4.ip} dev eth0",
+                f"route replace default via {pair.client.own.ipv4.ip} dev eth0",
             ]
         )
         assert first.addresses()[0] == f"{address}/32"
@@ -184,18 +177,18 @@ def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str
         first.network.ip([f"address add {address}/32 dev eth0 {label}"])
     first.network.ip([f"address add {address6}/128 dev eth0 nodad preferred_lft 0"])
     second.start(variables(address, address6, PRIORITY="200"))
-    lab.wait_until(
-        lambda: len(lab.recorder.holders(address)) == len(lab.recorder.holders(address6)) == 2,
+    pair.wait_until(
+        lambda: len(pair.recorder.holders(address)) == len(pair.recorder.holders(address6)) == 2,
         ELECTION,
         "both nodes hold both",
     )
     returned = time.monotonic()
     first.start(variables(address, address6, PRIORITY="100"))
-    lab.wait_for_each([address, address6], timeout=RELEASE, among=[second])
+    pair.wait_for_each([address, address6], timeout=RELEASE, among=[second])
     gone = time.monotonic()
     first.wait_for_state("BACKUP")
-    assert lab.recorder.seconds_with_two(address, address6, since=gone) == 0
-    assert lab.recorder.seconds_with_none(address, address6, since=returned) == 0
+    assert pair.recorder.seconds_with_two(address, address6, since=gone) == 0
+    assert pair.recorder.seconds_with_none(address, address6, since=returned) == 0
     assert first.addresses() == [str(first.own.ipv4), str(first.own.ipv6)]
     (released,) = first.events("addresses.released")
     assert f"{address}/32 on eth0" in released

@@ -12,36 +12,35 @@ from tests.bench.crowd import crowd
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab
 
 
 @pytest.mark.slow
-def test_what_is_not_ours_costs_no_address(make_lab: MakeLab) -> None:
+def test_what_is_not_ours_costs_no_address(lone: Lab) -> None:
     """Start, leases, reload, commands and the end, with 8,000 addresses and 300,000 routes.
 
     kube-proxy has one of the virtual addresses on kube-ipvs0 as well, which is not the agent's.
     """
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     crowd(node, addresses=8000, interfaces=4, routes=300_000)
-    both = [lab.virtual(1), lab.virtual6(1)]
+    both = [lone.virtual(1), lone.virtual6(1)]
     node.network.ip([f"address add {both[0]}/32 dev kube-ipvs0", "link set other1 up"])
     values = variables(*both)
-    source = ConfigMap(lab.directory / "variables", values)
+    source = ConfigMap(lone.directory / "variables", values)
     node.start(source.variable)
-    lab.wait_for_each(both, timeout=ELECTION)
+    lone.wait_for_each(both, timeout=ELECTION)
     node.wait_for_status("ready", value=True)
     began, used = time.monotonic(), cpu_seconds(node.container.agent_pid)
     stays(11)  # two looks at the node, and renewals all along
     share = (cpu_seconds(node.container.agent_pid) - used) / (time.monotonic() - began)
     print(f"the agent took {100 * share:.2f} % of a core")
     assert share < 0.05
-    assert [(), ()] == [lab.recorder.changes(each, since=began) for each in both]
+    assert [(), ()] == [lone.recorder.changes(each, since=began) for each in both]
 
-    more = [*both, lab.virtual(2)]
+    more = [*both, lone.virtual(2)]
     source.write(variables(*more))
     assert "accepted" in node.reload()
-    lab.wait_for_each(more, timeout=ELECTION)
+    lone.wait_for_each(more, timeout=ELECTION)
 
     checked = node.ask("check")
     assert checked.returncode == 0, checked.stdout
@@ -50,7 +49,7 @@ def test_what_is_not_ours_costs_no_address(make_lab: MakeLab) -> None:
     assert "pass  agent: " in doctor
 
     node.kill()  # and what a former run left is on another interface
-    lab.wait_for_none([more[2]], on=node, timeout=6)
+    lone.wait_for_none([more[2]], on=node, timeout=6)
     node.network.ip([f"address add {more[2]}/32 dev other1 label other1:vip"])
     node.start(source.variable)
     node.wait_for_masters(len(more))

@@ -18,7 +18,7 @@ from tests.lab.kit.scenarios import ELECTION, PORT, command, stays, variables
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
     from tests.lab.kit.node import Node
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
@@ -73,12 +73,11 @@ def mac_of(node: Node) -> str:
     return str(link(node)["address"])
 
 
-def test_a_healthy_backup_passes_beside_its_agent(make_lab: MakeLab) -> None:
+def test_a_healthy_backup_passes_beside_its_agent(pair: Lab) -> None:
     """The holder is named, nothing fails, and no node loses anything by being asked."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder = lab.serve_ranked(*addresses)
-    (other,) = lab.others(holder)
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    holder = pair.serve_ranked(*addresses)
+    (other,) = pair.others(holder)
     done = other.ask(*DOCTOR[3:])
     found = by_verdict(done.stdout)
     assert (0, set()) == (done.returncode, found["fail"])
@@ -87,18 +86,17 @@ def test_a_healthy_backup_passes_beside_its_agent(make_lab: MakeLab) -> None:
     assert f"port: {other.ip} port {PORT} answers" in found["pass"]
     assert "interface: eth0 is up" in found["pass"]
     for address in addresses:
-        assert lab.recorder.holders(address) == [holder.name]
-        assert lab.recorder.seconds_with_two(address) == 0
+        assert pair.recorder.holders(address) == [holder.name]
+        assert pair.recorder.seconds_with_two(address) == 0
 
 
-def test_a_lone_node_hears_nobody(make_lab: MakeLab) -> None:
+def test_a_lone_node_hears_nobody(lone: Lab) -> None:
     """Everything is fine as far as one node can see."""
-    lab = make_lab(1)
-    code, found = before_start(lab.nodes[0], variables(lab.virtual(1), lab.virtual6(1)))
+    code, found = before_start(lone.nodes[0], variables(lone.virtual(1), lone.virtual6(1)))
     assert (0, set()) == (code, found["fail"])
     assert "agent: none runs with this run directory" in found["pass"]
     assert (
-        f"answers: no other host answers for {lab.virtual(1)} {lab.virtual6(1)}" in found["pass"]
+        f"answers: no other host answers for {lone.virtual(1)} {lone.virtual6(1)}" in found["pass"]
     )
 
 
@@ -114,24 +112,22 @@ def test_a_lone_node_hears_nobody(make_lab: MakeLab) -> None:
     ids=["password", "version", "interval", "list", "id"],
 )
 def test_nodes_that_differ_are_named_before_they_meet(
-    make_lab: MakeLab, theirs: dict[str, str], ours: dict[str, str], expected: str
+    pair: Lab, theirs: dict[str, str], ours: dict[str, str], expected: str
 ) -> None:
     """An init container with this refuses to add a second holder."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual(2)]
+    first, second = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual(2)]
     first.start(variables(*addresses, **theirs))
-    lab.wait_for_holder(addresses[0])
+    pair.wait_for_holder(addresses[0])
     code, found = before_start(second, variables(*addresses, **ours))
     assert code == 78
     assert any(each.startswith("rivals: ") and expected in each for each in found["fail"])
 
 
-def test_an_address_that_somebody_else_has_is_found(make_lab: MakeLab) -> None:
+def test_an_address_that_somebody_else_has_is_found(pair: Lab) -> None:
     """He speaks no VRRP, and only answers."""
-    lab = make_lab(2)
-    stranger, node = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    stranger, node = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
     stranger.run(["ip", "address", "add", f"{addresses[0]}/32", "dev", "eth0"])
     stranger.run(["ip", "-6", "address", "add", f"{addresses[1]}/128", "dev", "eth0", "nodad"])
     code, found = before_start(node, variables(*addresses))
@@ -143,70 +139,65 @@ def test_an_address_that_somebody_else_has_is_found(make_lab: MakeLab) -> None:
     } == found["fail"]
 
 
-def test_a_router_with_our_id_is_named_with_a_way_out(make_lab: MakeLab) -> None:
+def test_a_router_with_our_id_is_named_with_a_way_out(pair: Lab) -> None:
     """It serves another address: no rival, and a free offset is suggested."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    first.start(variables(lab.virtual(9)))
-    lab.wait_for_holder(lab.virtual(9))
-    code, found = before_start(second, variables(lab.virtual(1)))
+    first, second = pair.nodes
+    first.start(variables(pair.virtual(9)))
+    pair.wait_for_holder(pair.virtual(9))
+    code, found = before_start(second, variables(pair.virtual(1)))
     assert code == 0
     (clash,) = [each for each in found["warn"] if each.startswith("ids: ")]
-    assert f"also used by {first.ip} for {lab.virtual(9)}" in clash
+    assert f"also used by {first.ip} for {pair.virtual(9)}" in clash
     assert "choose OPENSHIFT_HA_VRRP_ID_OFFSET=" in clash
 
 
-def test_a_firewall_that_drops_vrrp_is_named(make_lab: MakeLab) -> None:
+def test_a_firewall_that_drops_vrrp_is_named(lone: Lab) -> None:
     """A warning, or a pass where the agent would let VRRP in."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     node.nft(
         "table inet filter { chain input { type filter hook input priority 0; policy drop; }\n}"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), seconds=BRIEF)
     assert "firewall: inet filter input may drop protocol 112" in found["warn"]
-    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
     assert (
         "firewall: inet filter input may drop protocol 112; the agent lets it in there"
         in found["pass"]
     )
 
 
-def test_what_is_wrong_with_the_node_is_named(make_lab: MakeLab) -> None:
+def test_what_is_wrong_with_the_node_is_named(pair: Lab) -> None:
     """A dead application, an absent peer, an address on the wrong interface, a foreign network."""
-    lab = make_lab(2)
-    node, other = lab.nodes
+    node, other = pair.nodes
     node.application.stop()
     node.run(["ip", "link", "add", "kube-ipvs0", "type", "bridge"])
-    node.run(["ip", "address", "add", f"{lab.virtual(1)}/32", "dev", "kube-ipvs0"])
-    absent = lab.virtual(99)
+    node.run(["ip", "address", "add", f"{pair.virtual(1)}/32", "dev", "kube-ipvs0"])
+    absent = pair.virtual(99)
     code, found = before_start(
         node,
-        variables(lab.virtual(1), "198.51.100.7", UNICAST_PEERS=f"{other.ip},{absent},{node.ip}"),
+        variables(pair.virtual(1), "198.51.100.7", UNICAST_PEERS=f"{other.ip},{absent},{node.ip}"),
     )
     assert (0, set()) == (code, found["fail"])
     assert f"port: {node.ip} port {PORT}: connection refused" in found["warn"]
     assert f"peers: {other.ip} answers" in found["pass"]
     assert f"peers: {absent} does not answer ARP or neighbour requests" in found["warn"]
     assert "subnet: 198.51.100.7 in no network of eth0" in found["warn"]
-    assert f"elsewhere: {lab.virtual(1)} also on kube-ipvs0" in found["warn"]
+    assert f"elsewhere: {pair.virtual(1)} also on kube-ipvs0" in found["warn"]
 
 
-def test_a_link_without_carrier_fails(make_lab: MakeLab) -> None:
+def test_a_link_without_carrier_fails(lone: Lab) -> None:
     """Nothing would be served; the exit code says so to an init container."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     node.link_down()
     stays(0.2)
-    code, found = before_start(node, variables(lab.virtual(1)))
+    code, found = before_start(node, variables(lone.virtual(1)))
     assert code == 78
     assert any(each.startswith("interface: eth0 ") for each in found["fail"])
 
 
-def test_settings_that_cannot_be_used_fail_with_every_problem(make_lab: MakeLab) -> None:
+def test_settings_that_cannot_be_used_fail_with_every_problem(lone: Lab) -> None:
     """What can be told without them is told all the same."""
-    lab = make_lab(1)
-    code, found = before_start(lab.nodes[0], variables("10.0.0.300", PREEMPTION="sometimes"))
+    code, found = before_start(lone.nodes[0], variables("10.0.0.300", PREEMPTION="sometimes"))
     assert code == 78
     assert 2 == sum(each.startswith("settings: OPENSHIFT_HA_") for each in found["fail"])
     assert any(each.startswith("keepalived: version ") for each in found["pass"])
@@ -305,13 +296,10 @@ def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
     assert any(each.startswith(listens) for each in found["warn"])
 
 
-def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
-    make_lab: MakeLab,
-) -> None:
+def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(lone: Lab) -> None:
     """In both families: keepalived serves, ``check`` says 0, the node is ready."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    near, theirs = [lab.virtual(1), lab.virtual6(1)], ["10.89.0.5", "fd89::5"]
+    (node,) = lone.nodes
+    near, theirs = [lone.virtual(1), lone.virtual6(1)], ["10.89.0.5", "fd89::5"]
     anycast = "fd00::"
     values = variables(*near, *theirs, anycast, MONITOR_PORT="0", NETWORK_INTERFACE="eth0")
     node.network.ip(
@@ -329,9 +317,9 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
     every = f"{anycast} is the subnet-router anycast address of fd00::/64 on eth0: every router"
     told = [f"OPENSHIFT_HA_VIRTUAL_IPS: {each}" for each in (muted, outside, every)]
     node.network.set_sysctls({"ipv6/conf/all/forwarding": "1"})
-    lab.client.ask(anycast)
-    lab.wait_until(  # it answers within a second, though it holds nothing
-        lambda: lab.client.neighbour(anycast) == node.name, 5, "an answer"
+    lone.client.ask(anycast)
+    lone.wait_until(  # it answers within a second, though it holds nothing
+        lambda: lone.client.neighbour(anycast) == node.name, 5, "an answer"
     )
     for asked in ("check", "plan"):
         node.start(values, command(asked, "--json"))
@@ -339,19 +327,19 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
         warnings = json.loads(node.stdout())["warnings"]
         assert all(any(w.startswith(each) for w in warnings) for each in told)
     node.start(values)
-    lab.wait_for_each([*near, *theirs], timeout=ELECTION)
+    lone.wait_for_each([*near, *theirs], timeout=ELECTION)
     found = node.wait_for_status("ready", value=True)
     assert all(any(n.startswith(each) for n in found["notes"]) for each in told)
     said = "".join(node.events("settings.warning"))
     assert all(each in said for each in told)
-    assert [None, node.name] == [lab.client.ask(each) for each in near]
+    assert [None, node.name] == [lone.client.ask(each) for each in near]
     node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "0"})
     node.network.ip(["link set eth0 arp off"])
     node.reload()
     found = node.wait_for_status("ready", value=True)
     assert any("ARP is off on eth0, and neighbour discovery" in each for each in found["notes"])
     assert not any("arp_ignore" in each for each in found["notes"])
-    assert [None, None] == [lab.client.ask(each) for each in near]
+    assert [None, None] == [lone.client.ask(each) for each in near]
     shown = json.loads(node.ask("doctor", "--json", "--seconds", "0.3").stdout)["findings"]
     failed = [each["text"] for each in shown if each["verdict"] == "fail"]
     assert any(each.startswith("ARP is off on eth0") for each in failed)

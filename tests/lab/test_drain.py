@@ -45,13 +45,12 @@ def kill_agent(node: Node) -> None:
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_a_drained_node_hands_its_addresses_over_at_once(make_lab: MakeLab, wire: str) -> None:
+def test_a_drained_node_hands_its_addresses_over_at_once(pair: Lab, wire: str) -> None:
     """Both families move in the skew of the other; they stay there until it is undrained."""
-    lab = make_lab(2)
-    families = [lab.virtual(1)] if wire == "unicast" else [lab.virtual(1), lab.virtual6(1)]
-    more = unicast(lab) if wire == "unicast" else {}
-    lab.serve_ranked(*families, PREEMPTION="preempt", **more)
-    first, second = lab.nodes
+    families = [pair.virtual(1)] if wire == "unicast" else [pair.virtual(1), pair.virtual6(1)]
+    more = unicast(pair) if wire == "unicast" else {}
+    pair.serve_ranked(*families, PREEMPTION="preempt", **more)
+    first, second = pair.nodes
     before = time.monotonic()
     done = first.ask("drain")
     took = time.monotonic() - before
@@ -59,13 +58,13 @@ def test_a_drained_node_hands_its_addresses_over_at_once(make_lab: MakeLab, wire
     assert done.stdout.startswith("drained\n")
     assert "has taken over" in done.stdout
     assert took < 4
-    lab.wait_for_each(families, timeout=2, among=[second])
+    pair.wait_for_each(families, timeout=2, among=[second])
     for address in families:
-        nobody = lab.recorder.seconds_with_none(address, since=before)
+        nobody = pair.recorder.seconds_with_none(address, since=before)
         print(f"{wire} {address}: no holder for {nobody:.3f} s, verdict after {took:.2f} s")
         # the skew of priority 210 in version 2 is 0.18 s, in version 3 as well
         assert nobody < 1.0
-        assert lab.recorder.seconds_with_two(address, since=before) == 0
+        assert pair.recorder.seconds_with_two(address, since=before) == 0
     found = first.status()
     assert found["ready"]
     assert all("has taken over" in each["drained"] for each in found["instances"])
@@ -74,33 +73,32 @@ def test_a_drained_node_hands_its_addresses_over_at_once(make_lab: MakeLab, wire
     first.signal(SIGHUP)
     first.wait_for_line("reload.unchanged")
     stays(SILENCE + 1)
-    lab.wait_for_each(families, timeout=0.1, among=[second])
+    pair.wait_for_each(families, timeout=0.1, among=[second])
     for event in ("drain.undone", "contest.held", "rival.seen"):
         assert first.events(event) == second.events(event) == []
 
     done = first.ask("undrain")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "undrained")
-    lab.wait_for_each(families, timeout=ELECTION, among=[first])
+    pair.wait_for_each(families, timeout=ELECTION, among=[first])
     assert set(drained(first).values()) == {None}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: MakeLab, wire: str) -> None:
+def test_a_lone_node_undoes_its_drain_and_says_so(pair: Lab, wire: str) -> None:
     """Code 69; the address is back after the silence and an election. Forced, it stays off."""
-    lab = make_lab(2)
-    node, other = lab.nodes
-    address = lab.virtual(1)
-    more = unicast(lab) if wire == "unicast" else {}
+    node, other = pair.nodes
+    address = pair.virtual(1)
+    more = unicast(pair) if wire == "unicast" else {}
     node.start(variables(address, **more))
-    lab.wait_for_holder(address, timeout=ELECTION)
+    pair.wait_for_holder(address, timeout=ELECTION)
     before = time.monotonic()
     done = node.ask("drain")
     assert done.returncode == 69
     assert "undone" in done.stdout
     assert "no other node took over within 5 s" in done.stdout
-    lab.wait_for_holder(address, timeout=6, among=[node])
-    nobody = lab.recorder.seconds_with_none(address, since=before)
+    pair.wait_for_holder(address, timeout=6, among=[node])
+    nobody = pair.recorder.seconds_with_none(address, since=before)
     print(f"{wire}: a lone node's address was off for {nobody:.2f} s")
     assert nobody < SILENCE + 5
     assert len(node.events("drain.undone")) == 1
@@ -109,54 +107,51 @@ def test_a_lone_node_undoes_its_drain_and_says_so(make_lab: MakeLab, wire: str) 
     assert done.returncode == 75
     assert "no other node has taken over yet, by force" in done.stderr
     stays(SILENCE + 4)
-    assert lab.recorder.holders(address) == []
+    assert pair.recorder.holders(address) == []
     assert node.status()["ready"]
     assert not other.is_running
     assert node.ask("undrain", address).returncode == 0
-    lab.wait_for_holder(address, timeout=ELECTION, among=[node])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[node])
 
 
-def test_a_lone_candidate_does_not_stay_away(make_lab: MakeLab) -> None:
+def test_a_lone_candidate_does_not_stay_away(lone: Lab) -> None:
     """Asked before its first election: it serves, and the command names no other node."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
+    (node,) = lone.nodes
+    address = lone.virtual(1)
     node.start(variables(address))
     node.wait_for_line("Entering BACKUP STATE")
     done = node.ask("drain")
     assert done.returncode == 69
     assert "became MASTER itself" in done.stdout
-    assert lab.wait_for_holder(address, timeout=1) is node
+    assert lone.wait_for_holder(address, timeout=1) is node
 
 
-def test_a_drain_ends_by_itself(make_lab: MakeLab) -> None:
+def test_a_drain_ends_by_itself(pair: Lab) -> None:
     """--for 5 with a node that comes back at once."""
-    lab = make_lab(2)
-    addresses = lab.numbered(2)
-    first = lab.serve_ranked(*addresses, PREEMPTION="preempt")
+    addresses = pair.numbered(2)
+    first = pair.serve_ranked(*addresses, PREEMPTION="preempt")
     before = time.monotonic()
     assert first.ask("drain", "--for", "5", addresses[1]).returncode == 0
-    lab.wait_for_each(addresses[:1], timeout=0.1, among=[first])
-    lab.wait_for_each(addresses[1:], timeout=1, among=lab.others(first))
+    pair.wait_for_each(addresses[:1], timeout=0.1, among=[first])
+    pair.wait_for_each(addresses[1:], timeout=1, among=pair.others(first))
     wait_until(lambda: first.events("drain.ended"), 8, "the drain ends", interval=0.05)
     assert 4.5 < time.monotonic() - before < 7
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     assert "time is over" in first.events("drain.ended")[0]
 
 
 @pytest.mark.slow
-def test_a_drain_outlives_the_agent_and_keepalived(make_lab: MakeLab) -> None:
+def test_a_drain_outlives_the_agent_and_keepalived(pair: Lab) -> None:
     """Both killed, one after the other: the other node keeps the address all along."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first, second = lab.nodes
+    address = pair.virtual(1)
+    first, second = pair.nodes
     first.start(variables(address, PRIORITY="250", PREEMPTION="preempt"), FOREVER)
     first.wait_for_line("Entering BACKUP STATE")
     second.start(variables(address, PRIORITY="210", PREEMPTION="preempt"))
-    lab.wait_for_holder(address, timeout=ELECTION, among=[first])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[first])
     wait_for_agent(second)
     assert first.ask("drain").returncode == 0
-    lab.wait_for_holder(address, timeout=1, among=[second])
+    pair.wait_for_holder(address, timeout=1, among=[second])
     since = time.monotonic()
 
     for pid in first.pids("keepalived"):
@@ -170,57 +165,55 @@ def test_a_drain_outlives_the_agent_and_keepalived(make_lab: MakeLab) -> None:
     wait_for_agent(first)
     stays(SILENCE + 4)
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
-    assert lab.recorder.seconds_with_none(address, since=since) == 0
-    assert lab.recorder.seconds_with_two(address, since=since) == 0
-    assert first.name not in lab.recorder.holders(address)
+    assert pair.recorder.seconds_with_none(address, since=since) == 0
+    assert pair.recorder.seconds_with_two(address, since=since) == 0
+    assert first.name not in pair.recorder.holders(address)
 
     second.kill()
-    lab.wait_for_holder(address, timeout=SILENCE + 8, among=[first])
+    pair.wait_for_holder(address, timeout=SILENCE + 8, among=[first])
     assert "had taken over" in first.events("drain.undone")[0]
 
 
-def test_an_agent_killed_right_after_the_request_leaves_nobody_without(make_lab: MakeLab) -> None:
+def test_an_agent_killed_right_after_the_request_leaves_nobody_without(lone: Lab) -> None:
     """A lone node: whether or not the drain was noted, the address comes back."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
+    (node,) = lone.nodes
+    address = lone.virtual(1)
     node.start(variables(address), FOREVER)
-    lab.wait_for_holder(address, timeout=ELECTION)
+    lone.wait_for_holder(address, timeout=ELECTION)
     pid = node.read(f"{RUN_DIRECTORY}/agent.pid").split()[0]
     asked = " ".join(command("drain", "--wait", "0"))
     before = time.monotonic()
     node.run_in_container(["sh", "-c", f"{asked}; kill -KILL {pid}"])
-    lab.wait_for_none([address], timeout=5)
-    lab.wait_for_holder(address, timeout=SILENCE + 12)
-    nobody = lab.recorder.seconds_with_none(address, since=before)
+    lone.wait_for_none([address], timeout=5)
+    lone.wait_for_holder(address, timeout=SILENCE + 12)
+    nobody = lone.recorder.seconds_with_none(address, since=before)
     print(f"off for {nobody:.2f} s")
     assert set(drained(node).values()) == {None}
 
 
-def test_a_reload_keeps_drains_and_says_what_becomes_of_them(make_lab: MakeLab) -> None:
+def test_a_reload_keeps_drains_and_says_what_becomes_of_them(pair: Lab) -> None:
     """An added address is drained as well; one that is gone is let go."""
-    lab = make_lab(2)
-    addresses = lab.numbered(3)
-    directory = lab.directory
+    addresses = pair.numbered(3)
+    directory = pair.directory
     maps = [
         ConfigMap(directory / each.name / "map", variables(*addresses[:2], PRIORITY=priority))
-        for each, priority in zip(lab.nodes, ("250", "210"), strict=True)
+        for each, priority in zip(pair.nodes, ("250", "210"), strict=True)
     ]
-    first, second = lab.nodes
+    first, second = pair.nodes
     first.start(maps[0].variable)
     first.wait_for_line("Entering BACKUP STATE")
     second.start(maps[1].variable)
-    lab.wait_for_each(addresses[:2], timeout=ELECTION, among=[first])
+    pair.wait_for_each(addresses[:2], timeout=ELECTION, among=[first])
     assert first.ask("drain").returncode == 0
-    lab.wait_for_each(addresses[:2], timeout=2, among=[second])
+    pair.wait_for_each(addresses[:2], timeout=2, among=[second])
 
     maps[1].write(variables(*addresses, PRIORITY="210"))
     second.reload()
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
     maps[0].write(variables(*addresses, PRIORITY="250"))
     first.reload()
     stays(SILENCE + 2)
-    lab.wait_for_each(addresses, timeout=0.1, among=[second])
+    pair.wait_for_each(addresses, timeout=0.1, among=[second])
     assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 3
 
     for each, priority in zip(maps, ("250", "210"), strict=True):
@@ -229,33 +222,31 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(make_lab: MakeLab) 
     assert "a reload removed it" in first.events("drain.ended")[0]
 
 
-def test_two_nodes_drained_at_once_leave_no_address_with_nobody(make_lab: MakeLab) -> None:
+def test_two_nodes_drained_at_once_leave_no_address_with_nobody(pair: Lab) -> None:
     """Where the verdict is drained, another node serves."""
-    lab = make_lab(2)
-    addresses = lab.numbered(4)
-    lab.start_everywhere(variables(*addresses, **unicast(lab)))
-    lab.wait_for_each(addresses, timeout=ELECTION)
-    for node in lab.nodes:
+    addresses = pair.numbered(4)
+    pair.start_everywhere(variables(*addresses, **unicast(pair)))
+    pair.wait_for_each(addresses, timeout=ELECTION)
+    for node in pair.nodes:
         node.ask("drain", "--wait", "0")
-    lab.wait_for_each(addresses, timeout=30)
+    pair.wait_for_each(addresses, timeout=30)
     stays(SILENCE + 1)
-    lab.wait_for_each(addresses, timeout=10)
+    pair.wait_for_each(addresses, timeout=10)
 
 
-def test_a_drained_node_without_its_link_stays_drained(make_lab: MakeLab) -> None:
+def test_a_drained_node_without_its_link_stays_drained(pair: Lab) -> None:
     """Work on its network is what it was drained for; nothing comes back with the link."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = lab.serve_ranked(address, PREEMPTION="preempt")
-    (second,) = lab.others(first)
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address, PREEMPTION="preempt")
+    (second,) = pair.others(first)
     assert first.ask("drain").returncode == 0
     since = time.monotonic()
     first.link_down()
     stays(2 * SILENCE + 1)
     first.link_up()
     stays(SILENCE + 4)
-    assert lab.recorder.seconds_with_none(address, since=since) < 1
-    assert lab.recorder.holders(address) == [second.name]
+    assert pair.recorder.seconds_with_none(address, since=since) < 1
+    assert pair.recorder.holders(address) == [second.name]
     assert first.events("drain.undone") == []
     assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 

@@ -12,7 +12,7 @@ from ipfailover_agent.config import priority
 from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
 
 
 def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:
@@ -120,17 +120,16 @@ def test_a_planned_stop_among_known_peers_takes_no_time(lab: Lab) -> None:
     assert gap < 0.5
 
 
-def test_a_planned_stop_of_sixty_addresses_leaves_none(make_lab: MakeLab) -> None:
+def test_a_planned_stop_of_sixty_addresses_leaves_none(pair: Lab) -> None:
     """TERM while sixty addresses are held: all of them move, none stays, exit code 0."""
-    lab = make_lab(2)
-    addresses = lab.numbered(60)
-    holder = lab.serve_ranked(*addresses)
+    addresses = pair.numbered(60)
+    holder = pair.serve_ranked(*addresses)
     asked = time.monotonic()
     holder.terminate()
-    lab.wait_for_each(addresses, timeout=2 * PLANNED, among=lab.others(holder))
+    pair.wait_for_each(addresses, timeout=2 * PLANNED, among=pair.others(holder))
     assert holder.wait() == 0
-    gap = lab.recorder.seconds_with_none(*addresses, since=asked)
-    two = lab.recorder.seconds_with_two(*addresses, since=asked)
+    gap = pair.recorder.seconds_with_none(*addresses, since=asked)
+    two = pair.recorder.seconds_with_two(*addresses, since=asked)
     print(f"planned stop of 60 addresses: at worst {gap:.2f} s with none, {two:.2f} s with two")
     assert two == 0
     assert holder.virtual_addresses() == []
@@ -154,42 +153,36 @@ def test_all_nodes_are_stopped_and_started_at_once(lab: Lab) -> None:
     assert lab.recorder.seconds_with_two(*addresses, since=started) < 1
 
 
-def test_without_preemption_a_returning_node_leaves_the_address_where_it_is(
-    make_lab: MakeLab,
-) -> None:
+def test_without_preemption_a_returning_node_leaves_the_address_where_it_is(pair: Lab) -> None:
     """``nopreempt``: the former holder has the higher priority and stays BACKUP."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = lab.serve_ranked(address, PREEMPTION="nopreempt")
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address, PREEMPTION="nopreempt")
     first.stop()
-    second = lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(first))
+    second = pair.wait_for_holder(address, timeout=PLANNED, among=pair.others(first))
     returned = time.monotonic()
     first.start()
     first.wait_for_line("(ipfailover_VIP_1) Entering BACKUP STATE")
     stays(5)  # longer than an election
-    assert lab.recorder.changes(address, since=returned) == ()
-    assert lab.recorder.holders(address) == [second.name]
+    assert pair.recorder.changes(address, since=returned) == ()
+    assert pair.recorder.holders(address) == [second.name]
 
 
-def test_a_preemption_delay_moves_the_address_back_after_it_and_not_before(
-    make_lab: MakeLab,
-) -> None:
+def test_a_preemption_delay_moves_the_address_back_after_it_and_not_before(pair: Lab) -> None:
     """``preempt_delay 6``: six seconds after its return the former holder has it again."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = lab.serve_ranked(address, PREEMPTION="preempt_delay 6")
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address, PREEMPTION="preempt_delay 6")
     first.stop()
-    lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(first))
+    pair.wait_for_holder(address, timeout=PLANNED, among=pair.others(first))
     first.start()
     first.wait_for_line("(ipfailover_VIP_1) Entering BACKUP STATE")
     returned = time.monotonic()
     # the delay, then keepalived ignores adverts until the master down time (3.x s) is over
-    lab.wait_for_holder(address, timeout=6 + UNPLANNED, among=[first])
+    pair.wait_for_holder(address, timeout=6 + UNPLANNED, among=[first])
     (taken,) = (
         each
-        for each in lab.recorder.changes(address, since=returned)
+        for each in pair.recorder.changes(address, since=returned)
         if each.held and each.node == first.name
     )
     print(f"preempt_delay 6: back after {taken.time - returned:.1f} s")
     assert taken.time - returned > 5.5
-    assert lab.recorder.seconds_with_two(address, since=returned) < 1
+    assert pair.recorder.seconds_with_two(address, since=returned) < 1

@@ -141,18 +141,17 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
 # --- what does not move an address --------------------------------------------------------------
 
 
-def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
+def test_a_flapping_port_counts_by_rise_and_fall(lone: Lab) -> None:
     """Shorter than ``fall`` rounds nothing happens; ``rise`` rounds pass before it is trusted."""
-    lab = make_lab(1)
-    address = lab.virtual(1)
-    node = lab.serve(address, **_FAST, CHECK_FALL="8", CHECK_RISE="6")
+    address = lone.virtual(1)
+    node = lone.serve(address, **_FAST, CHECK_FALL="8", CHECK_RISE="6")
     began = time.monotonic()
     for _ in range(3):
         node.application.stop()
         stays(0.6)  # two rounds or three, of eight
         node.application.start()
         stays(0.6)
-    assert () == lab.recorder.changes(address, since=began)
+    assert () == lone.recorder.changes(address, since=began)
     assert 1 == len(node.events("check.passed"))
     assert [] == node.events("check.failed")
 
@@ -160,10 +159,10 @@ def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
     node.application.stop()
     node.wait_for_line("event=check.failed", timeout=5)
     assert 1.5 < time.monotonic() - stopped
-    lab.wait_for_none([address], timeout=3)
+    lone.wait_for_none([address], timeout=3)
     began = time.monotonic()
     node.application.start()
-    lab.wait_for_holder(address, timeout=5)
+    lone.wait_for_holder(address, timeout=5)
     assert 1.0 < time.monotonic() - began
 
 
@@ -218,19 +217,18 @@ def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab)
     lab.wait_for_holder(address, timeout=ELECTION)
 
 
-def test_many_ports_are_probed_side_by_side(make_lab: MakeLab) -> None:
+def test_many_ports_are_probed_side_by_side(lone: Lab) -> None:
     """A hundred ports ten times a second, on time; one of them that fails is named."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
+    (node,) = lone.nodes
+    address = lone.virtual(1)
     with listening(node, range(9000, 9100)) as sockets:
         ports = ",".join(map(str, range(9000, 9100)))
         more = {**_FAST, "CHECK_INTERVAL": "0.1", "MONITOR_PORTS": ports}
         node.start({**variables(address, **more), "OPENSHIFT_HA_MONITOR_PORT": ""})
-        lab.wait_for_holder(address, timeout=ELECTION)
+        lone.wait_for_holder(address, timeout=ELECTION)
         began = time.monotonic()
         stays(5)
-        assert () == lab.recorder.changes(address, since=began)
+        assert () == lone.recorder.changes(address, since=began)
         assert [] == node.events("lease.late") + node.events("lease.lapsed")
         assert [] == node.events("check.failed")
         sockets[42].close()
@@ -238,7 +236,7 @@ def test_many_ports_are_probed_side_by_side(make_lab: MakeLab) -> None:
         node.wait_for_line("event=check.failed", timeout=3)
         print(f"one of a hundred ports: seen after {time.monotonic() - began:.3f} s")
         expected = unreachable(node, "refused", 9042)
-        lab.wait_until(lambda: reason_of(node) == expected, 1, "the reason is there")
+        lone.wait_until(lambda: reason_of(node) == expected, 1, "the reason is there")
 
 
 @contextlib.contextmanager
@@ -258,85 +256,81 @@ def listening(node: Node, ports: range) -> Iterator[list[socket.socket]]:
 
 
 @pytest.mark.slow
-def test_a_reload_from_script_to_probes_and_back_keeps_the_address(make_lab: MakeLab) -> None:
+def test_a_reload_from_script_to_probes_and_back_keeps_the_address(pair: Lab) -> None:
     """The application is healthy all along: the holder stays, and each way still sees it die."""
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    address = lab.virtual(1)
+    holder, other = pair.nodes
+    address = pair.virtual(1)
     slow = variables(address, ADVERT_INTERVAL="1")
-    source = ConfigMap(lab.directory / "variables", slow)
+    source = ConfigMap(pair.directory / "variables", slow)
     for node, priority in ((holder, "250"), (other, "100")):
         node.start({**source.variable, "OPENSHIFT_HA_PRIORITY": priority})
         node.wait_for_line("Entering BACKUP STATE")
-    lab.wait_for_holder(address, timeout=ELECTION, among=[holder])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[holder])
     began = time.monotonic()
     for interval in ("0.25", "1", "0.1", "2"):
         source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
-        for node in lab.nodes:
+        for node in pair.nodes:
             done = node.ask("reload")
             assert 0 == done.returncode, done.stdout + done.stderr
         stays(2.5)
-    assert () == lab.recorder.changes(address, since=began)
-    assert not any("FAULT" in node.stdout() for node in lab.nodes)
+    assert () == pair.recorder.changes(address, since=began)
+    assert not any("FAULT" in node.stdout() for node in pair.nodes)
 
     for interval, within in (("2", 5), ("0.25", 2)):
         source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
-        for node in lab.nodes:
+        for node in pair.nodes:
             node.ask("reload")
-        lab.wait_for_holder(address, timeout=2)
-        (name,) = lab.recorder.holders(address)
-        node = lab.node(name)
+        pair.wait_for_holder(address, timeout=2)
+        (name,) = pair.recorder.holders(address)
+        node = pair.node(name)
         node.application.stop()
-        lab.wait_for_holder(address, timeout=within, among=lab.others(node))
+        pair.wait_for_holder(address, timeout=within, among=pair.others(node))
         node.application.start()
         node.wait_for_state("BACKUP")
 
 
-def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(make_lab: MakeLab) -> None:
+def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(lone: Lab) -> None:
     """What was found so far holds only until the probes know better."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
-    source = ConfigMap(lab.directory / "variables", variables(address))
+    (node,) = lone.nodes
+    address = lone.virtual(1)
+    source = ConfigMap(lone.directory / "variables", variables(address))
     node.start(source.variable)
-    lab.wait_for_holder(address, timeout=ELECTION)
+    lone.wait_for_holder(address, timeout=ELECTION)
     source.write(variables(address, MONITOR_PORT="9999", CHECK_INTERVAL="0.25"))
     node.ask("reload")
     node.wait_for_state("FAULT", timeout=5)
     assert reason_of(node) == unreachable(node, "refused", 9999)
     source.write(variables(address, MONITOR_PORT=str(PORT), CHECK_INTERVAL="0.25"))
     node.ask("reload")
-    lab.wait_for_holder(address, timeout=ELECTION)
+    lone.wait_for_holder(address, timeout=ELECTION)
     assert reason_of(node) == ""
 
 
 # --- what the node lacks ------------------------------------------------------------------------
 
 
-def test_a_full_disk_does_not_hide_a_dead_application(make_lab: MakeLab) -> None:
+def test_a_full_disk_does_not_hide_a_dead_application(lone: Lab) -> None:
     """The verdict needs no room; only the reason does."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
+    (node,) = lone.nodes
+    address = lone.virtual(1)
     node.start(variables(address, **_FAST), run_mount="size=1m")
-    lab.wait_for_holder(address, timeout=ELECTION)
+    lone.wait_for_holder(address, timeout=ELECTION)
     fill = "head -c 4m /dev/zero >/run/filler; ! echo more >/run/ipfailover-agent/more"
     assert 0 == node.run_in_container(["sh", "-c", fill]).returncode
     node.application.stop()
-    lab.wait_for_none([address], on=node, timeout=2)
+    lone.wait_for_none([address], on=node, timeout=2)
     node.wait_for_line("event=check.failed")
     node.application.start()
-    lab.wait_for_holder(address, timeout=5)
+    lone.wait_for_holder(address, timeout=5)
 
 
-def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(make_lab: MakeLab) -> None:
+def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(lone: Lab) -> None:
     """Once each, and only where something is fast."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     text = "OPENSHIFT_HA_ADDRESS_LEASE: fast timing with a CPU limit of 0.3"
     with cpu_limit(30_000) as enter:
         for lease, expected in (("1", 1), ("3", 0)):
-            node.start(variables(lab.virtual(1), ADDRESS_LEASE=lease), prepare=enter)
+            node.start(variables(lone.virtual(1), ADDRESS_LEASE=lease), prepare=enter)
             node.wait_for_line("event=keepalived.started", timeout=30)
             said = [line for line in node.events("settings.warning") if text in line]
             assert expected == len(said)

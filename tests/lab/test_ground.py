@@ -99,22 +99,21 @@ def wait_until_ready(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_a_node_moves_to_a_bridge_and_back(make_lab: MakeLab) -> None:
+def test_a_node_moves_to_a_bridge_and_back(lone: Lab) -> None:
     """keepalived takes an interface that leaves a bridge for gone, also where it is not its own.
 
     It missed the link-local address then (2.2.7), and IPv6 stayed in FAULT for ever.
     """
-    lab = make_lab(1)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    node = lab.serve(*addresses, NETWORK_INTERFACE=f"{BRIDGE} eth0")
+    addresses = [lone.virtual(1), lone.virtual6(1)]
+    node = lone.serve(*addresses, NETWORK_INTERFACE=f"{BRIDGE} eth0")
     move_to_bridge(node)
-    wait_for_reloads(lab, 1)
-    lab.wait_for_each(addresses, timeout=2 * ELECTION)
+    wait_for_reloads(lone, 1)
+    lone.wait_for_each(addresses, timeout=2 * ELECTION)
     node.network.ip([f"link del {BRIDGE}"])
     node.network.ip([f"address add {each} dev {node.interface}" for each in own_addresses(node)])
-    wait_for_reloads(lab, 2)
-    lab.wait_for_each(addresses, timeout=2 * ELECTION)
-    wait_until_ready(lab)
+    wait_for_reloads(lone, 2)
+    lone.wait_for_each(addresses, timeout=2 * ELECTION)
+    wait_until_ready(lone)
     assert 1 == restarts(node)
 
 
@@ -292,21 +291,20 @@ SOURCES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
 def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
-    make_lab: MakeLab, variable: str, late: str
+    pair: Lab, variable: str, late: str
 ) -> None:
     """Phase waiting, then it serves; without it FAULT with that cause; it serves again."""
-    lab = make_lab(2)
-    first, second = lab.nodes
+    first, second = pair.nodes
     source = late.partition("/")[0]
     is_ipv6 = ":" in source
-    address = lab.virtual6(1) if is_ipv6 else lab.virtual(1)
+    address = pair.virtual6(1) if is_ipv6 else pair.virtual(1)
     own = second.ipv6 if is_ipv6 else second.ip
     common = {"PREEMPTION": "preempt", "MONITOR_PORT": "0"}
     both: list[dict[str, str]] = [{}, {}]
     if variable.startswith("UNICAST"):
         both = [{"UNICAST_PEERS": own}, {"UNICAST_PEERS": source}]
     second.start(variables(address, PRIORITY="210", **common, **both[1]))
-    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[second])
     first.start({**variables(address, PRIORITY="250", **common, **both[0]), variable: source})
     found = first.wait_for_status("phase", "waiting")
     assert not found["ready"]
@@ -315,32 +313,29 @@ def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
     assert (checked.returncode, source in checked.stdout) == (78, True)
     change = f"{late} dev {first.interface}{' nodad' if is_ipv6 else ''}"
     first.network.ip([f"address add {change}"])
-    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    pair.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
     began = time.monotonic()
     first.network.ip([f"address del {late} dev {first.interface}"])
-    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[second])
     first.wait_for_state("FAULT")
     found = first.status()
     cause = found["instances"][0]["transitions"][-1]["cause"]
     assert f"the source address {source} is no longer on this node" in cause
     assert (found["ready"], source in "".join(found["reasons"])) == (False, True)
     first.network.ip([f"address add {change}"])
-    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    pair.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
     assert restarts(first) == 1
-    assert lab.recorder.seconds_with_two(address, since=began) < 1
-    wait_until_ready(lab)
+    assert pair.recorder.seconds_with_two(address, since=began) < 1
+    wait_until_ready(pair)
 
 
-def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
-    make_lab: MakeLab,
-) -> None:
+def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(pair: Lab) -> None:
     """One value for all nodes: it is waited for, and certain who has it."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    address = lab.virtual(1)
+    first, second = pair.nodes
+    address = pair.virtual(1)
     environment = {**variables(address), "MULTICAST_SOURCE_IPADDRESS": second.ip}
-    lab.start_everywhere(environment)
-    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    pair.start_everywhere(environment)
+    pair.wait_for_holder(address, timeout=ELECTION, among=[second])
     said = wait_until(
         lambda: [each for each in first.noted()["reasons"] if "another node has it" in each],
         ELECTION,
@@ -351,38 +346,37 @@ def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
 
 
 def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_other_nodes(
-    make_lab: MakeLab,
+    pair: Lab,
 ) -> None:
     """Its adverts would still leave, so that no node took over, and no client would reach it.
 
     Multicast and unicast, both families; where it is a port at the start it is not served on.
     """
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    holder, other = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
     told = f"eth0 is a port of {BRIDGE}, which takes all that comes in there: no client reaches"
     more: dict[str, str] = {}
     for unicast in (False, True):
         more = {
             "PREEMPTION": "preempt",
             "NETWORK_INTERFACE": "eth0",
-            **(lab.peers() if unicast else {}),
+            **(pair.peers() if unicast else {}),
         }
-        lab.serve_ranked(*addresses, **more)
-        wait_until_ready(lab)
+        pair.serve_ranked(*addresses, **more)
+        wait_until_ready(pair)
         began = time.monotonic()
         make_bridge(holder, addresses=False)
-        lab.wait_for_each(addresses, timeout=PLANNED, among=[other])
+        pair.wait_for_each(addresses, timeout=PLANNED, among=[other])
         found = holder.wait_for_status("ready", value=False)
         assert told in "".join(found["reasons"])
         assert any(told in line for line in holder.events("interface.taken"))
         for each in addresses:
-            assert lab.longest_gap(each, began) <= PLANNED
-            assert lab.recorder.seconds_with_two(each, since=began) == 0
+            assert pair.longest_gap(each, began) <= PLANNED
+            assert pair.recorder.seconds_with_two(each, since=began) == 0
         holder.network.ip([f"link del {BRIDGE}"])
-        lab.wait_for_each(addresses, timeout=ELECTION, among=[holder])
-        wait_until_ready(lab)
-        for node in lab.nodes:
+        pair.wait_for_each(addresses, timeout=ELECTION, among=[holder])
+        wait_until_ready(pair)
+        for node in pair.nodes:
             node.stop()
     make_bridge(holder, addresses=False)
     holder.start(variables(*addresses, **more))
@@ -393,7 +387,7 @@ def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_
     assert f"name {BRIDGE}" in checked.stdout
     assert "fail" in holder.ask("doctor", "--seconds", "0.3").stdout
     holder.network.ip([f"link del {BRIDGE}"])
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[holder])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[holder])
 
 
 def lose_carrier(node: Node) -> None:
@@ -427,18 +421,17 @@ def conflict_protection(node: Node) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
 def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
-    make_lab: MakeLab, lacks: str
+    pair: Lab, lacks: str
 ) -> None:
     """Contests follow the node: until then it is said for which instance they are off.
 
     With the link, a node that hears nothing of VRRP yields, and a drain hears who takes over.
     """
-    lab = make_lab(2)
-    first, second = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    first, second = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
     common = {"PREEMPTION": "nopreempt", "NETWORK_INTERFACE": first.interface}
     second.start(variables(*addresses, PRIORITY="250", **common))
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
     address = link_local(first)
     if lacks == "carrier":
         lose_carrier(first)
@@ -463,21 +456,21 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     )
     first.firewall("in")
     wait_until(
-        lambda: len(lab.recorder.holders(addresses[1])) > 1 or first.events("contest.held"),
+        lambda: len(pair.recorder.holders(addresses[1])) > 1 or first.events("contest.held"),
         ELECTION,
         "a second holder, or one that is kept from it",
     )
-    lab.wait_for_each(addresses, timeout=5)
-    two = lab.recorder.seconds_with_two(addresses[1], since=began)
+    pair.wait_for_each(addresses, timeout=5)
+    two = pair.recorder.seconds_with_two(addresses[1], since=began)
     print(f"no {lacks} at the start: IPv6 on two for {two:.2f} s once VRRP is blocked")
     first.firewall_off()
     second.stop()
-    lab.wait_for_each(addresses, timeout=3 * ELECTION, among=[first])
+    pair.wait_for_each(addresses, timeout=3 * ELECTION, among=[first])
     second.start()
     second.wait_for_state("BACKUP")
     done = first.ask("drain")
     assert (done.returncode, second.ip in done.stdout) == (0, True), done.stdout
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
 
 
 @pytest.mark.slow

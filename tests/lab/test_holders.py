@@ -13,7 +13,7 @@ from tests.lab.test_hostile import STRANGER, forged
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 
@@ -37,11 +37,8 @@ def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) 
     )
 
 
-def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(
-    make_lab: MakeLab,
-) -> None:
+def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(lab: Lab) -> None:
     """By the node that holds it, and by one that stands by; a while later one is named again."""
-    lab = make_lab(3)
     first, second, third = lab.nodes
     address = lab.virtual(1)
     lab.serve_ranked(address, CONFLICT="report")
@@ -64,11 +61,8 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cast", ["multicast", "unicast"])
-def test_one_status_of_any_node_answers_who_holds_the_address(
-    make_lab: MakeLab, cast: str
-) -> None:
+def test_one_status_of_any_node_answers_who_holds_the_address(lab: Lab, cast: str) -> None:
     """Through a crash and a planned stop, for both families; unknown when no node is heard."""
-    lab = make_lab(3)
     first, second, third = lab.nodes
     more = {}
     own = {each.name: (each.ip, each.link_local) for each in lab.nodes}

@@ -9,7 +9,7 @@ from tests.lab.kit import raw
 from tests.lab.kit.scenarios import ELECTION, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 HOP_LIMIT = 37
@@ -31,18 +31,17 @@ def hop_limits(node: Node, wanted: int) -> list[int]:
     return found
 
 
-def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None:
+def test_a_peer_is_no_stranger_whatever_its_hop_limit(pair: Lab) -> None:
     """Plain keepalived sends with the interface's; an agent's node with 255, as the RFC wants.
 
     The plain one takes over a node that does not hear it: its adverts say so, not a rumour.
     """
-    lab = make_lab(2)
-    ours, plain = lab.nodes
-    for each in lab.nodes:
+    ours, plain = pair.nodes
+    for each in pair.nodes:
         each.network.set_sysctls({"ipv6/conf/eth0/hop_limit": str(HOP_LIMIT)})
-    virtual = lab.virtual6(1)
-    ours.start(variables(virtual, **lab.peers(), PRIORITY="100", VRRP_ID_OFFSET="50"))
-    lab.wait_for_holder(virtual, timeout=ELECTION)
+    virtual = pair.virtual6(1)
+    ours.start(variables(virtual, **pair.peers(), PRIORITY="100", VRRP_ID_OFFSET="50"))
+    pair.wait_for_holder(virtual, timeout=ELECTION)
     assert [255, 255] == hop_limits(plain, 2)
     ours.nft(
         "table inet lab { chain input { type filter hook input priority 0;"
@@ -54,5 +53,5 @@ def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None
     line = ours.wait_for_line("event=contest.held")
     assert "kind=firewall" in line
     assert "a firewall drops protocol 112" in line
-    lab.wait_for_holder(virtual, timeout=ELECTION, among=[plain])
+    pair.wait_for_holder(virtual, timeout=ELECTION, among=[plain])
     assert "do not come from this segment" not in ours.output()

@@ -112,25 +112,24 @@ def wait_for_more(lab: Lab, node: Node, name: str) -> None:
     )
 
 
-def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
+def test_probes_and_metrics_follow_a_failover(pair: Lab) -> None:
     """Both are ready all the time; who holds, how often, and what was sent are told."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = lab.serve_ranked(address)
-    second = lab.node("n2")
-    for each in lab.nodes:
-        wait_for_probe(lab, each, 200, "ready")
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address)
+    second = pair.node("n2")
+    for each in pair.nodes:
+        wait_for_probe(pair, each, 200, "ready")
     label = f'{{address="{address}",iname="ipfailover_VIP_1"}}'
     assert [{label: 1.0}, {label: 0.0}] == [
         metric(each, "ipfailover_address_held") for each in (first, second)
     ]
-    wait_for_more(lab, first, "keepalived_advertisements_sent_total")
-    wait_for_more(lab, second, "keepalived_advertisements_received_total")
+    wait_for_more(pair, first, "keepalived_advertisements_sent_total")
+    wait_for_more(pair, second, "keepalived_advertisements_received_total")
     first.application.stop()
-    assert second.name == lab.wait_for_each([address], timeout=UNPLANNED, among=[second])[address]
-    wait_for_probe(lab, second, 200, "ready")
-    wait_for_probe(lab, first, 200, "in FAULT, the check fails")
-    lab.wait_until(
+    assert second.name == pair.wait_for_each([address], timeout=UNPLANNED, among=[second])[address]
+    wait_for_probe(pair, second, 200, "ready")
+    wait_for_probe(pair, first, 200, "in FAULT, the check fails")
+    pair.wait_until(
         lambda: list(metric(second, "keepalived_become_master_total").values()) == [1.0],
         5,
         "keepalived counts the takeover",
@@ -140,27 +139,25 @@ def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
     assert 1.0 == metric(second, "ipfailover_ready")[""]
 
 
-def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(make_lab: MakeLab) -> None:
+def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(lone: Lab) -> None:
     """It is the agent's to restart."""
-    lab = make_lab(1)
-    node = lab.serve_ranked(lab.virtual(1))
-    wait_for_probe(lab, node, 200, "ready")
+    node = lone.serve_ranked(lone.virtual(1))
+    wait_for_probe(lone, node, 200, "ready")
     for each in node.pids("keepalived"):
         node.freeze(each)
     # It is unready for less than a second: one shell asks, and does not enter the node each time.
     codes = node.run(["sh", "-c", _UNTIL_UNREADY]).stdout.splitlines()
     assert "503 200" == codes[-1]
     assert {"200 200", "503 200"} == set(codes)
-    wait_for_probe(lab, node, 200, "ready", timeout=30)
+    wait_for_probe(lone, node, 200, "ready", timeout=30)
 
 
-def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
+def test_a_drained_node_is_ready_and_says_so(pair: Lab) -> None:
     """A roll-out goes on: the node does what it is meant to do."""
-    lab = make_lab(2)
-    first = lab.serve_ranked(lab.virtual(1))
+    first = pair.serve_ranked(pair.virtual(1))
     assert 0 == first.ask("drain").returncode
-    wait_for_probe(lab, first, 200, "drained")
-    lab.wait_until(
+    wait_for_probe(pair, first, 200, "drained")
+    pair.wait_until(
         lambda: (
             list(metric(first, "ipfailover_drained").values()) == [1.0]
             and list(metric(first, "ipfailover_address_held").values()) == [0.0]
@@ -169,62 +166,60 @@ def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
         "metrics tell of the drain",
     )
     assert 1.0 == metric(first, "ipfailover_ready")[""]
-    wait_for_probe(lab, lab.node("n2"), 200, "ready")
+    wait_for_probe(pair, pair.node("n2"), 200, "ready")
     assert 0 == first.ask("undrain").returncode
-    lab.wait_until(lambda: fetch(first, "/readyz") == (200, "ready\n"), 5, "nothing is noted")
+    pair.wait_until(lambda: fetch(first, "/readyz") == (200, "ready\n"), 5, "nothing is noted")
 
 
-def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(make_lab: MakeLab) -> None:
+def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(pair: Lab) -> None:
     """One leaves an address out, one waits for a configuration that can be used.
 
     An empty name in a probe is any name.
     """
-    lab = make_lab(2)
-    partly, nothing = lab.nodes
-    wrong = f"{lab.virtual(1)},192.0.2.300"
+    partly, nothing = pair.nodes
+    wrong = f"{pair.virtual(1)},192.0.2.300"
     partly.start(variables(wrong, ON_INVALID="serve-valid"))
-    source = ConfigMap(lab.directory / "variables", variables(wrong))
+    source = ConfigMap(pair.directory / "variables", variables(wrong))
     nothing.start(source.variable)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION, among=[partly])
-    wait_for_probe(lab, partly, 503, "192.0.2.300")
-    wait_for_probe(lab, nothing, 503, "192.0.2.300")
-    assert [200, 200] == [fetch(each, "/livez?config=")[0] for each in lab.nodes]
+    pair.wait_for_holder(pair.virtual(1), timeout=ELECTION, among=[partly])
+    wait_for_probe(pair, partly, 503, "192.0.2.300")
+    wait_for_probe(pair, nothing, 503, "192.0.2.300")
+    assert [200, 200] == [fetch(each, "/livez?config=")[0] for each in pair.nodes]
     assert [503, 200] == [fetch(partly, f"/livez?config={name}")[0] for name in ("other", "")]
-    assert [0.0, 0.0] == [metric(each, "ipfailover_ready")[""] for each in lab.nodes]
-    assert [1.0, 0.0] == [metric(each, "keepalived_up")[""] for each in lab.nodes]
+    assert [0.0, 0.0] == [metric(each, "ipfailover_ready")[""] for each in pair.nodes]
+    assert [1.0, 0.0] == [metric(each, "keepalived_up")[""] for each in pair.nodes]
     assert 1 == len(metric(partly, "ipfailover_address_held"))
     assert {} == metric(nothing, "ipfailover_address_held")
     assert {} == metric(nothing, "ipfailover_config_info")
 
 
 @pytest.mark.timing
-def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
+def test_a_slow_check_is_seen_to_be_slow(lone: Lab) -> None:
     """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
 
     The verdict of a check that is replaced goes with it.
     """
-    lab = make_lab(1)
-    [node] = lab.nodes
+    [node] = lone.nodes
     with node.network.running([sys.executable, "-c", SLOW]):
         url = {"CHECK_URL": f"http://{node.ip}:8090/"}
-        source = ConfigMap(lab.directory / "variables", variables(lab.virtual(1), **url))
+        source = ConfigMap(lone.directory / "variables", variables(lone.virtual(1), **url))
         node.start(source.unwatched)
-        lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-        lab.wait_until(lambda: metric(node, "ipfailover_check_duration_seconds"), 5, "a figure")
+        lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
+        lone.wait_until(lambda: metric(node, "ipfailover_check_duration_seconds"), 5, "a figure")
         [slow] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0.3 <= slow < 0.9, slow
-        source.write(variables(lab.virtual(1), CHECK_INTERVAL="0.25"))
+        source.write(variables(lone.virtual(1), CHECK_INTERVAL="0.25"))
         node.reload()
-        lab.wait_until(
+        lone.wait_until(
             lambda: metric(node, "ipfailover_check_duration_seconds") not in ({}, {"": slow}),
             5,
             "another figure",
         )
         [fast] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0 < fast < 0.2, fast
-        source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/true"))
+        source.write(variables(lone.virtual(1), CHECK_SCRIPT="/bin/true"))
         node.reload()
-        lab.wait_until(
+        lone.wait_until(
             lambda: (
                 metric(node, "ipfailover_check_duration_seconds") == {}
                 and metric(node, "ipfailover_check_success") == {"": 1.0}
@@ -232,10 +227,10 @@ def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
             5,
             "the script has succeeded, and no duration is known",
         )
-        source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
+        source.write(variables(lone.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
         node.reload()
         assert "ok" == node.status()["check"]["state"]
-        assert [node.name] == lab.recorder.holders(lab.virtual(1))
+        assert [node.name] == lone.recorder.holders(lone.virtual(1))
 
 
 @pytest.mark.timing
@@ -268,12 +263,11 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -
     assert resident(node) < MEMORY[254]
 
 
-def test_the_agent_needs_little_memory(make_lab: MakeLab) -> None:
+def test_the_agent_needs_little_memory(lone: Lab) -> None:
     """With everything that it answers made at least once."""
-    lab = make_lab(1)
-    [node] = lab.nodes
-    node.start(variables(lab.virtual(1)), AS_INSTALLED)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    [node] = lone.nodes
+    node.start(variables(lone.virtual(1)), AS_INSTALLED)
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     for path in ("/readyz", "/metrics", "/", "/status", "/metrics"):
         assert 200 == fetch(node, path)[0]
     assert resident(node) < MEMORY[1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 LATE = "late0"
@@ -32,10 +32,9 @@ def remove_interface(node: Node) -> None:
     node.network.ip([f"link del {LATE}"])
 
 
-def test_a_missing_interface_is_waited_for(make_lab: MakeLab) -> None:
+def test_a_missing_interface_is_waited_for(lone: Lab) -> None:
     """Phase waiting, not ready, said; when it appears its address is served there."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
     found = node.wait_for_status("phase", "waiting")
     assert not found["ready"]
@@ -46,7 +45,7 @@ def test_a_missing_interface_is_waited_for(make_lab: MakeLab) -> None:
     stays(2.5)  # it looks every second, and says it once
     assert len(node.events("host.awaited")) == 1
     add_interface(node)
-    lab.wait_for_holder(ADDRESS, timeout=ELECTION)
+    lone.wait_for_holder(ADDRESS, timeout=ELECTION)
     assert f"{ADDRESS}/32" in node.run(["ip", "address", "show", "dev", LATE]).stdout
     found = node.wait_for_status("ready", value=True)
     assert found["reasons"] == []
@@ -54,50 +53,45 @@ def test_a_missing_interface_is_waited_for(make_lab: MakeLab) -> None:
     assert ADDRESS not in node.run(["ip", "address", "show", "dev", LATE]).stdout
 
 
-def test_an_interface_that_goes_away_and_returns_serves_again(make_lab: MakeLab) -> None:
+def test_an_interface_that_goes_away_and_returns_serves_again(lone: Lab) -> None:
     """Removed while it holds an address: the agent lives on; made anew, the address is back."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     add_interface(node)
     node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
-    lab.wait_for_holder(ADDRESS, timeout=ELECTION)
+    lone.wait_for_holder(ADDRESS, timeout=ELECTION)
     remove_interface(node)
-    lab.wait_for_none([ADDRESS], timeout=RELEASE)
+    lone.wait_for_none([ADDRESS], timeout=RELEASE)
     stays(2)  # whatever keepalived and the agent do about it
     assert node.is_running
     returned = time.monotonic()
     add_interface(node)
-    lab.wait_for_holder(ADDRESS, timeout=2 * ELECTION)
+    lone.wait_for_holder(ADDRESS, timeout=2 * ELECTION)
     print(f"interface made anew: held again after {time.monotonic() - returned:.1f} s")
     node.stop()
 
 
-def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(
-    make_lab: MakeLab,
-) -> None:
+def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(pair: Lab) -> None:
     """No carrier: FAULT at once, another node takes over; with carrier again: BACKUP."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = lab.serve_ranked(address)
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address)
     cut = time.monotonic()
     first.link_down()
-    lab.wait_for_holder(address, timeout=5, among=lab.others(first))
-    assert lab.recorder.seconds_with_two(address, since=cut) == 0
+    pair.wait_for_holder(address, timeout=5, among=pair.others(first))
+    assert pair.recorder.seconds_with_two(address, since=cut) == 0
     first.wait_for_state("FAULT", timeout=1)
     first.link_up()
     first.wait_for_state("BACKUP", timeout=5)
 
 
-def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(make_lab: MakeLab) -> None:
+def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(pair: Lab) -> None:
     """The documented manifest names ``ens3``: served on eth0, an error each time, not ready."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    lab.start_everywhere(variables(address, NETWORK_INTERFACE="ens3"))
-    holder = lab.wait_for_holder(address, timeout=ELECTION)
+    address = pair.virtual(1)
+    pair.start_everywhere(variables(address, NETWORK_INTERFACE="ens3"))
+    holder = pair.wait_for_holder(address, timeout=ELECTION)
     assert f"{address}/32" in holder.virtual_addresses()
     found = holder.status()
     assert not found["ready"]
     assert "ens3" in "".join(found["reasons"])
     assert any("level=error" in line and "ens3" in line for line in holder.stderr().splitlines())
     holder.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
+    pair.wait_for_holder(address, timeout=PLANNED, among=pair.others(holder))

@@ -50,38 +50,34 @@ def wait_for_lease(lab: Lab, node: Node, addresses: list[str], seconds: int) -> 
 
 @pytest.mark.parametrize("lease", [1, 3, 7])
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
-def test_the_kernel_removes_what_nobody_renews_any_more(
-    make_lab: MakeLab, fault: str, lease: int
-) -> None:
+def test_the_kernel_removes_what_nobody_renews_any_more(lone: Lab, fault: str, lease: int) -> None:
     """N to N + 1 s after the last renewal, both families, and no other node is needed."""
-    lab = make_lab(1)
-    addresses = [lab.virtual(1), lab.virtual(2), lab.virtual6(1)]
-    node = lab.serve(*addresses, ADDRESS_LEASE=str(lease), VIP_GROUPS="2")
+    addresses = [lone.virtual(1), lone.virtual(2), lone.virtual6(1)]
+    node = lone.serve(*addresses, ADDRESS_LEASE=str(lease), VIP_GROUPS="2")
     with Renewals(node.network) as renewals:
         stays(1.5 * lease)
-        held = lab.recorder.changes(addresses[0])
+        held = lone.recorder.changes(addresses[0])
         assert [each.held for each in held] == [True], "renewed all along"
         node.kill() if fault == "killed" else node.freeze()
-        lab.wait_for_none(addresses, on=node, timeout=lease + 1 + MARGIN)
+        lone.wait_for_none(addresses, on=node, timeout=lease + 1 + MARGIN)
         for address in addresses:
             last = renewals.latest(address)
             assert last is not None
             assert last.held.valid_seconds == lease
-            gone = lab.recorder.changes(address)[-1].time
+            gone = lone.recorder.changes(address)[-1].time
             print(f"{fault}, lease {lease}: {address} gone after {gone - last.time:.2f} s")
-            early = 0.1 + lab.recorder.lateness  # the listener hears of a renewal as late
+            early = 0.1 + lone.recorder.lateness  # the listener hears of a renewal as late
             assert lease - early <= gone - last.time <= lease + 1 + MARGIN
 
 
-def test_a_renewal_leaves_label_and_preferred_lifetime_alone(make_lab: MakeLab) -> None:
+def test_a_renewal_leaves_label_and_preferred_lifetime_alone(lone: Lab) -> None:
     """``eth0:vip`` for IPv4; IPv6 stays deprecated, so that the node never speaks with it."""
-    lab = make_lab(1)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    node = lab.serve(*addresses)
+    addresses = [lone.virtual(1), lone.virtual6(1)]
+    node = lone.serve(*addresses)
     with Renewals(node.network) as renewals:
         moment = time.monotonic()
         for address in addresses:
-            found = lab.wait_until(
+            found = lone.wait_until(
                 functools.partial(renewals.since, address, moment), 3, "a renewal"
             )
             is_ipv4 = address == addresses[0]
@@ -90,33 +86,32 @@ def test_a_renewal_leaves_label_and_preferred_lifetime_alone(make_lab: MakeLab) 
     assert lifetimes(node, addresses)[addresses[1]][1] == 0
 
 
-def test_a_reload_changes_the_lease_at_once(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_a_reload_changes_the_lease_at_once(lone: Lab, tmp_path: Path) -> None:
     """3 s, off, 5 s, off again: the addresses are never away, and off means for ever."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    (node,) = lone.nodes
+    addresses = [lone.virtual(1), lone.virtual6(1)]
     values = variables(*addresses)
     mounted = ConfigMap(tmp_path / "config", values)
     node.start(mounted.variable)
-    lab.wait_for_each(addresses, timeout=ELECTION)
-    wait_for_lease(lab, node, addresses, 3)
+    lone.wait_for_each(addresses, timeout=ELECTION)
+    wait_for_lease(lone, node, addresses, 3)
     for lease in (0, 5, 0):
         mounted.write({**values, "OPENSHIFT_HA_ADDRESS_LEASE": str(lease)})
         node.signal(SIGHUP)
         if lease:
-            wait_for_lease(lab, node, addresses, lease)
+            wait_for_lease(lone, node, addresses, lease)
             continue
-        lab.wait_until(
+        lone.wait_until(
             lambda: [valid for valid, _ in lifetimes(node, addresses).values()] == [FOR_EVER] * 2,
             3,
             "no address has a limit",
         )
         assert lifetimes(node, addresses)[addresses[1]][1] == 0
         stays(4.5)  # the former lease and a second
-    assert lab.recorder.seconds_with_none(*addresses) == 0
+    assert lone.recorder.seconds_with_none(*addresses) == 0
     node.kill()
     stays(6)
-    assert [lab.recorder.holders(each) for each in addresses] == [["n1"]] * 2
+    assert [lone.recorder.holders(each) for each in addresses] == [["n1"]] * 2
     assert node.events("lease.late") == node.events("lease.lapsed") == []
 
 
@@ -143,60 +138,58 @@ def test_254_addresses_live_on_a_lease_of_one_second(make_lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("is_frozen_too_long", [False, True], ids=["late", "lapsed"])
 def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
-    make_lab: MakeLab, *, is_frozen_too_long: bool
+    pair: Lab, *, is_frozen_too_long: bool
 ) -> None:
     """Half a lease late warns. keepalived itself sets a lapsed address again, on this node."""
     lease = 4
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder = lab.serve_ranked(*addresses, ADDRESS_LEASE=str(lease))
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    holder = pair.serve_ranked(*addresses, ADDRESS_LEASE=str(lease))
     with Renewals(holder.network) as renewals:
         moment = time.monotonic()
-        last = lab.wait_until(lambda: renewals.since(addresses[0], moment), lease, "a renewal")
+        last = pair.wait_until(lambda: renewals.since(addresses[0], moment), lease, "a renewal")
         stays(last.time + 0.3 * lease - time.monotonic())  # just before the next one
         holder.freeze(holder.container.agent_pid)
         frozen = time.monotonic()
         stays(1.8 * lease if is_frozen_too_long else 0.6 * lease)
         if is_frozen_too_long:
-            assert [lab.recorder.holders(each) for each in addresses] == [["n1"]] * 2
+            assert [pair.recorder.holders(each) for each in addresses] == [["n1"]] * 2
         holder.thaw(holder.container.agent_pid)
         event = "lease.lapsed" if is_frozen_too_long else "lease.late"
         told = holder.wait_for_line(f"event={event} ", timeout=1)
         thawed = time.monotonic()
         assert f"lease={lease}" in told
-        lab.wait_until(
+        pair.wait_until(
             lambda: all(renewals.since(each, thawed - 0.5) for each in addresses),
             lease / 2,
             "both are renewed again",
         )
-    none = [lab.recorder.seconds_with_none(each, since=frozen) for each in addresses]
+    none = [pair.recorder.seconds_with_none(each, since=frozen) for each in addresses]
     print(f"agent frozen, {event}: no node held the addresses for {max(none):.2f} s")
     assert (max(none) > 0) is is_frozen_too_long
     assert max(none) <= 1
     assert len(holder.events(event)) == 1
     stays(lease)
-    assert [lab.recorder.holders(each) for each in addresses] == [["n1"]] * 2
-    assert lab.recorder.seconds_with_two(*addresses) == 0
+    assert [pair.recorder.holders(each) for each in addresses] == [["n1"]] * 2
+    assert pair.recorder.seconds_with_two(*addresses) == 0
     assert holder.events("lease.late" if is_frozen_too_long else "lease.lapsed") == []
 
 
-def test_an_instance_that_lost_its_check_is_not_leased_any_more(make_lab: MakeLab) -> None:
+def test_an_instance_that_lost_its_check_is_not_leased_any_more(pair: Lab) -> None:
     """Back and forth with a lease of one second: never two, and nothing returns by a renewal."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    here = lab.serve_ranked(*addresses, ADDRESS_LEASE="1", PREEMPTION="nopreempt")
-    (there,) = lab.others(here)
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    here = pair.serve_ranked(*addresses, ADDRESS_LEASE="1", PREEMPTION="nopreempt")
+    (there,) = pair.others(here)
     handovers = 4
     for _ in range(handovers):
         here.application.stop()
-        lab.wait_for_each(addresses, timeout=ELECTION, among=[there])
+        pair.wait_for_each(addresses, timeout=ELECTION, among=[there])
         here.application.start()
         here.wait_for_state("BACKUP")
         here, there = there, here
     for address in addresses:
-        assert lab.recorder.seconds_with_two(address) == 0
+        assert pair.recorder.seconds_with_two(address) == 0
         # A loss and a gain for each hand-over: what a renewal brings back would be one more.
-        assert len(lab.recorder.changes(address)) == 1 + 2 * handovers
+        assert len(pair.recorder.changes(address)) == 1 + 2 * handovers
 
 
 _NOISY = """#!/bin/sh
@@ -208,17 +201,16 @@ exec {program} "$@"
 """
 
 
-def test_renewals_come_before_a_flood_of_other_work(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_renewals_come_before_a_flood_of_other_work(lone: Lab, tmp_path: Path) -> None:
     """keepalived's output never ends, reloads come one after the other: no renewal is late."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    (node,) = lone.nodes
+    addresses = [lone.virtual(1), lone.virtual6(1)]
     noisy = tmp_path / "keepalived"
     program = node.run(["sh", "-c", "command -v keepalived"]).stdout.strip()
     noisy.write_text(_NOISY.format(program=program))
     noisy.chmod(0o755)
     node.start(variables(*addresses, ADDRESS_LEASE="2"), prepare=f"PATH='{tmp_path}':$PATH")
-    lab.wait_for_each(addresses, timeout=ELECTION)
+    lone.wait_for_each(addresses, timeout=ELECTION)
     with Renewals(node.network) as renewals:
         stays(1)
         worst, last = 0.0, renewals.latest(addresses[0])
@@ -226,12 +218,12 @@ def test_renewals_come_before_a_flood_of_other_work(make_lab: MakeLab, tmp_path:
         end = time.monotonic() + 8
         while time.monotonic() < end:
             node.signal(SIGHUP)
-            again = lab.wait_until(
+            again = lone.wait_until(
                 functools.partial(renewals.since, addresses[0], last.time), 3, "the next renewal"
             )
             worst, last = max(worst, again.time - last.time), again
     print(f"flooded, lease 2: at most {worst:.2f} s between two renewals")
     assert worst < 2 / 3 + MARGIN
-    assert lab.recorder.seconds_with_none(*addresses) == 0
+    assert lone.recorder.seconds_with_none(*addresses) == 0
     assert node.events("lease.late") == node.events("lease.lapsed") == []
     assert node.stdout().count("noise") > 10_000

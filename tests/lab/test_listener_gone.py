@@ -47,13 +47,10 @@ def test_a_dead_application_moves_its_address_long_before_the_next_check(
     assert kinds["listener"] is True
 
 
-def test_an_application_that_crashes_in_a_circle_is_believed_once_an_interval(
-    make_lab: MakeLab,
-) -> None:
+def test_an_application_that_crashes_in_a_circle_is_believed_once_an_interval(lone: Lab) -> None:
     """Down at once, and up when it is time for a check, however often it starts meanwhile."""
-    lab = make_lab(1)
-    address = lab.virtual(1)
-    node = lab.serve(address, CHECK_INTERVAL="2")
+    address = lone.virtual(1)
+    node = lone.serve(address, CHECK_INTERVAL="2")
     began = time.monotonic()
     while time.monotonic() < began + 9:
         node.application.stop()
@@ -67,23 +64,22 @@ def test_an_application_that_crashes_in_a_circle_is_believed_once_an_interval(
 
 
 def test_with_fall_a_restart_moves_nothing_and_a_death_is_found_an_interval_sooner(
-    make_lab: MakeLab,
+    lone: Lab,
 ) -> None:
     """The first failure counts at once, the second when it is time for a check."""
-    lab = make_lab(1)
-    address = lab.virtual(1)
-    node = lab.serve(address, CHECK_INTERVAL="3", CHECK_FALL="2")
+    address = lone.virtual(1)
+    node = lone.serve(address, CHECK_INTERVAL="3", CHECK_FALL="2")
     began = time.monotonic()
     for _ in range(3):
         node.application.stop()
         stays(0.5)
         node.application.start()
         stays(3)
-    assert () == lab.recorder.changes(address, since=began)
+    assert () == lone.recorder.changes(address, since=began)
     assert [] == node.events("check.failed")
     stopped = time.time()
     node.application.stop()
-    lab.wait_for_none([address], on=node, timeout=8)
+    lone.wait_for_none([address], on=node, timeout=8)
     (failed,) = times(node, "check.failed")
     assert 2.9 < failed - stopped < 5.9
     assert _GONE in node.events("check.failed")[0]
@@ -111,21 +107,20 @@ def test_a_process_that_hangs_has_a_listener_and_is_found_by_the_periodic_check(
         assert ("timed out after 1 s" in failed, _GONE in failed) == (True, False)
 
 
-def test_the_death_of_what_answers_a_url_is_found_at_once_by_the_agent(make_lab: MakeLab) -> None:
+def test_the_death_of_what_answers_a_url_is_found_at_once_by_the_agent(pair: Lab) -> None:
     """It runs keepalived's script itself, which asks every 8 s only; both say so in the end."""
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    address = lab.virtual(1)
+    holder, other = pair.nodes
+    address = pair.virtual(1)
     words = [sys.executable, "-m", "http.server", "8090"]
     with ExitStack() as stack:
-        servers = [stack.enter_context(each.network.running(words)) for each in lab.nodes]
+        servers = [stack.enter_context(each.network.running(words)) for each in pair.nodes]
         for node, priority in ((holder, "250"), (other, "100")):
             url = {"CHECK_URL": f"http://{node.ip}:8090/", "CHECK_INTERVAL": "8"}
             node.start(variables(address, PRIORITY=priority, **url))
             node.wait_for_line("Entering BACKUP STATE", timeout=20)
-        lab.wait_for_holder(address, timeout=ELECTION, among=[holder])
+        pair.wait_for_holder(address, timeout=ELECTION, among=[holder])
         servers[0].kill()
-        lab.wait_for_holder(address, timeout=4, among=[other])
+        pair.wait_for_holder(address, timeout=4, among=[other])
         (failed,) = holder.events("check.failed")
         assert 'cause="listener of port 8090 is gone"' in failed
         assert f"cannot reach http://{holder.ip}:8090/" in failed

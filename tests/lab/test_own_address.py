@@ -14,7 +14,7 @@ from ipfailover_agent.model import InterfaceAddress
 from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 
@@ -37,26 +37,25 @@ def renumber(node: Node) -> None:
     )
 
 
-def test_newer_addresses_move_nothing(make_lab: MakeLab) -> None:
+def test_newer_addresses_move_nothing(pair: Lab) -> None:
     """Priorities, the check's target and the source are those of before, after a restart too."""
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    virtual = lab.virtual6(1)
+    holder, other = pair.nodes
+    virtual = pair.virtual6(1)
     peers = f"{holder.ipv6},{other.ipv6}"
-    for node in lab.nodes:  # without IPv4, so that the IPv6 address names the node
+    for node in pair.nodes:  # without IPv4, so that the IPv6 address names the node
         node.network.ip([f"address del {node.own.ipv4} dev eth0"])
     for more in ({}, {"UNICAST_PEERS": peers}):
-        lab.serve(virtual, lab.virtual6(2), PREEMPTION="preempt", **more)
-        lab.wait_for_each([virtual, lab.virtual6(2)], timeout=ELECTION)
+        pair.serve(virtual, pair.virtual6(2), PREEMPTION="preempt", **more)
+        pair.wait_for_each([virtual, pair.virtual6(2)], timeout=ELECTION)
         before = planned(holder)
         assert [holder.ipv6] == before["own"]
         began = time.monotonic()
         renumber(holder)
         assert planned(holder) == before
         assert "unchanged" in holder.reload()
-        assert lab.recorder.changes(virtual, since=began) == ()
+        assert pair.recorder.changes(virtual, since=began) == ()
         holder.stop()
-        assert lab.recorder.seconds_with_two(virtual, since=began) == 0
+        assert pair.recorder.seconds_with_two(virtual, since=began) == 0
         holder.start()
         holder.wait_for_status("phase", "running")
         assert planned(holder) == before
@@ -65,14 +64,13 @@ def test_newer_addresses_move_nothing(make_lab: MakeLab) -> None:
         holder.network.ip([f"address flush dev eth0 to fd00:{each}::/64" for each in (1, 2, 3)])
 
 
-def test_the_address_in_use_stays_until_it_expires(make_lab: MakeLab) -> None:
+def test_the_address_in_use_stays_until_it_expires(lone: Lab) -> None:
     """The oldest goes for a while and comes back; ``check`` and ``doctor`` say what runs."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     own, second = f"{node.ipv6}/64", "fd00::22"
     node.network.ip([f"address del {node.own.ipv4} dev eth0"])
-    node.start({**variables(lab.virtual6(1)), "IPFAILOVER_WATCH": "false"})
-    lab.wait_for_holder(lab.virtual6(1), timeout=ELECTION)
+    node.start({**variables(lone.virtual6(1)), "IPFAILOVER_WATCH": "false"})
+    lone.wait_for_holder(lone.virtual6(1), timeout=ELECTION)
     node.network.ip([f"address add {second}/64 dev eth0 nodad", f"address del {own} dev eth0"])
     assert "accepted" in node.reload()
     node.network.ip([f"address add {own} dev eth0 nodad"])
@@ -81,7 +79,7 @@ def test_the_address_in_use_stays_until_it_expires(make_lab: MakeLab) -> None:
     node.network.ip([f"address change {second}/64 dev eth0 preferred_lft 0"])
     assert [node.ipv6] == planned(node)["own"]
     assert "accepted" in node.reload()
-    assert lab.recorder.holders(lab.virtual6(1)) == [node.name]
+    assert lone.recorder.holders(lone.virtual6(1)) == [node.name]
 
 
 def blink(node: Node) -> None:
@@ -108,37 +106,36 @@ def blink(node: Node) -> None:
 
 
 def test_an_own_address_that_is_away_for_a_moment_costs_a_handover_unless_it_is_the_named_source(
-    make_lab: MakeLab,
+    pair: Lab,
 ) -> None:
     """As networkd 252 reconfigures an interface; unicast names its IPv6 source by itself."""
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    for variable, more in (("MULTICAST", {}), ("UNICAST", lab.peers())):
+    holder, other = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    for variable, more in (("MULTICAST", {}), ("UNICAST", pair.peers())):
         for is_named in (True, False):
-            for number, node in enumerate(lab.nodes):
+            for number, node in enumerate(pair.nodes):
                 ranked = {"PRIORITY": str(250 - 40 * number), **more}
                 if is_named:
                     ranked[f"{variable}_SOURCE_IPADDRESS"] = node.ip
                 node.start(variables(*addresses, PREEMPTION="nopreempt", **ranked))
                 node.wait_for_line("Entering BACKUP STATE")
                 if number == 0:
-                    lab.wait_for_each(addresses, timeout=ELECTION, among=[holder])
-            for node in lab.nodes:
+                    pair.wait_for_each(addresses, timeout=ELECTION, among=[holder])
+            for node in pair.nodes:
                 node.wait_for_status("ready", value=True)
             began = time.monotonic()
             blink(other)  # which goes on hearing the master
             blink(holder)
             if is_named:
                 stays(UNPLANNED)
-                assert [(), ()] == [lab.recorder.changes(each, since=began) for each in addresses]
+                assert [(), ()] == [pair.recorder.changes(each, since=began) for each in addresses]
             else:
-                lab.wait_for_each(addresses[:1], timeout=PLANNED, among=[other])
-                assert () == lab.recorder.changes(addresses[1], since=began)
-                assert lab.longest_gap(addresses[0], began) <= PLANNED
+                pair.wait_for_each(addresses[:1], timeout=PLANNED, among=[other])
+                assert () == pair.recorder.changes(addresses[1], since=began)
+                assert pair.longest_gap(addresses[0], began) <= PLANNED
             for each in addresses:
-                assert lab.recorder.seconds_with_two(each, since=began) == 0
-            for node in lab.nodes:
+                assert pair.recorder.seconds_with_two(each, since=began) == 0
+            for node in pair.nodes:
                 node.stop()
 
 
@@ -154,13 +151,12 @@ def only_link_local(node: Node, *more: str) -> None:
 
 
 @pytest.mark.slow
-def test_nodes_with_link_local_addresses_only_serve(make_lab: MakeLab) -> None:
+def test_nodes_with_link_local_addresses_only_serve(pair: Lab) -> None:
     """A cross-link: an IPv6 one as it is, an IPv4 one, and with peers."""
-    lab = make_lab(2)
-    one, two = lab.nodes
-    for node in lab.nodes:
+    one, two = pair.nodes
+    for node in pair.nodes:
         only_link_local(node)
-    virtual6 = lab.virtual6(1)
+    virtual6 = pair.virtual6(1)
     listed = "169.254.10.11,169.254.10.12"
     rounds = [
         ([virtual6], {}),
@@ -169,18 +165,18 @@ def test_nodes_with_link_local_addresses_only_serve(make_lab: MakeLab) -> None:
     ]
     for number, (addresses, more) in enumerate(rounds):
         if number == 1:
-            for last, node in enumerate(lab.nodes, start=11):
+            for last, node in enumerate(pair.nodes, start=11):
                 node.network.ip([f"address add 169.254.10.{last}/24 dev eth0 scope link"])
-        lab.serve(*addresses, **more)
-        found = lab.wait_for_each(addresses, timeout=ELECTION)
-        for node in lab.nodes:
+        pair.serve(*addresses, **more)
+        found = pair.wait_for_each(addresses, timeout=ELECTION)
+        for node in pair.nodes:
             node.wait_for_status("ready", value=True)
         assert one.ask("check").returncode == 0
         assert not [line for line in one.ask("doctor").stdout.splitlines() if "FAIL" in line]
-        dying = lab.node(found[addresses[0]])
+        dying = pair.node(found[addresses[0]])
         dying.kill()
-        (left,) = lab.others(dying)
-        lab.wait_for_each(addresses, timeout=UNPLANNED, among=[left])
+        (left,) = pair.others(dying)
+        pair.wait_for_each(addresses, timeout=UNPLANNED, among=[left])
         left.stop()
     one.start(variables("10.9.9.100", UNICAST_PEERS=f"{one.ip},{two.ip}"))
     found = one.wait_for_status("phase", "waiting")

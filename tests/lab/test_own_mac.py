@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.lab.kit.client import Watch
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 NEW_MAC = "02:00:00:00:00:77"
@@ -94,23 +94,20 @@ def is_quiet(watches: list[Watch], since: float) -> bool:
 
 
 @pytest.mark.parametrize("is_unicast", [False, True], ids=["multicast", "unicast"])
-def test_a_holder_is_known_by_the_mac_that_it_has_now(
-    make_lab: MakeLab, *, is_unicast: bool
-) -> None:
+def test_a_holder_is_known_by_the_mac_that_it_has_now(pair: Lab, *, is_unicast: bool) -> None:
     """Clients learn it at once, and a foreign announcement is answered with it."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    more = lab.peers() if is_unicast else {}
-    holder = lab.serve_ranked(*addresses, **more)
-    other = lab.nodes[1]
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    more = pair.peers() if is_unicast else {}
+    holder = pair.serve_ranked(*addresses, **more)
+    other = pair.nodes[1]
     other.wait_for_state("BACKUP")
-    with ear(lab) as heard:
-        watches = [lab.client.watch(each) for each in addresses]
+    with ear(pair) as heard:
+        watches = [pair.client.watch(each) for each in addresses]
         wait_until(lambda: all(each.answering() for each in watches), 5, "answers")
         changed = time.monotonic()
         holder.network.ip([f"link set eth0 address {NEW_MAC}"])
         for each in addresses:
-            wait_for_neighbour(lab, each, NEW_MAC)
+            wait_for_neighbour(pair, each, NEW_MAC)
         stays(4)  # the other would be MASTER by then if it missed the adverts
         assert [each.worst_outage(since=changed) < ANNOUNCED for each in watches] == [True, True]
         settled = time.monotonic()
@@ -124,7 +121,7 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
             "the announcements are answered, and never under the old MAC",
         )
         for each in addresses:
-            wait_for_neighbour(lab, each, NEW_MAC)
+            wait_for_neighbour(pair, each, NEW_MAC)
         stays(2)
         for each in addresses:
             assert heard.macs(each, settled) == {NEW_MAC, other.own.mac}
@@ -132,23 +129,22 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
         assert is_quiet(watches, answered)
         assert max(each.worst_outage(since=settled) for each in watches) < 1
     for each in addresses:
-        assert lab.recorder.holders(each) == [holder.name]
-        assert lab.recorder.seconds_with_two(each, since=changed) == 0
-        assert lab.recorder.seconds_with_none(each, since=changed) == 0
+        assert pair.recorder.holders(each) == [holder.name]
+        assert pair.recorder.seconds_with_two(each, since=changed) == 0
+        assert pair.recorder.seconds_with_none(each, since=changed) == 0
     assert not holder.events("contest.held")
 
 
-def test_a_backup_that_is_known_by_its_address_goes_on_hearing(make_lab: MakeLab) -> None:
+def test_a_backup_that_is_known_by_its_address_goes_on_hearing(pair: Lab) -> None:
     """Its peers send to the MAC that they know: without a word of it, it becomes MASTER too."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder, backup = lab.nodes
-    lab.serve_ranked(*addresses, **lab.peers())
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    holder, backup = pair.nodes
+    pair.serve_ranked(*addresses, **pair.peers())
     backup.wait_for_state("BACKUP")
     changed = time.monotonic()
     backup.network.ip([f"link set eth0 address {NEW_MAC}"])
     stays(10)
     for each in addresses:
-        assert lab.recorder.holders(each) == [holder.name]
-        assert lab.recorder.seconds_with_two(each, since=changed) == 0
-        assert lab.recorder.changes(each, since=changed) == ()
+        assert pair.recorder.holders(each) == [holder.name]
+        assert pair.recorder.seconds_with_two(each, since=changed) == 0
+        assert pair.recorder.changes(each, since=changed) == ()

@@ -14,7 +14,7 @@ from tests.support.browser import Browser
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
     from tests.lab.kit.node import Node
 
 _LISTEN = {"IPFAILOVER_LISTEN": "0.0.0.0:63000"}
@@ -32,21 +32,20 @@ def page_of(node: Node) -> str:
 
 
 @pytest.mark.slow
-def test_the_page_of_a_master_in_a_real_browser(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_the_page_of_a_master_in_a_real_browser(pair: Lab, tmp_path: Path) -> None:
     """It says what is so, fits a phone, is dark where one wants that, and complains of nothing.
 
     Its pictures stay beside what else the test leaves.
     """
-    lab = make_lab(2)
-    first, second = lab.nodes
-    addresses = (lab.virtual(1), lab.virtual6(1))
+    first, second = pair.nodes
+    addresses = (pair.virtual(1), pair.virtual6(1))
     first.start({**variables(*addresses, PRIORITY="250"), **_LISTEN})
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     second.start(variables(*addresses, PRIORITY="210"))
-    wait_for_probe(lab, first, 200, "ready")
-    wait_for_probe(lab, second, 200, "ready")
+    wait_for_probe(pair, first, 200, "ready")
+    wait_for_probe(pair, second, 200, "ready")
     backs = {}
-    with Browser(tmp_path / "profile", lab.client.network.argv) as browser:
+    with Browser(tmp_path / "profile", pair.client.network.argv) as browser:
         for width, is_dark in ((1280, False), (1280, True), (360, False), (320, True)):
             browser.look(width, is_dark=is_dark)
             browser.visit(page_of(first))
@@ -62,8 +61,8 @@ def test_the_page_of_a_master_in_a_real_browser(make_lab: MakeLab, tmp_path: Pat
         assert 2 == browser.evaluate("document.querySelectorAll('svg path.master').length")
 
         first.application.stop()
-        lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
-        wait_for_probe(lab, first, 200, "in FAULT, the check fails")
+        pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
+        wait_for_probe(pair, first, 200, "in FAULT, the check fails")
         browser.visit(page_of(first))
         text = browser.evaluate(_TEXT)
         browser.picture(tmp_path / "fault-320-dark.png")

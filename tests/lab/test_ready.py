@@ -12,7 +12,7 @@ from tests.lab.test_http import fetch, metric
 from tests.support import manifests
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 
@@ -56,23 +56,22 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
 
 
 @pytest.mark.slow
-def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(make_lab: MakeLab) -> None:
+def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(pair: Lab) -> None:
     """With a failing check, drained, or held: ready, with the reason beside it."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = lab.serve_ranked(address)
-    second = lab.node("n2")
-    for each in lab.nodes:
-        wait_until_all_say(lab, each, "")
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address)
+    second = pair.node("n2")
+    for each in pair.nodes:
+        wait_until_all_say(pair, each, "")
 
     second.application.stop()
-    wait_until_all_say(lab, second, "in FAULT, the check fails: ")
+    wait_until_all_say(pair, second, "in FAULT, the check fails: ")
     second.application.start()
     second.wait_for_state("BACKUP")
-    wait_until_all_say(lab, second, "")
+    wait_until_all_say(pair, second, "")
 
     assert 0 == first.ask("drain").returncode
-    wait_until_all_say(lab, first, "drained: ")
+    wait_until_all_say(pair, first, "drained: ")
     first.firewall("in")  # before it is let go: an advert that counts would win it a look later
 
     first.firewall(
@@ -80,11 +79,11 @@ def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(make_lab: Make
     )  # before it is let go: an advert that is counted would win it a look later
     assert 0 == first.ask("undrain").returncode
     first.wait_for_line("contest.held", timeout=ELECTION)
-    wait_until_all_say(lab, first, "held: ")
-    assert [second.name] == lab.recorder.holders(address)
+    wait_until_all_say(pair, first, "held: ")
+    assert [second.name] == pair.recorder.holders(address)
 
     # what nothing explains is no one's plan
     first.terminate()
     second.link_down()
     second.wait_for_state("FAULT")
-    wait_until_all_say(lab, second, "in FAULT, and no check fails", ready=False)
+    wait_until_all_say(pair, second, "in FAULT, and no check fails", ready=False)

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.timeline import Change
 
 
@@ -66,16 +66,15 @@ def test_what_was_there_before_the_recorder_is_known_to_it(lab: Lab) -> None:
         late.close()
 
 
-def test_a_flood_of_events_ends_in_the_truth(make_lab: MakeLab) -> None:
+def test_a_flood_of_events_ends_in_the_truth(lone: Lab) -> None:
     """Two thousand changes at once: whatever was lost on the way, the end is right."""
-    lab = make_lab(1)
-    node = lab.nodes[0]
+    node = lone.nodes[0]
     addresses = [f"10.{a}.{b}.1" for a in range(4) for b in range(250)]
     for action in ("add", "del"):
         node.network.ip([f"address {action} {each}/32 dev eth0" for each in addresses])
     node.network.ip([f"address add {addresses[7]}/32 dev eth0"])
     wait_until(
-        lambda: [each for each in addresses if lab.recorder.holders(each)] == [addresses[7]],
+        lambda: [each for each in addresses if lone.recorder.holders(each)] == [addresses[7]],
         5,
         "one address is left",
     )

@@ -205,24 +205,23 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: int) -> None:
+def test_a_peer_with_a_second_speaker_is_still_heard(pair: Lab, family: int) -> None:
     """The same source, id and version: only the content differs. What is left behind, goes."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    address = lab.virtual(1) if family == 4 else lab.virtual6(1)
-    for node, priority in zip(lab.nodes, ("200", "150"), strict=True):
+    first, second = pair.nodes
+    address = pair.virtual(1) if family == 4 else pair.virtual6(1)
+    for node, priority in zip(pair.nodes, ("200", "150"), strict=True):
         node.start(variables(address, PRIORITY=priority))
         node.wait_for_line("Entering BACKUP STATE")  # the first one is the first MASTER
-    lab.wait_for_each([address], timeout=2 * ELECTION, among=[first])
+    pair.wait_for_each([address], timeout=2 * ELECTION, among=[first])
     source = first.own.ipv4.ip if family == 4 else IPv6Address(first.link_local)
     since = time.monotonic()
     with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
-        lab.wait_until(lambda: has_table(second), SETTLES, "it is dropped")
+        pair.wait_until(lambda: has_table(second), SETTLES, "it is dropped")
         stays(8)
         assert f"{source} timeout 1m" in second.run(["nft", "list", "ruleset"]).stdout
-        assert () == lab.recorder.changes(address, since=since)
+        assert () == pair.recorder.changes(address, since=since)
         second.nft("flush ruleset\n")
-        lab.wait_until(lambda: has_table(second), SETTLES, "it is dropped again")
+        pair.wait_until(lambda: has_table(second), SETTLES, "it is dropped again")
         assert second.events("shield.vanished")
         second.kill()
         assert has_table(second)

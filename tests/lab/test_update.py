@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lab.kit.former import FormerAgent
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 #: A node that takes an address back overlaps with the one before for some milliseconds.
@@ -144,11 +144,10 @@ def replace(lab: Lab, node: Node, row: Row, prepare: dict[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_nodes_of_the_first_release_are_replaced_one_by_one(
-    make_lab: MakeLab, former_agent: Callable[[], FormerAgent], name: str
+    lab: Lab, former_agent: Callable[[], FormerAgent], name: str
 ) -> None:
     """Each replacement costs what a planned stop costs, and what the old agent noted is read."""
     former, row = former_agent(), ROWS[name]
-    lab = make_lab(3)
     if "4" not in row.families:
         without_ipv4(lab)
     server = NameServer(lab)
@@ -182,22 +181,21 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
 
 
 def test_addresses_that_the_first_release_left_behind_are_released(
-    make_lab: MakeLab, former_agent: Callable[[], FormerAgent]
+    lone: Lab, former_agent: Callable[[], FormerAgent]
 ) -> None:
     """It was killed, and its successor serves other addresses: only the record names them."""
     former = former_agent()
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    left, wanted = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(2), lab.virtual6(2)]
-    prepare = keep_run_directory(lab, node)
+    (node,) = lone.nodes
+    left, wanted = [lone.virtual(1), lone.virtual6(1)], [lone.virtual(2), lone.virtual6(2)]
+    prepare = keep_run_directory(lone, node)
     unleased = {"ADDRESS_LEASE": "0", "ADDRESS_LABEL": ""}
     node.start(variables(*left, **unleased), former.command("run"), prepare=prepare)
-    lab.wait_for_each(left, timeout=ELECTION)
+    lone.wait_for_each(left, timeout=ELECTION)
     node.kill()
     assert sorted(served(node)) == sorted([f"{left[0]}/32", f"{left[1]}/128"])
     node.start(variables(*wanted, **unleased), prepare=prepare)
-    lab.wait_for_each(wanted, timeout=ELECTION)
-    assert [lab.recorder.holders(each) for each in left] == [[], []]
+    lone.wait_for_each(wanted, timeout=ELECTION)
+    assert [lone.recorder.holders(each) for each in left] == [[], []]
     (line,) = node.events("addresses.released")
     assert all(each in line for each in left)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
+    from tests.lab.kit.lab import Lab, MakeLab
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
@@ -48,45 +48,41 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: Ma
     assert second.status()["phase"] == "running"
 
 
-def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
-    make_lab: MakeLab,
-) -> None:
+def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(pair: Lab) -> None:
     """keepalived cannot answer: what that step parked is back, the rest has no event."""
-    lab = make_lab(2)
-    addresses = [*lab.numbered(3), *lab.numbered6(2)]
-    source = ConfigMap(lab.directory / "variables", variables(*addresses))
-    lab.start_ranked(source.unwatched)
-    first, _ = lab.nodes
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
+    addresses = [*pair.numbered(3), *pair.numbered6(2)]
+    source = ConfigMap(pair.directory / "variables", variables(*addresses))
+    pair.start_ranked(source.unwatched)
+    first, _ = pair.nodes
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     one, two, three, six, seven = addresses
     source.write(variables(two, one, three, seven, six))
     assert first.run_in_container(["rm", "-r", "/run/ipfailover-agent/tmp"]).returncode == 0
     began = time.monotonic()
     first.signal(Signals.SIGHUP)
-    lab.wait_until(lambda: first.events("config.restored"), 10, "it is restored")
-    lab.wait_for_each(addresses, timeout=3, among=[first])
+    pair.wait_until(lambda: first.events("config.restored"), 10, "it is restored")
+    pair.wait_for_each(addresses, timeout=3, among=[first])
     stays(2)  # the others' contests
-    lab.wait_for_each(addresses, timeout=0.5, among=[first])
-    gone = {each: lab.recorder.seconds_with_none(each, since=began) for each in addresses}
+    pair.wait_for_each(addresses, timeout=0.5, among=[first])
+    gone = {each: pair.recorder.seconds_with_none(each, since=began) for each in addresses}
     print({each: f"{seconds:.2f} s" for each, seconds in gone.items()})
-    assert [lab.recorder.changes(each, since=began) for each in (one, three)] == [(), ()]
-    assert {change.node for each in addresses for change in lab.recorder.changes(each)} == {
+    assert [pair.recorder.changes(each, since=began) for each in (one, three)] == [(), ()]
+    assert {change.node for each in addresses for change in pair.recorder.changes(each)} == {
         first.name
     }
 
 
 @pytest.mark.timing
-def test_a_good_reload_is_verified_at_once(make_lab: MakeLab) -> None:
+def test_a_good_reload_is_verified_at_once(lone: Lab) -> None:
     """Additions, removals, circles and renames: accepted, within a second each."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    addresses = [*lab.numbered(4), lab.virtual6(1)]
-    source = ConfigMap(lab.directory / "variables", variables(*addresses))
+    (node,) = lone.nodes
+    addresses = [*lone.numbered(4), lone.virtual6(1)]
+    source = ConfigMap(lone.directory / "variables", variables(*addresses))
     node.start(source.unwatched)
-    lab.wait_for_each(addresses, timeout=ELECTION)
+    lone.wait_for_each(addresses, timeout=ELECTION)
     a, b, c, d, six = addresses
     for after, more in (
-        ([a, b, c, d, six, lab.virtual(5)], {}),
+        ([a, b, c, d, six, lone.virtual(5)], {}),
         ([a, c, d, six], {}),
         ([six, d, c, a], {}),
         ([c, six, a, d], {}),
@@ -100,7 +96,7 @@ def test_a_good_reload_is_verified_at_once(make_lab: MakeLab) -> None:
         print(f"{len(after)} addresses: {taken:.2f} s")
         assert taken < 2
         assert verdict.startswith("reload accepted")
-        lab.wait_for_each(after, timeout=ELECTION)
+        lone.wait_for_each(after, timeout=ELECTION)
         stays(0.5)
     assert sorted(node.virtual_addresses()) == sorted(f"{each}/32" for each in (a, c, d))
     assert not node.events("config.restored")
