@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -101,7 +102,7 @@ def test_255_addresses_in_238_groups_at_offset_0(lone: Lab) -> None:
     lone.wait_for_each(addresses, timeout=2 * ELECTION)
     print(f"255 addresses in 238 groups: all held after {time.monotonic() - started:.1f} s")
     names = [f"{NAME}_VIP_{number}" for number in range(1, 239)]
-    lone.wait_until(lambda: node.states() == dict.fromkeys(names, "MASTER"), 3, "238 MASTERs")
+    wait_until(lambda: node.states() == dict.fromkeys(names, "MASTER"), 3, "238 MASTERs")
     found = ids(node)
     assert list(found) == [str(number) for number in range(1, 239)]
     assert [len(each) for each in found.values()] == [2] * 17 + [1] * 221
@@ -132,7 +133,7 @@ def test_254_addresses_one_by_one_move_together(make_lab: MakeLab) -> None:
         is_shared = sum(shares()) == 254 and min(shares()) > 254 / 4
         return is_shared and not any(lab.recorder.changes(each, since) for each in addresses)
 
-    lab.wait_until(is_settled, 2 * ELECTION, "each of the two has a share of them")
+    wait_until(is_settled, 2 * ELECTION, "each of the two has a share of them")
     print(f"254 addresses on two nodes: {shares()}")
     first, second = lab.nodes
     asked = time.monotonic()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
@@ -128,7 +129,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(pair: Lab, wi
     assert (held["label"], held["valid_life_time"]) == ("eth0:vip", 2**32 - 1)
     masters = len(base) + len(added)
     lower.wait_for_masters(masters)
-    pair.wait_until(
+    wait_until(
         lambda: all(int(str(shown(lower, each)["valid_life_time"])) <= 3 for each in added),
         3,
         "they are on a lease",
@@ -146,7 +147,7 @@ def test_an_announcement_of_another_node_is_enough(pair: Lab) -> None:
     lower, higher = start_ranked(pair, source)
     pair.wait_for_each(base, timeout=ELECTION, among=[higher])
     pair.switch.drop_vrrp()
-    pair.wait_until(
+    wait_until(
         lambda: len(lower.events("contest.held") + higher.events("contest.held")) == len(base),
         ELECTION,
         "one of the two yields",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -26,7 +27,7 @@ def moves(node: Node) -> list[tuple[str, str, str]]:
     ]
 
 
-def wait_for_move(lab: Lab, node: Node, state: str, kind: str, *words: str) -> None:
+def wait_for_move(node: Node, state: str, kind: str, *words: str) -> None:
     """Wait until a node's newest transition is into that state and of that kind."""
 
     def is_there() -> bool:
@@ -35,7 +36,7 @@ def wait_for_move(lab: Lab, node: Node, state: str, kind: str, *words: str) -> N
 
     what = f"{node.name} is {state} because of {kind} {words}"
     try:
-        lab.wait_until(is_there, 3, what)
+        wait_until(is_there, 3, what)
     except AssertionError as error:
         raise AssertionError(f"{error}; its transitions: {moves(node)}") from error
 
@@ -47,37 +48,37 @@ def test_each_move_of_an_address_has_its_cause(make_lab: MakeLab) -> None:
     address = lab.virtual(1)
     first, second = lab.nodes
     lab.serve_ranked(address, PREEMPTION="preempt")
-    wait_for_move(lab, first, "MASTER", "silence")
-    wait_for_move(lab, second, "BACKUP", "started")
+    wait_for_move(first, "MASTER", "silence")
+    wait_for_move(second, "BACKUP", "started")
 
     first.application.stop()
     lab.wait_for_each([address], timeout=5, among=[second])
-    wait_for_move(lab, first, "FAULT", "check failed", "port 8080", "refused")
-    wait_for_move(lab, second, "MASTER", "handover", first.ip)
+    wait_for_move(first, "FAULT", "check failed", "port 8080", "refused")
+    wait_for_move(second, "MASTER", "handover", first.ip)
     assert first.status()["check"]["state"] == "failing"
 
     first.application.start()
     lab.wait_for_each([address], timeout=ELECTION, among=[first])
-    wait_for_move(lab, first, "MASTER", "preempted", second.ip)
-    wait_for_move(lab, second, "BACKUP", "outranked", f"higher priority 250 from {first.ip}")
+    wait_for_move(first, "MASTER", "preempted", second.ip)
+    wait_for_move(second, "BACKUP", "outranked", f"higher priority 250 from {first.ip}")
     assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "check passed")
 
     first.link_down()
     lab.wait_for_each([address], timeout=UNPLANNED, among=[second])
-    wait_for_move(lab, first, "FAULT", "interface down")
-    wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
+    wait_for_move(first, "FAULT", "interface down")
+    wait_for_move(second, "MASTER", "silence", f"the last one of {first.ip}")
     first.link_up()
     lab.wait_for_each([address], timeout=ELECTION, among=[first])
     assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "interface up")
 
     first.stop()
     lab.wait_for_each([address], timeout=PLANNED, among=[second])
-    wait_for_move(lab, second, "MASTER", "handover", f"priority-0 advert of {first.ip}")
+    wait_for_move(second, "MASTER", "handover", f"priority-0 advert of {first.ip}")
     first.start()
     lab.wait_for_each([address], timeout=ELECTION, among=[first])
     first.kill()
     lab.wait_for_each([address], timeout=UNPLANNED, among=[second])
-    wait_for_move(lab, second, "MASTER", "silence", f"the last one of {first.ip}")
+    wait_for_move(second, "MASTER", "silence", f"the last one of {first.ip}")
 
 
 def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
@@ -101,7 +102,7 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
     assert found["keepalived_version"]
     for pid in node.pids("keepalived")[1:]:
         node.run(["kill", "-KILL", str(pid)])
-    lab.wait_until(
+    wait_until(
         lambda: ("BACKUP", "restarted") in [each[:2] for each in moves(node)],
         5,
         "the restart of keepalived's child is the cause",
@@ -126,7 +127,7 @@ def test_an_own_address_that_goes_for_a_moment_costs_no_master_down_time(
 
     def costs_a_skew(address: str) -> None:
         """Wait until the address goes and is back, in less than the other node's skew."""
-        pair.wait_until(
+        wait_until(
             lambda: pair.recorder.seconds_with_none(address, since=began) > 0, 3, f"{address} goes"
         )
         pair.wait_for_each([address], timeout=ELECTION)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, UNPLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
@@ -90,7 +91,7 @@ def test_the_shell_images_node_that_crashes_is_replaced(pair: Lab) -> None:
     new.start(variables(address))
     new.wait_for_line("Entering BACKUP STATE")
     old.kill()
-    pair.wait_until(lambda: new.name in pair.recorder.holders(address), UNPLANNED, "n2 holds it")
+    wait_until(lambda: new.name in pair.recorder.holders(address), UNPLANNED, "n2 holds it")
 
 
 def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab.kit.container import PROJECT
 from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
@@ -37,7 +38,7 @@ def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(pair: L
     assert first.wait() == -signal.SIGKILL
     pair.wait_for_none(addresses, on=first, timeout=2)
     print(f"agent killed: its addresses are gone after {time.monotonic() - killed:.2f} s")
-    pair.wait_until(lambda: not first.pids("keepalived"), RELEASE, "keepalived has ended")
+    wait_until(lambda: not first.pids("keepalived"), RELEASE, "keepalived has ended")
     pair.wait_for_each(addresses, timeout=PLANNED, among=[second])
     assert pair.recorder.seconds_with_two(*addresses, since=killed) == 0
 
@@ -61,7 +62,7 @@ def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
     none = pair.recorder.seconds_with_none(*addresses, since=killed)
     print(f"keepalived's {victims} killed: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
-    pair.wait_until(
+    wait_until(
         lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
         RELEASE + 2,
         "keepalived runs again",
@@ -90,7 +91,7 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
     begin = time.monotonic()
     killed: set[int] = set()
     for _ in range(4):
-        child = _newborn(pair, first, killed)
+        child = _newborn(first, killed)
         os.kill(child, signal.SIGKILL)
         killed.add(child)
     assert first.wait() == 75
@@ -104,14 +105,14 @@ def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then
     assert "keepalived keeps failing" in first.stderr()
 
 
-def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
+def _newborn(node: Node, known: set[int]) -> int:
     """Return the pid of the VRRP child that runs now and is none of those that are known."""
 
     def found() -> int:
         running = node.pids("keepalived")
         return running[1] if len(running) > 1 and running[1] not in known else 0
 
-    return lab.wait_until(found, RELEASE + 3, "keepalived has a new VRRP child")
+    return wait_until(found, RELEASE + 3, "keepalived has a new VRRP child")
 
 
 def test_a_lone_node_serves_again_after_keepalived_was_killed(lone: Lab) -> None:
@@ -133,10 +134,10 @@ def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: La
     addresses = [lab.virtual(1), lab.virtual6(1)]
     first = lab.serve_ranked(*addresses, ADDRESS_LEASE="0")
     with lab.client.watch(addresses[0]) as watch:
-        lab.wait_until(watch.answering, 2, "an answer")
+        wait_until(watch.answering, 2, "an answer")
         killed = time.monotonic()
         first.kill()
-        lab.wait_until(
+        wait_until(
             lambda: all(len(lab.recorder.holders(each)) == 2 for each in addresses),
             UNPLANNED,
             "another node holds each address, beside the leftover",
@@ -177,7 +178,7 @@ def test_a_leftover_is_removed_before_anything_else(pair: Lab, mark: str) -> Non
         first.network.ip([f"address add {address}/32 dev eth0 {label}"])
     first.network.ip([f"address add {address6}/128 dev eth0 nodad preferred_lft 0"])
     second.start(variables(address, address6, PRIORITY="200"))
-    pair.wait_until(
+    wait_until(
         lambda: len(pair.recorder.holders(address)) == len(pair.recorder.holders(address6)) == 2,
         ELECTION,
         "both nodes hold both",

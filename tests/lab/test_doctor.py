@@ -14,6 +14,7 @@ from ipfailover_agent.doctor.findings import CheckResult
 from tests.lab.kit.container import PROJECT
 from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import ELECTION, PORT, command, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -285,7 +286,7 @@ def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
     )
     with node.network.running([sys.executable, "-c", program]):
         ask_it = ["bash", "-c", f"</dev/tcp/{node.ip}/{PORT}"]
-        lab.wait_until(lambda: node.run(ask_it, check=False).returncode == 0, 8, "a listener")
+        wait_until(lambda: node.run(ask_it, check=False).returncode == 0, 8, "a listener")
         node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "8"})
         addresses = (lab.virtual(1), last)
         code, found = before_start(node, variables(*addresses), seconds=BRIEF)
@@ -318,7 +319,7 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(lo
     told = [f"OPENSHIFT_HA_VIRTUAL_IPS: {each}" for each in (muted, outside, every)]
     node.network.set_sysctls({"ipv6/conf/all/forwarding": "1"})
     lone.client.ask(anycast)
-    lone.wait_until(  # it answers within a second, though it holds nothing
+    wait_until(  # it answers within a second, though it holds nothing
         lambda: lone.client.neighbour(anycast) == node.name, 5, "an answer"
     )
     for asked in ("check", "plan"):
@@ -401,7 +402,7 @@ def test_a_starved_doctor_says_so(make_lab: MakeLab) -> None:
     lab = make_lab(2, ipv6=False)
     node, other = lab.nodes
     node.start(variables(lab.virtual(1)), DOCTOR)
-    lab.wait_until(
+    wait_until(
         lambda: len(node.run(["cat", "/proc/net/packet"]).stdout.splitlines()) >= 4,
         8,
         "doctor listens, on three sockets",
@@ -551,7 +552,7 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
     def causes() -> list[str]:
         return [line for node in lab.nodes for line in node.events("contest.held")]
 
-    lab.wait_until(lambda: bool(causes()), ELECTION + 8, "one of them yields")
+    wait_until(lambda: bool(causes()), ELECTION + 8, "one of them yields")
     own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in lab.nodes}
     assert all(any(each in line for each in own) for line in causes())
 
@@ -559,7 +560,7 @@ def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> 
         told = {each: each.status().get("instances", ()) for each in lab.nodes}
         return [each for each, instances in told.items() if any(one["held"] for one in instances)]
 
-    (held,) = lab.wait_until(held_nodes, ELECTION, "status says so too")
+    (held,) = wait_until(held_nodes, ELECTION, "status says so too")
     found = by_verdict(held.ask(*DOCTOR[3:]).stdout)
     said = [each for each in found["warn"] if " is held in FAULT: " in each]
     assert any(each in line for each in own for line in said)

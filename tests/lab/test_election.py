@@ -10,6 +10,7 @@ import pytest
 
 from ipfailover_agent.config import priority
 from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
@@ -43,7 +44,7 @@ def test_several_addresses_are_spread_by_priority_over_multicast(lab: Lab) -> No
         ).name
         for number, address in enumerate(addresses, start=1)
     }
-    lab.wait_until(
+    wait_until(
         lambda: all(lab.recorder.holders(each) == [name] for each, name in expected.items()),
         ELECTION,
         f"every address is where its priority is highest: {expected}",
@@ -61,7 +62,7 @@ def test_several_addresses_are_spread_evenly_over_known_peers(lab: Lab) -> None:
         held = [lab.recorder.holders(each) for each in addresses]
         return [held.count([node.name]) for node in lab.nodes]
 
-    lab.wait_until(lambda: counts() == [2, 2, 2], ELECTION, "two each")
+    wait_until(lambda: counts() == [2, 2, 2], ELECTION, "two each")
 
 
 def test_an_application_that_dies_takes_the_address_along(lab: Lab) -> None:
@@ -69,12 +70,12 @@ def test_an_application_that_dies_takes_the_address_along(lab: Lab) -> None:
     address = lab.virtual(1)
     holder = lab.serve(address)
     with lab.client.watch(address) as watch:
-        lab.wait_until(watch.answering, 2, "an answer")
+        wait_until(watch.answering, 2, "an answer")
         died = time.monotonic()
         holder.application.stop()
         # one interval of the check (1 s) and the skew
         other = lab.wait_for_holder(address, timeout=1 + PLANNED, among=lab.others(holder))
-        lab.wait_until(lambda: watch.answering() == other.name, 2, "it answers")
+        wait_until(lambda: watch.answering() == other.name, 2, "it answers")
         outage = watch.worst_outage(since=died)
     print(f"application dies: the client saw {outage:.2f} s of outage")
     assert 1 + PLANNED > outage
@@ -93,11 +94,11 @@ def test_a_planned_stop_hands_over_and_leaves_nothing(lab: Lab, number: signal.S
     address = lab.virtual(1)
     holder = lab.serve(address)
     with lab.client.watch(address) as watch:
-        lab.wait_until(watch.answering, 2, "an answer")
+        wait_until(watch.answering, 2, "an answer")
         asked = time.monotonic()
         holder.signal(number)
         other = lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
-        lab.wait_until(lambda: watch.answering() == other.name, 2, "it answers")
+        wait_until(lambda: watch.answering() == other.name, 2, "it answers")
         outage = watch.worst_outage(since=asked)
     gap = lab.recorder.seconds_with_none(address, since=asked)
     assert holder.wait() == 0

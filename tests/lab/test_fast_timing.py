@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.lab.kit.scenarios import ELECTION, PORT, ConfigMap, command, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Connecting:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._lab.wait_until(lambda: bool(self._served), 5, "the client is served")
+        wait_until(lambda: bool(self._served), 5, "the client is served")
         return self
 
     def __exit__(self, *_raised: object) -> None:
@@ -236,7 +237,7 @@ def test_many_ports_are_probed_side_by_side(lone: Lab) -> None:
         node.wait_for_line("event=check.failed", timeout=3)
         print(f"one of a hundred ports: seen after {time.monotonic() - began:.3f} s")
         expected = unreachable(node, "refused", 9042)
-        lone.wait_until(lambda: reason_of(node) == expected, 1, "the reason is there")
+        wait_until(lambda: reason_of(node) == expected, 1, "the reason is there")
 
 
 @contextlib.contextmanager

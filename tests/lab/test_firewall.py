@@ -13,6 +13,7 @@ import pytest
 from ipfailover_agent.errors import ExitCode
 from tests.lab.kit.namespaces import TOOL_PATH
 from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, command, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
@@ -165,7 +166,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     for node, (mounted, values) in zip(pair.nodes, maps, strict=True):
         mounted.write({**values, "OPENSHIFT_HA_NFTABLES_RULE": "true"})
         node.signal(SIGHUP)
-    pair.wait_until(lambda: all(ours(node) for node in pair.nodes), RELEASE, "rules on both")
+    wait_until(lambda: all(ours(node) for node in pair.nodes), RELEASE, "rules on both")
     second.wait_for_line("contest.ended", timeout=ADOPTED)
     stays(THREE_ADVERTS)
     assert pair.recorder.holders(address) == [first.name]
@@ -174,7 +175,7 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     for node, (mounted, values) in zip(pair.nodes, maps, strict=True):
         mounted.write(values)
         node.signal(SIGHUP)
-    pair.wait_until(
+    wait_until(
         lambda: [ruleset(node) for node in pair.nodes] == before,
         RELEASE,
         "the rules are gone from both",
@@ -190,10 +191,10 @@ def test_another_name_tags_the_rules_anew(lone: Lab, tmp_path: Path) -> None:
     values = variables(lone.virtual(1), NFTABLES_RULE="true")
     mounted = ConfigMap(tmp_path / "config", values)
     node.start(mounted.variable)
-    lone.wait_until(lambda: len(ours(node)) == 1, ELECTION, "a rule")
+    wait_until(lambda: len(ours(node)) == 1, ELECTION, "a rule")
     mounted.write({**values, "OPENSHIFT_HA_CONFIG_NAME": "other"})
     node.signal(SIGHUP)
-    lone.wait_until(
+    wait_until(
         lambda: not ours(node) and ruleset(node).count('"ipfailover-agent other"') == 1,
         RELEASE,
         "the rule has the other name",
@@ -209,7 +210,7 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(pair: Lab, wall: 
     for node in pair.nodes:
         put_up(node, wall)
     holder = pair.serve_ranked(*addresses, NFTABLES_RULE="true")
-    pair.wait_until(
+    wait_until(
         lambda: [len(node.events("firewall.rule_inserted")) for node in pair.nodes] == [2, 2],
         ELECTION,  # the second one may still be starting
         "each node lets both families in",
@@ -219,7 +220,7 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(pair: Lab, wall: 
         for node in pair.nodes:
             node.nft("flush ruleset\n")
             put_up(node, wall)
-        pair.wait_until(
+        wait_until(
             lambda: all(len(ours(node)) == 2 for node in pair.nodes), NOTICED, "the rules are back"
         )
         taken = time.monotonic() - flushed
@@ -322,7 +323,7 @@ def test_a_firewall_that_owns_its_table_is_the_one_to_ask(lone: Lab) -> None:
         assert owner.stdin is not None
         owner.stdin.write(text.encode())
         owner.stdin.flush()
-        lone.wait_until(lambda: "reject" in ruleset(node), ELECTION, "the wall")
+        wait_until(lambda: "reject" in ruleset(node), ELECTION, "the wall")
         node.start(variables(lone.virtual(1), NFTABLES_RULE="true"))
         assert advice in node.wait_for_line("firewall.failed")
         lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)

@@ -119,7 +119,7 @@ def test_a_node_moves_to_a_bridge_and_back(lone: Lab) -> None:
 
 def wait_for_reloads(lab: Lab, count: int) -> None:
     """Wait until the first node has reloaded so many times."""
-    lab.wait_until(
+    wait_until(
         lambda: count == len(lab.nodes[0].events("reload.accepted")),
         2 * ELECTION,
         f"reload {count}",

@@ -9,6 +9,7 @@ import pytest
 from tests.lab.kit import speakers
 from tests.lab.kit.scenarios import ELECTION, NAME
 from tests.lab.test_hostile import STRANGER, forged
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,10 +28,10 @@ def told(node: Node) -> tuple[str, ...]:
     return named(node.status())
 
 
-def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) -> None:
+def wait_until_named(among: Iterable[Node], holders: tuple[str, ...]) -> None:
     """Wait until all of these nodes name the same holders."""
     nodes = list(among)
-    lab.wait_until(
+    wait_until(
         lambda: all(named(each.noted()) == holders == told(each) for each in nodes),
         ELECTION,
         f"{nodes} name {holders}",
@@ -42,7 +43,7 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
     first, second, third = lab.nodes
     address = lab.virtual(1)
     lab.serve_ranked(address, CONFLICT="report")
-    wait_until_named(lab, lab.nodes, (first.ip,))
+    wait_until_named(lab.nodes, (first.ip,))
     mac = bytes.fromhex("525400999977")
 
     def foreign() -> bytes:
@@ -55,8 +56,8 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
         third.wait_for_line("event=vrrp.id_clash")
         assert [(first.ip,), (first.ip,)] == [told(first), told(third)]
     with speakers.sending(second, [(0.5, rival)]):
-        wait_until_named(lab, (first, third), (f"{first.ip}, {STRANGER}",))
-    wait_until_named(lab, lab.nodes, (first.ip,))
+        wait_until_named((first, third), (f"{first.ip}, {STRANGER}",))
+    wait_until_named(lab.nodes, (first.ip,))
 
 
 @pytest.mark.slow
@@ -70,7 +71,7 @@ def test_one_status_of_any_node_answers_who_holds_the_address(lab: Lab, cast: st
         more["UNICAST_PEERS"] = " ".join(f"{each.ip} {each.ipv6}" for each in lab.nodes)
         own = {each.name: (each.ip, each.ipv6) for each in lab.nodes}
     lab.serve_ranked(lab.virtual(1), lab.virtual6(1), PREEMPTION="nopreempt", **more)
-    wait_until_named(lab, lab.nodes, own["n1"])
+    wait_until_named(lab.nodes, own["n1"])
 
     heard = third.status()["instances"][0]["holders"]
     assert [(first.ip, False, 250)] == [
@@ -89,14 +90,14 @@ def test_one_status_of_any_node_answers_who_holds_the_address(lab: Lab, cast: st
     assert f"ipfailover_instance_holder_priority{{{label}}} 250.0" in shown
 
     first.kill()
-    wait_until_named(lab, (second, third), own["n2"])
+    wait_until_named((second, third), own["n2"])
     second.terminate()
     second.wait()
-    wait_until_named(lab, (third,), own["n3"])
+    wait_until_named((third,), own["n3"])
     first.start()
-    wait_until_named(lab, (first, third), own["n3"])
+    wait_until_named((first, third), own["n3"])
     # No node may serve here, so that none is heard once the other one has left.
     first.application.stop()
     third.terminate()
     third.wait()
-    wait_until_named(lab, (first,), ("unknown", "unknown"))
+    wait_until_named((first,), ("unknown", "unknown"))

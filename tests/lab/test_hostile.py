@@ -116,7 +116,7 @@ def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: MakeLab) ->
     for node in lab.nodes:
         node.firewall("in")
         node.start(source.variable)
-    lab.wait_until(lambda: len(lab.recorder.holders(address)) == 2, ELECTION, "both hold it")
+    wait_until(lambda: len(lab.recorder.holders(address)) == 2, ELECTION, "both hold it")
     source.write(variables(address))
     for node in lab.nodes:
         node.signal(SIGHUP)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.scenarios import ELECTION, UNPLANNED, ConfigMap, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -90,22 +91,26 @@ def resident(node: Node) -> int:
     return int(found) * 1024
 
 
-def wait_for_probe(
-    lab: Lab, node: Node, code: int, text: str, *, timeout: float = ELECTION
-) -> None:
+def wait_for_probe(node: Node, code: int, text: str, *, timeout: float = ELECTION) -> None:
     """Wait until /readyz answers so."""
 
     def answers() -> bool:
         found, said = fetch(node, "/readyz?config=ipfailover")
         return found == code and text in said
 
-    lab.wait_until(answers, timeout, f"{node.name} answers {code}, {text}")
+    wait_until(answers, timeout, f"{node.name} answers {code}, {text}")
 
 
-def wait_for_more(lab: Lab, node: Node, name: str) -> None:
+def wait_for_metric(node: Node, name: str, *values: float) -> None:
+    """Wait until a metric has these values, for whichever labels."""
+    what = f"{name} of {node.name} is {values}"
+    wait_until(lambda: list(metric(node, name).values()) == list(values), 5, what)
+
+
+def wait_for_more(node: Node, name: str) -> None:
     """Wait until a counter of the only instance has moved on."""
     [before] = metric(node, name).values()
-    lab.wait_until(
+    wait_until(
         lambda: list(metric(node, name).values()) >= [before + 2],
         12,
         f"{name} of {node.name} goes on",
@@ -118,22 +123,18 @@ def test_probes_and_metrics_follow_a_failover(pair: Lab) -> None:
     first = pair.serve_ranked(address)
     second = pair.node("n2")
     for each in pair.nodes:
-        wait_for_probe(pair, each, 200, "ready")
+        wait_for_probe(each, 200, "ready")
     label = f'{{address="{address}",iname="ipfailover_VIP_1"}}'
     assert [{label: 1.0}, {label: 0.0}] == [
         metric(each, "ipfailover_address_held") for each in (first, second)
     ]
-    wait_for_more(pair, first, "keepalived_advertisements_sent_total")
-    wait_for_more(pair, second, "keepalived_advertisements_received_total")
+    wait_for_more(first, "keepalived_advertisements_sent_total")
+    wait_for_more(second, "keepalived_advertisements_received_total")
     first.application.stop()
     assert second.name == pair.wait_for_each([address], timeout=UNPLANNED, among=[second])[address]
-    wait_for_probe(pair, second, 200, "ready")
-    wait_for_probe(pair, first, 200, "in FAULT, the check fails")
-    pair.wait_until(
-        lambda: list(metric(second, "keepalived_become_master_total").values()) == [1.0],
-        5,
-        "keepalived counts the takeover",
-    )
+    wait_for_probe(second, 200, "ready")
+    wait_for_probe(first, 200, "in FAULT, the check fails")
+    wait_for_metric(second, "keepalived_become_master_total", 1.0)
     assert [3.0] == list(metric(first, "keepalived_vrrp_state").values())
     assert [0.0] == list(metric(first, "keepalived_script_status").values())
     assert 1.0 == metric(second, "ipfailover_ready")[""]
@@ -142,33 +143,27 @@ def test_probes_and_metrics_follow_a_failover(pair: Lab) -> None:
 def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(lone: Lab) -> None:
     """It is the agent's to restart."""
     node = lone.serve_ranked(lone.virtual(1))
-    wait_for_probe(lone, node, 200, "ready")
+    wait_for_probe(node, 200, "ready")
     for each in node.pids("keepalived"):
         node.freeze(each)
     # It is unready for less than a second: one shell asks, and does not enter the node each time.
     codes = node.run(["sh", "-c", _UNTIL_UNREADY]).stdout.splitlines()
     assert "503 200" == codes[-1]
     assert {"200 200", "503 200"} == set(codes)
-    wait_for_probe(lone, node, 200, "ready", timeout=30)
+    wait_for_probe(node, 200, "ready", timeout=30)
 
 
 def test_a_drained_node_is_ready_and_says_so(pair: Lab) -> None:
     """A roll-out goes on: the node does what it is meant to do."""
     first = pair.serve_ranked(pair.virtual(1))
     assert 0 == first.ask("drain").returncode
-    wait_for_probe(pair, first, 200, "drained")
-    pair.wait_until(
-        lambda: (
-            list(metric(first, "ipfailover_drained").values()) == [1.0]
-            and list(metric(first, "ipfailover_address_held").values()) == [0.0]
-        ),
-        5,
-        "metrics tell of the drain",
-    )
+    wait_for_probe(first, 200, "drained")
+    wait_for_metric(first, "ipfailover_drained", 1.0)
+    wait_for_metric(first, "ipfailover_address_held", 0.0)
     assert 1.0 == metric(first, "ipfailover_ready")[""]
-    wait_for_probe(pair, pair.node("n2"), 200, "ready")
+    wait_for_probe(pair.node("n2"), 200, "ready")
     assert 0 == first.ask("undrain").returncode
-    pair.wait_until(lambda: fetch(first, "/readyz") == (200, "ready\n"), 5, "nothing is noted")
+    wait_until(lambda: fetch(first, "/readyz") == (200, "ready\n"), 5, "nothing is noted")
 
 
 def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(pair: Lab) -> None:
@@ -182,8 +177,8 @@ def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(pair: Lab) -> No
     source = ConfigMap(pair.directory / "variables", variables(wrong))
     nothing.start(source.variable)
     pair.wait_for_holder(pair.virtual(1), timeout=ELECTION, among=[partly])
-    wait_for_probe(pair, partly, 503, "192.0.2.300")
-    wait_for_probe(pair, nothing, 503, "192.0.2.300")
+    wait_for_probe(partly, 503, "192.0.2.300")
+    wait_for_probe(nothing, 503, "192.0.2.300")
     assert [200, 200] == [fetch(each, "/livez?config=")[0] for each in pair.nodes]
     assert [503, 200] == [fetch(partly, f"/livez?config={name}")[0] for name in ("other", "")]
     assert [0.0, 0.0] == [metric(each, "ipfailover_ready")[""] for each in pair.nodes]
@@ -205,12 +200,12 @@ def test_a_slow_check_is_seen_to_be_slow(lone: Lab) -> None:
         source = ConfigMap(lone.directory / "variables", variables(lone.virtual(1), **url))
         node.start(source.unwatched)
         lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
-        lone.wait_until(lambda: metric(node, "ipfailover_check_duration_seconds"), 5, "a figure")
+        wait_until(lambda: metric(node, "ipfailover_check_duration_seconds"), 5, "a figure")
         [slow] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0.3 <= slow < 0.9, slow
         source.write(variables(lone.virtual(1), CHECK_INTERVAL="0.25"))
         node.reload()
-        lone.wait_until(
+        wait_until(
             lambda: metric(node, "ipfailover_check_duration_seconds") not in ({}, {"": slow}),
             5,
             "another figure",
@@ -219,14 +214,8 @@ def test_a_slow_check_is_seen_to_be_slow(lone: Lab) -> None:
         assert 0 < fast < 0.2, fast
         source.write(variables(lone.virtual(1), CHECK_SCRIPT="/bin/true"))
         node.reload()
-        lone.wait_until(
-            lambda: (
-                metric(node, "ipfailover_check_duration_seconds") == {}
-                and metric(node, "ipfailover_check_success") == {"": 1.0}
-            ),
-            5,
-            "the script has succeeded, and no duration is known",
-        )
+        wait_for_metric(node, "ipfailover_check_success", 1.0)
+        wait_for_metric(node, "ipfailover_check_duration_seconds")
         source.write(variables(lone.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
         node.reload()
         assert "ok" == node.status()["check"]["state"]
@@ -241,7 +230,7 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -
     [node] = lab.nodes
     values = variables("198.51.100.1-254", VRRP_ID_OFFSET="0", MONITOR_PORT="0")
     node.start(values, AS_INSTALLED)
-    lab.wait_until(
+    wait_until(
         lambda: (
             fetch(node, "/readyz")[1].startswith("ready\n")  # and that no network has these
             and list(metric(node, "ipfailover_address_held").values()) == [1.0] * 254

@@ -48,7 +48,7 @@ def test_a_lab_without_ipv6_has_none(make_lab: MakeLab) -> None:
     lab = make_lab(1, ipv6=False)
     shown = lab.nodes[0].run(["ip", "-6", "address"]).stdout
     assert not shown
-    lab.wait_until(lambda: lab.client.ask(lab.nodes[0].ip) == "n1", 5, "the node answers")
+    wait_until(lambda: lab.client.ask(lab.nodes[0].ip) == "n1", 5, "the node answers")
 
 
 def test_the_highest_priority_is_elected_and_the_client_gets_its_answer(lab: Lab) -> None:
@@ -201,7 +201,7 @@ def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab) -> None:
     lab.wait_for_none([address], timeout=1)
     assert lab.wait_for_holder(address) is lab.nodes[1]
     holder.link_up()
-    lab.wait_until(lambda: lab.recorder.holders(address) == ["n1"], 8, "n1 is back")
+    wait_until(lambda: lab.recorder.holders(address) == ["n1"], 8, "n1 is back")
 
 
 def test_an_application_that_stops_and_starts(lab: Lab) -> None:
@@ -266,10 +266,11 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: MakeLab) -> None:
     program = (
         "import sys, time\n"
         "from tests.lab.kit.lab import Lab\n"
+        "from tests.support.waiting import wait_until\n"
         "with Lab(2) as lab:\n"
         "    for node in lab.nodes: node.start({}, ['sh', '-c', 'echo up; exec sleep 4321'])\n"
         "    is_up = lambda: all(node.output() for node in lab.nodes)\n"
-        "    lab.wait_until(is_up, timeout=10, what='both run their command')\n"
+        "    wait_until(is_up, 10, 'both run their command')\n"
         "    pids = [node.container.pid for node in lab.nodes]\n"
         "    print(*pids, *(node.application.pid for node in lab.nodes), lab.directory)\n"
         "    sys.stdout.flush(); time.sleep(60)\n"

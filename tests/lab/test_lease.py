@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.kit.renewals import Renewals
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,9 +37,9 @@ def lifetimes(node: Node, addresses: Iterable[str]) -> dict[str, tuple[int, int]
     }
 
 
-def wait_for_lease(lab: Lab, node: Node, addresses: list[str], seconds: int) -> None:
+def wait_for_lease(node: Node, addresses: list[str], seconds: int) -> None:
     """Wait until every address has at most so many seconds left, and more than half of them."""
-    lab.wait_until(
+    wait_until(
         lambda: (
             [seconds / 2 < valid <= seconds for valid, _ in lifetimes(node, addresses).values()]
             == [True] * len(addresses)
@@ -77,9 +78,7 @@ def test_a_renewal_leaves_label_and_preferred_lifetime_alone(lone: Lab) -> None:
     with Renewals(node.network) as renewals:
         moment = time.monotonic()
         for address in addresses:
-            found = lone.wait_until(
-                functools.partial(renewals.since, address, moment), 3, "a renewal"
-            )
+            found = wait_until(functools.partial(renewals.since, address, moment), 3, "a renewal")
             is_ipv4 = address == addresses[0]
             assert found.held.address.label == ("eth0:vip" if is_ipv4 else "")
             assert found.held.address.is_deprecated is not is_ipv4
@@ -94,14 +93,14 @@ def test_a_reload_changes_the_lease_at_once(lone: Lab, tmp_path: Path) -> None:
     mounted = ConfigMap(tmp_path / "config", values)
     node.start(mounted.variable)
     lone.wait_for_each(addresses, timeout=ELECTION)
-    wait_for_lease(lone, node, addresses, 3)
+    wait_for_lease(node, addresses, 3)
     for lease in (0, 5, 0):
         mounted.write({**values, "OPENSHIFT_HA_ADDRESS_LEASE": str(lease)})
         node.signal(SIGHUP)
         if lease:
-            wait_for_lease(lone, node, addresses, lease)
+            wait_for_lease(node, addresses, lease)
             continue
-        lone.wait_until(
+        wait_until(
             lambda: [valid for valid, _ in lifetimes(node, addresses).values()] == [FOR_EVER] * 2,
             3,
             "no address has a limit",
@@ -146,7 +145,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
     holder = pair.serve_ranked(*addresses, ADDRESS_LEASE=str(lease))
     with Renewals(holder.network) as renewals:
         moment = time.monotonic()
-        last = pair.wait_until(lambda: renewals.since(addresses[0], moment), lease, "a renewal")
+        last = wait_until(lambda: renewals.since(addresses[0], moment), lease, "a renewal")
         stays(last.time + 0.3 * lease - time.monotonic())  # just before the next one
         holder.freeze(holder.container.agent_pid)
         frozen = time.monotonic()
@@ -158,7 +157,7 @@ def test_an_agent_that_stood_still_says_so_and_the_address_stays_with_its_node(
         told = holder.wait_for_line(f"event={event} ", timeout=1)
         thawed = time.monotonic()
         assert f"lease={lease}" in told
-        pair.wait_until(
+        wait_until(
             lambda: all(renewals.since(each, thawed - 0.5) for each in addresses),
             lease / 2,
             "both are renewed again",
@@ -218,7 +217,7 @@ def test_renewals_come_before_a_flood_of_other_work(lone: Lab, tmp_path: Path) -
         end = time.monotonic() + 8
         while time.monotonic() < end:
             node.signal(SIGHUP)
-            again = lone.wait_until(
+            again = wait_until(
                 functools.partial(renewals.since, addresses[0], last.time), 3, "the next renewal"
             )
             worst, last = max(worst, again.time - last.time), again

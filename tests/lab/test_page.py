@@ -10,6 +10,7 @@ import pytest
 from tests.lab.kit.scenarios import ELECTION, variables
 from tests.lab.test_http import metric, wait_for_probe
 from tests.support.browser import Browser
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,8 +43,8 @@ def test_the_page_of_a_master_in_a_real_browser(pair: Lab, tmp_path: Path) -> No
     first.start({**variables(*addresses, PRIORITY="250"), **_LISTEN})
     pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     second.start(variables(*addresses, PRIORITY="210"))
-    wait_for_probe(pair, first, 200, "ready")
-    wait_for_probe(pair, second, 200, "ready")
+    wait_for_probe(first, 200, "ready")
+    wait_for_probe(second, 200, "ready")
     backs = {}
     with Browser(tmp_path / "profile", pair.client.network.argv) as browser:
         for width, is_dark in ((1280, False), (1280, True), (360, False), (320, True)):
@@ -62,7 +63,7 @@ def test_the_page_of_a_master_in_a_real_browser(pair: Lab, tmp_path: Path) -> No
 
         first.application.stop()
         pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
-        wait_for_probe(pair, first, 200, "in FAULT, the check fails")
+        wait_for_probe(first, 200, "in FAULT, the check fails")
         browser.visit(page_of(first))
         text = browser.evaluate(_TEXT)
         browser.picture(tmp_path / "fault-320-dark.png")
@@ -79,12 +80,12 @@ def test_a_page_of_many_stays_where_one_reads(make_lab: MakeLab, tmp_path: Path)
     [node] = lab.nodes
     values = variables("198.51.100.1-20", VRRP_ID_OFFSET="0", MONITOR_PORT="0")
     node.start({**values, **_LISTEN})
-    lab.wait_until(
+    wait_until(
         lambda: sum(metric(node, "ipfailover_address_held").values()) == 20,
         ELECTION,
         "all 20 are held",
     )
-    wait_for_probe(lab, node, 200, "ready")
+    wait_for_probe(node, 200, "ready")
     # Whether it is where one reads: what is above may need a line more or less after a while.
     is_seen = "Math.abs(document.querySelector('#i17').getBoundingClientRect().top) < 600"
     with Browser(tmp_path / "profile", lab.client.network.argv) as browser:
@@ -95,8 +96,8 @@ def test_a_page_of_many_stays_where_one_reads(make_lab: MakeLab, tmp_path: Path)
         assert f"this node ({node.ip}, priorit" in browser.evaluate(_TEXT)
         assert not browser.evaluate(is_seen)
         browser.evaluate("document.querySelector('nav a[href=\"#i17\"]').click()")
-        lab.wait_until(lambda: browser.evaluate(is_seen), 5, "it goes there")
+        wait_until(lambda: browser.evaluate(is_seen), 5, "it goes there")
         browser.reload_by_itself()
-        lab.wait_until(lambda: browser.evaluate(is_seen), 5, "it is still there")
+        wait_until(lambda: browser.evaluate(is_seen), 5, "it is still there")
         browser.picture(tmp_path / "many-320.png")
         assert [] == browser.complaints

@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.kit.node import AGENT
 from tests.lab.kit.scenarios import ELECTION, UNPLANNED, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
@@ -106,7 +107,7 @@ def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them
     (node,) = lone.nodes
     node.start(variables(*addresses, PRIORITY="250"))
     lone.wait_for_each(addresses, timeout=2 * ELECTION)
-    lone.wait_until(lambda: leased(node) == 245, 5, "every address is on a lease")
+    wait_until(lambda: leased(node) == 245, 5, "every address is on a lease")
     paused = time.monotonic()
     stop_for(node, LAPSE)
     assert all(lone.recorder.seconds_with_none(each, since=paused) > 0 for each in addresses)

@@ -12,6 +12,7 @@ import pytest
 from tests.lab.kit.names import NAME, NameServer
 from tests.lab.kit.node import AGENT
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,9 +76,9 @@ def peers(node: Node, block: int = 0) -> list[str]:
     return found[0].partition("}")[0].split() if found else []
 
 
-def wait_for_peers(lab: Lab, expected: dict[Node, list[str]], *, timeout: float) -> None:
+def wait_for_peers(expected: dict[Node, list[str]], *, timeout: float) -> None:
     """Wait until each of these nodes has just these peers."""
-    lab.wait_until(
+    wait_until(
         lambda: all(sorted(peers(node)) == sorted(want) for node, want in expected.items()),
         timeout,
         f"the peers are {expected}",
@@ -96,7 +97,7 @@ def test_nodes_find_each_other(lab: Lab, server: NameServer) -> None:
     server.say(ips(lab.nodes))
     start(server, lab.nodes, *addresses)
     lab.wait_for_each(addresses, timeout=FIRST)
-    wait_for_peers(lab, {each: ips(lab.others(each)) for each in lab.nodes}, timeout=1)
+    wait_for_peers({each: ips(lab.others(each)) for each in lab.nodes}, timeout=1)
     assert [lab.recorder.seconds_with_two(each) for each in addresses] == [0] * 4
 
 
@@ -110,7 +111,7 @@ def test_a_node_comes(lab: Lab, server: NameServer) -> None:
     began = time.monotonic()
     server.say(ips(lab.nodes))
     start(server, [new], *addresses)
-    wait_for_peers(lab, {each: ips(lab.others(each)) for each in lab.nodes}, timeout=JOINED)
+    wait_for_peers({each: ips(lab.others(each)) for each in lab.nodes}, timeout=JOINED)
     new.wait_for_status("ready", value=True)
     stays(5)  # longer than a master-down time
     never_two(lab, addresses, since=began, none=0)
@@ -126,7 +127,7 @@ def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
     start(server, [node], *addresses)
     lab.wait_for_each(addresses, timeout=FIRST)
     assert peers(node) == [node.ip]
-    lab.wait_until(
+    wait_until(
         lambda: (
             re.findall(r"state=MASTER .*addresses=[0-9.]+$", node.stderr(), re.MULTILINE)[1:]
             and node.stdout().count("Entering MASTER STATE\n") == 2
@@ -140,7 +141,7 @@ def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
     assert node.output()[said:] == ""
     server.say(ips(lab.nodes[:2]))
     start(server, lab.nodes[1:2], *addresses)
-    wait_for_peers(lab, {node: ips(lab.nodes[1:2])}, timeout=JOINED)
+    wait_for_peers({node: ips(lab.nodes[1:2])}, timeout=JOINED)
     lab.nodes[1].wait_for_status("ready", value=True)
     stays(5)
     never_two(lab, addresses, since=began, none=0)
@@ -158,7 +159,7 @@ def test_a_node_that_leaves_is_dropped_in_the_end(lab: Lab, server: NameServer) 
     server.say(ips(left))
     stays(3)
     assert all(gone.ip in peers(each) for each in left)
-    wait_for_peers(lab, {each: ips(lab.others(gone, each)) for each in left}, timeout=30)
+    wait_for_peers({each: ips(lab.others(gone, each)) for each in left}, timeout=30)
     assert left[0].events("peers.changed")[-1].endswith("count=2")
     stays(5)  # longer than a master-down time
     never_two(lab, addresses, since=began, none=PLANNED)
@@ -182,7 +183,7 @@ def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
         node: [sorted(both[each][family] for each in lab.others(node)) for family in (0, 1)]
         for node in lab.nodes
     }
-    lab.wait_until(
+    wait_until(
         lambda: all(
             [sorted(peers(node, block=block)) for block in (0, 1)] == expected
             for node, expected in wanted.items()

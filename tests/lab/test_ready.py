@@ -10,6 +10,7 @@ from tests.lab.kit.container import PROJECT
 from tests.lab.kit.scenarios import ELECTION
 from tests.lab.test_http import fetch, metric
 from tests.support import manifests
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
@@ -39,7 +40,7 @@ def words(node: Node) -> dict[str, bool]:
     }
 
 
-def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -> None:
+def wait_until_all_say(node: Node, note: str, *, ready: bool = True) -> None:
     """Wait until status.json says it with that note or reason; then all others have to."""
 
     def agreed() -> bool:
@@ -48,11 +49,9 @@ def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -
         return found["ready"] is ready and (note in told if note else not told)
 
     # A keepalived that answers late, as on a starved machine, is not ready for that moment.
-    lab.wait_until(agreed, 15, f"{node.name} says {note!r}")
-    lab.wait_until(lambda: set(words(node).values()) == {ready}, 15, f"all of {node.name} agree")
-    lab.wait_until(
-        lambda: note in fetch(node, "/readyz")[1], 5, f"/readyz of {node.name} says why"
-    )
+    wait_until(agreed, 15, f"{node.name} says {note!r}")
+    wait_until(lambda: set(words(node).values()) == {ready}, 15, f"all of {node.name} agree")
+    wait_until(lambda: note in fetch(node, "/readyz")[1], 5, f"/readyz of {node.name} says why")
 
 
 @pytest.mark.slow
@@ -62,16 +61,16 @@ def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(pair: Lab) -> 
     first = pair.serve_ranked(address)
     second = pair.node("n2")
     for each in pair.nodes:
-        wait_until_all_say(pair, each, "")
+        wait_until_all_say(each, "")
 
     second.application.stop()
-    wait_until_all_say(pair, second, "in FAULT, the check fails: ")
+    wait_until_all_say(second, "in FAULT, the check fails: ")
     second.application.start()
     second.wait_for_state("BACKUP")
-    wait_until_all_say(pair, second, "")
+    wait_until_all_say(second, "")
 
     assert 0 == first.ask("drain").returncode
-    wait_until_all_say(pair, first, "drained: ")
+    wait_until_all_say(first, "drained: ")
     first.firewall("in")  # before it is let go: an advert that counts would win it a look later
 
     first.firewall(
@@ -79,11 +78,11 @@ def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(pair: Lab) -> 
     )  # before it is let go: an advert that is counted would win it a look later
     assert 0 == first.ask("undrain").returncode
     first.wait_for_line("contest.held", timeout=ELECTION)
-    wait_until_all_say(pair, first, "held: ")
+    wait_until_all_say(first, "held: ")
     assert [second.name] == pair.recorder.holders(address)
 
     # what nothing explains is no one's plan
     first.terminate()
     second.link_down()
     second.wait_for_state("FAULT")
-    wait_until_all_say(pair, second, "in FAULT, and no check fails", ready=False)
+    wait_until_all_say(second, "in FAULT, and no check fails", ready=False)

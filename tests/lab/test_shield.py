@@ -15,6 +15,7 @@ import pytest
 from tests.lab.kit import raw, speakers
 from tests.lab.kit.node import AGENT
 from tests.lab.kit.scenarios import ELECTION, command, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,12 +217,12 @@ def test_a_peer_with_a_second_speaker_is_still_heard(pair: Lab, family: int) -> 
     source = first.own.ipv4.ip if family == 4 else IPv6Address(first.link_local)
     since = time.monotonic()
     with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
-        pair.wait_until(lambda: has_table(second), SETTLES, "it is dropped")
+        wait_until(lambda: has_table(second), SETTLES, "it is dropped")
         stays(8)
         assert f"{source} timeout 1m" in second.run(["nft", "list", "ruleset"]).stdout
         assert () == pair.recorder.changes(address, since=since)
         second.nft("flush ruleset\n")
-        pair.wait_until(lambda: has_table(second), SETTLES, "it is dropped again")
+        wait_until(lambda: has_table(second), SETTLES, "it is dropped again")
         assert second.events("shield.vanished")
         second.kill()
         assert has_table(second)
@@ -240,7 +241,7 @@ def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
     node.start(variables(lab.virtual(1)))
     lab.wait_for_each([lab.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
-        lab.wait_until(lambda: has_table(node), SETTLES, "it is dropped")
+        wait_until(lambda: has_table(node), SETTLES, "it is dropped")
         node.stop()
         assert not has_table(node)
     assert 1 == node.stdout().count("vrrp packet too short")

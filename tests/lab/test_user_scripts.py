@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def test_a_notify_script_gets_its_own_arguments_first(lone: Lab) -> None:
     node.start(environment)
     lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     head = f"arg1 arg 2 INSTANCE {NAME}_VIP_1"
-    lone.wait_until(
+    wait_until(
         lambda: (
             said.exists()
             and said.read_text().splitlines() == [f"{head} BACKUP 217", f"{head} MASTER 217"]
@@ -40,7 +41,7 @@ def test_a_notify_script_gets_its_own_arguments_first(lone: Lab) -> None:
         "two transitions were notified",
     )
     node.stop()
-    lone.wait_until(
+    wait_until(
         lambda: said.read_text().splitlines()[2:] == [f"{head} STOP 217"],
         2,
         "the stop was notified",
@@ -100,9 +101,7 @@ def test_a_failing_check_says_what_it_could_not_reach(lone: Lab) -> None:
     node.application.stop()
     node.start(variables(lone.virtual(1), CHECK_WATCH="0"), run_mount="noexec,mode=0777")
     node.wait_for_line("previous=INIT state=FAULT")
-    reason = lone.wait_until(
-        lambda: node.read("/run/ipfailover-agent/check.reason"), 3, "a reason"
-    )
+    reason = wait_until(lambda: node.read("/run/ipfailover-agent/check.reason"), 3, "a reason")
     assert f"port 8080 of {node.ip}" in reason
     assert node.status()["phase"] == "running"
     node.application.start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
@@ -60,7 +61,7 @@ def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
     assert first.run_in_container(["rm", "-r", "/run/ipfailover-agent/tmp"]).returncode == 0
     began = time.monotonic()
     first.signal(Signals.SIGHUP)
-    pair.wait_until(lambda: first.events("config.restored"), 10, "it is restored")
+    wait_until(lambda: first.events("config.restored"), 10, "it is restored")
     pair.wait_for_each(addresses, timeout=3, among=[first])
     stays(2)  # the others' contests
     pair.wait_for_each(addresses, timeout=0.5, among=[first])

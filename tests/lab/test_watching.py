@@ -61,7 +61,7 @@ def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: MakeLab) -
         ]
     )
     assert reload_by_itself(node, 1) == "accepted"
-    lab.wait_until(
+    wait_until(
         lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "br-ex"]).stdout,
         ELECTION,
         "the address is on br-ex",
@@ -116,7 +116,7 @@ def test_an_interface_that_is_renamed_is_followed(make_lab: MakeLab, named: str)
     pid = node.status()["pid"]
     rename(node, "eth0", "net0")
     assert reload_by_itself(node, 1) == "accepted"
-    lab.wait_until(
+    wait_until(
         lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "net0"]).stdout,
         2 * ELECTION,
         "the address is on net0",

@@ -99,8 +99,6 @@ class Lab:
 
     # --- waiting -----------------------------------------------------------------------------
 
-    wait_until = staticmethod(wait_until)
-
     def wait_for_holder(
         self, address: str, *, timeout: float = 10, among: Sequence[Node] | None = None
     ) -> Node:
