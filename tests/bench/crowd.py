@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from tests.bench.cost import cpu_seconds
-from tests.bench.start import started_at
+from tests.bench.start import UNTESTED, started_at
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import command, variables
+from tests.lab.kit.scenarios import command, in_front_of, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.node import Node
@@ -86,29 +85,14 @@ def _start(lab: Lab, runs: int) -> None:
             for node in sorted(lab.nodes, key=lab.nodes.index, reverse=bool(number % 2)):
                 values = _values(lab, node)
                 begun = time.time()
-                node.start(values if is_tested else {**values, "PATH": _untested(node)})
+                untested = in_front_of("keepalived", UNTESTED, node.directory)
+                node.start(values, prepare="" if is_tested else untested)
                 seconds[node].append(started_at(node) - begun)
                 used[node].append(cpu_seconds(node.container.agent_pid))
                 node.stop()
         _compare({node: statistics.median(each[1:]) for node, each in seconds.items()}, "median")
         _compare({node: min(each[1:]) for node, each in seconds.items()}, "least")
         _compare({node: min(each[1:]) for node, each in used.items()}, "least, CPU of the agent")
-
-
-def _untested(node: Node) -> str:
-    """Return a PATH with a keepalived that takes every configuration for a good one.
-
-    The real one reads all addresses of the node for its test, in a time that grows with the
-    square of their number (2.2.7).
-    """
-    path = node.directory / "bin" / "keepalived"
-    path.parent.mkdir(exist_ok=True)
-    real = shutil.which("keepalived")
-    path.write_text(
-        f'#!/bin/sh\n[ "$1" = --config-test ] && exit 0\nexec {real} "$@"\n', encoding="utf-8"
-    )
-    path.chmod(0o755)
-    return f"{path.parent}:{os.environ['PATH']}"
 
 
 def _idle(lab: Lab, seconds: float) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from tests.image import podman
 from tests.lab.kit.names import NameServer
-from tests.lab.kit.namespaces import base_environment
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays
 from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
@@ -98,8 +97,8 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
     """With the options of the manifest, the ConfigMap mounted, and the probe of the manifest."""
     made = manifests.kustomize(overlay)
     # Without a lease, or the kernel would be as quick as the job.
-    config = {**manifests.find(made, "ConfigMap")["data"], "OPENSHIFT_HA_ADDRESS_LEASE": "0"}
-    [(_, spec)] = manifests.pod_specs(made)
+    config = {**manifests.variables(made), "OPENSHIFT_HA_ADDRESS_LEASE": "0"}
+    spec, _ = manifests.pod(made)
     pods: list[Pod] = []
     for node in web.nodes:
         environment, options = container_options(spec, config, tmp_path / node.name, node)
@@ -113,7 +112,7 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
     left = [f"{number}" for number in (1, 2, 3) if web.recorder.holders(web.virtual(int(number)))]
     assert ["1", "2", "3"] == left
     job = manifests.find(manifests.documents(EXAMPLES / "remove" / "job.yaml"), "Job")
-    [(_, job_spec)] = manifests.pod_specs([job])
+    job_spec, _ = manifests.pod([job])
     for node in web.nodes:
         environment, options = container_options(job_spec, config, tmp_path / node.name, node)
         command = job_spec["containers"][0]["command"][0]
@@ -130,8 +129,8 @@ def test_two_deployments_serve_on_the_same_node(start: StartPod, web: Lab, tmp_p
     pods: dict[str, list[Pod]] = {}
     for overlay in ("kubernetes", "second"):
         made = manifests.kustomize(overlay)
-        config = manifests.find(made, "ConfigMap")["data"]
-        [(_, spec)] = manifests.pod_specs(made)
+        config = manifests.variables(made)
+        spec, _ = manifests.pod(made)
         for node in web.nodes:
             host = tmp_path / node.name
             environment, options = container_options(spec, config, host / overlay, node, host=host)
@@ -157,8 +156,8 @@ def test_two_deployments_serve_on_the_same_node(start: StartPod, web: Lab, tmp_p
 def test_doctor_lets_an_agent_start_or_not(start: StartPod, web: Lab, tmp_path: Path) -> None:
     """As an init container, beside a node that serves; with another list it is refused."""
     made = manifests.kustomize_with("kubernetes", "doctor", tmp_path)
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
+    config = manifests.variables(made)
+    spec, _ = manifests.pod(made)
     first, second = web.nodes
     environment, options = container_options(spec, config, tmp_path / "agent", first)
     start(first, environment, options=options)
@@ -184,9 +183,8 @@ def test_monitoring_answers_the_kubelet_and_prometheus(
 ) -> None:
     """Probes at the node's address, and the metrics from afar, as its manifests ask."""
     made = manifests.kustomize_with("kubernetes", "monitoring", tmp_path)
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
-    [container] = spec["containers"]
+    config = manifests.variables(made)
+    spec, container = manifests.pod(made)
     node = web.nodes[0]
     environment, options = container_options(spec, config, tmp_path / node.name, node)
     start(node, environment, options=options)
@@ -219,8 +217,8 @@ def test_probes_by_http_reach_the_agent_from_the_node(
 ) -> None:
     """The kubelet asks from the node's network, where the agent listens by default."""
     made = manifests.kustomize_with("kubernetes", "probes", tmp_path)
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
+    config = manifests.variables(made)
+    spec, _ = manifests.pod(made)
     node = web.nodes[0]
     environment, options = container_options(spec, config, tmp_path / node.name, node)
     start(node, environment, options=options)
@@ -252,14 +250,12 @@ def test_a_taken_port_costs_the_base_nothing_and_a_crash_is_believed_by_no_probe
     its keepalived runs, and says why.
     """
     made = manifests.kustomize("kubernetes")
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
-    [container] = spec["containers"]
+    config = manifests.variables(made)
+    spec, container = manifests.pod(made)
     probe = container["readinessProbe"]["exec"]["command"]
     node = web.nodes[0]
     environment, options = container_options(spec, config, tmp_path, node)
-    listener = node.network.spawn([sys.executable, "-c", LISTENER], environment=base_environment())
-    try:
+    with node.network.running([sys.executable, "-c", LISTENER]):
         pod = start(node, environment, options=options)
         web.wait_for_holder(ADDRESS, timeout=ELECTION)
         pod.wait_for_log("status.unavailable")
@@ -273,9 +269,6 @@ def test_a_taken_port_costs_the_base_nothing_and_a_crash_is_believed_by_no_probe
         assert first[1].startswith(("starting: ", "not ready")), first
         wait_until(lambda: again.run(*probe).returncode == 0, ELECTION, "ready again")
         assert again.run("pgrep", "keepalived").returncode == 0
-    finally:
-        listener.kill()
-        listener.wait()
 
 
 def _said(pod: Pod, probe: list[str]) -> tuple[int, str]:
@@ -289,11 +282,11 @@ def test_the_agents_find_each_other_through_a_name(
     """The component unicast, with a DNS server that knows the pods' addresses as a cluster's."""
     web = make_nodes(port=80)
     made = manifests.kustomize_with("kubernetes", "unicast", tmp_path)
-    config = dict(manifests.find(made, "ConfigMap")["data"])
+    config = manifests.variables(made)
     server = NameServer(web, name=config["OPENSHIFT_HA_UNICAST_PEERS_DNS"])
     server.say([each.ip for each in web.nodes])
     try:
-        [(_, spec)] = manifests.pod_specs(made)
+        spec, _ = manifests.pod(made)
         pods = {}
         for node in web.nodes:
             environment, options = container_options(spec, config, tmp_path / node.name, node)

@@ -23,13 +23,6 @@ PAUSE = 0.5  # between the reloads of two nodes: both before the first election 
 ADVERT = 1.1  # until the next advert
 
 
-def set_by_hand(node: Node, *addresses: str) -> None:
-    """Set addresses as an administrator does."""
-    for each in addresses:
-        length = 128 if ":" in each else 32
-        node.run(["ip", "address", "add", f"{each}/{length}", "dev", node.interface])
-
-
 def shown(node: Node, address: str) -> dict[str, object]:
     """Return what the kernel tells of an address."""
     found = json.loads(node.run(["ip", "-json", "address", "show", "to", address]).stdout)
@@ -65,7 +58,7 @@ def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
     source = ConfigMap(pair.directory / "variables", variables(*base))
     lower, higher = start_ranked(pair, source, **pair.peers(wire))
     pair.wait_for_each(base, timeout=ELECTION, among=[higher])
-    set_by_hand(lower, *added)
+    lower.add(*added)
     pair.wait_for_each(added, timeout=1, among=[lower])
     source.write(variables(*base, *added))
     said = lower.ask("plan").stdout
@@ -104,7 +97,7 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(pair: Lab, wi
     pair.wait_for_each(base, timeout=ELECTION, among=[higher])
     stays(1.5)  # an advert, by which the lower rank has looked at its interface
     began = time.monotonic()
-    set_by_hand(lower, *base)
+    lower.add(*base)
     pair.wait_for_each(base, timeout=ELECTION, among=[higher])
     two = pair.recorder.seconds_with_two(*base, since=began)
     print(f"{wire}: two for {two:.3f} s")
@@ -115,14 +108,14 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(pair: Lab, wi
 
     higher.stop()
     pair.wait_for_each(base, timeout=ELECTION, among=[lower])
-    set_by_hand(lower, *added)
+    lower.add(*added)
     wrong = pair.virtual(8)
-    lower.run(["ip", "address", "add", f"{wrong}/24", "dev", "eth0"])
+    lower.add(f"{wrong}/24")
     began = time.monotonic()
     source.write(variables(*base, *added, wrong))
     refused = lower.reload(code=78)
     assert f"remove it with: ip address del {wrong}/24 dev eth0" in " ".join(refused.split())
-    lower.run(["ip", "address", "del", f"{wrong}/24", "dev", "eth0"])
+    lower.remove(f"{wrong}/24")
     source.write(variables(*base, *added))
     lower.reload()
     held = shown(lower, added[0])
@@ -158,7 +151,7 @@ def test_an_announcement_of_another_node_is_enough(pair: Lab) -> None:
         for address, name in found.items()
     ]
     for node, address in losers:
-        set_by_hand(node, address)
+        node.add(address)
     assert pair.wait_for_each(base, timeout=ELECTION) == found  # what was set by hand is removed
     for node, address in losers:
         holder = pair.node(found[address])

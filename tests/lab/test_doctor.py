@@ -129,8 +129,8 @@ def test_an_address_that_somebody_else_has_is_found(pair: Lab) -> None:
     """He speaks no VRRP, and only answers."""
     stranger, node = pair.nodes
     addresses = [pair.virtual(1), pair.virtual6(1)]
-    stranger.run(["ip", "address", "add", f"{addresses[0]}/32", "dev", "eth0"])
-    stranger.run(["ip", "-6", "address", "add", f"{addresses[1]}/128", "dev", "eth0", "nodad"])
+    stranger.add(addresses[0])
+    stranger.add(addresses[1])
     code, found = before_start(node, variables(*addresses))
     mac = mac_of(stranger)
     assert code == 78
@@ -494,7 +494,7 @@ def test_a_second_holder_is_found_by_the_first(make_lab: MakeLab) -> None:
     address = lab.virtual(1)
     node.start(variables(address, CONFLICT="off"))
     lab.wait_for_each([address], timeout=ELECTION)
-    stranger.run(["ip", "address", "add", f"{address}/32", "dev", "eth0"])
+    stranger.add(address)
     done = node.ask(*DOCTOR[3:])
     assert done.returncode == 78
     assert {f"answers: {address} is on this node, and answered by {mac_of(stranger)}"} == (

@@ -14,7 +14,6 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 #: 3 adverts, the longest skew and a second: every node that is there has spoken by then.
 SILENCE = 5.0
@@ -23,33 +22,11 @@ RUN_DIRECTORY = "/run/ipfailover-agent"
 FOREVER = ("sh", "-c", f"while :; do {sys.executable} -m ipfailover_agent run; done")
 
 
-def unicast(lab: Lab) -> dict[str, str]:
-    """Return the variables by which all nodes speak unicast to each other."""
-    return {"USE_UNICAST": "true", "UNICAST_PEERS": ",".join(each.ip for each in lab.nodes)}
-
-
-def drained(node: Node) -> dict[str, str | None]:
-    """Return how each instance of a node is drained, as ``status`` tells it."""
-    return {each["name"]: each["drained"] for each in node.status().get("instances", ())}
-
-
-def wait_for_agent(node: Node) -> None:
-    """Wait until the agent of a node runs with its keepalived."""
-    node.wait_for_status("phase", "running")
-
-
-def kill_agent(node: Node) -> None:
-    """Kill the agent, and nothing else, with SIGKILL."""
-    pid = node.read(f"{RUN_DIRECTORY}/agent.pid").split()[0]
-    node.run_in_container(["kill", "-KILL", pid])
-
-
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_a_drained_node_hands_its_addresses_over_at_once(pair: Lab, wire: str) -> None:
     """Both families move in the skew of the other; they stay there until it is undrained."""
     families = [pair.virtual(1)] if wire == "unicast" else [pair.virtual(1), pair.virtual6(1)]
-    more = unicast(pair) if wire == "unicast" else {}
-    pair.serve_ranked(*families, PREEMPTION="preempt", **more)
+    pair.serve_ranked(*families, PREEMPTION="preempt", **pair.peers(wire))
     first, second = pair.nodes
     before = time.monotonic()
     done = first.ask("drain")
@@ -80,7 +57,7 @@ def test_a_drained_node_hands_its_addresses_over_at_once(pair: Lab, wire: str) -
     done = first.ask("undrain")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "undrained")
     pair.wait_for_each(families, timeout=ELECTION, among=[first])
-    assert set(drained(first).values()) == {None}
+    assert set(first.drained().values()) == {None}
 
 
 @pytest.mark.slow
@@ -89,8 +66,7 @@ def test_a_lone_node_undoes_its_drain_and_says_so(pair: Lab, wire: str) -> None:
     """Code 69; the address is back after the silence and an election. Forced, it stays off."""
     node, other = pair.nodes
     address = pair.virtual(1)
-    more = unicast(pair) if wire == "unicast" else {}
-    node.start(variables(address, **more))
+    node.start(variables(address, **pair.peers(wire)))
     pair.wait_for_holder(address, timeout=ELECTION)
     before = time.monotonic()
     done = node.ask("drain")
@@ -149,7 +125,7 @@ def test_a_drain_outlives_the_agent_and_keepalived(pair: Lab) -> None:
     first.wait_for_line("Entering BACKUP STATE")
     second.start(variables(address, PRIORITY="210", PREEMPTION="preempt"))
     pair.wait_for_holder(address, timeout=ELECTION, among=[first])
-    wait_for_agent(second)
+    second.wait_for_status("phase", "running")
     assert first.ask("drain").returncode == 0
     pair.wait_for_holder(address, timeout=1, among=[second])
     since = time.monotonic()
@@ -158,13 +134,14 @@ def test_a_drain_outlives_the_agent_and_keepalived(pair: Lab) -> None:
         first.run(["kill", "-KILL", str(pid)])
     wait_until(lambda: first.events("restart.scheduled"), 5, "keepalived is started")
     stays(SILENCE + 2)
-    assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
+    assert first.drained()[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 
-    kill_agent(first)
+    agent = first.read(f"{RUN_DIRECTORY}/agent.pid").split()[0]
+    first.run_in_container(["kill", "-KILL", agent])
     wait_until(lambda: first.events("drain.restored"), 5, "the agent is back")
-    wait_for_agent(first)
+    first.wait_for_status("phase", "running")
     stays(SILENCE + 4)
-    assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
+    assert first.drained()[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
     assert pair.recorder.seconds_with_none(address, since=since) == 0
     assert pair.recorder.seconds_with_two(address, since=since) == 0
     assert first.name not in pair.recorder.holders(address)
@@ -188,7 +165,7 @@ def test_an_agent_killed_right_after_the_request_leaves_nobody_without(lone: Lab
     lone.wait_for_holder(address, timeout=SILENCE + 12)
     nobody = lone.recorder.seconds_with_none(address, since=before)
     print(f"off for {nobody:.2f} s")
-    assert set(drained(node).values()) == {None}
+    assert set(node.drained().values()) == {None}
 
 
 def test_a_reload_keeps_drains_and_says_what_becomes_of_them(pair: Lab) -> None:
@@ -214,7 +191,7 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(pair: Lab) -> None:
     first.reload()
     stays(SILENCE + 2)
     pair.wait_for_each(addresses, timeout=0.1, among=[second])
-    assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 3
+    assert list(first.drained().values()) == [f"{second.ip} has taken over"] * 3
 
     for each, priority in zip(maps, ("250", "210"), strict=True):
         each.write(variables(*addresses[:1], PRIORITY=priority))
@@ -225,7 +202,7 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(pair: Lab) -> None:
 def test_two_nodes_drained_at_once_leave_no_address_with_nobody(pair: Lab) -> None:
     """Where the verdict is drained, another node serves."""
     addresses = pair.numbered(4)
-    pair.start_everywhere(variables(*addresses, **unicast(pair)))
+    pair.start_everywhere(variables(*addresses, **pair.peers()))
     pair.wait_for_each(addresses, timeout=ELECTION)
     for node in pair.nodes:
         node.ask("drain", "--wait", "0")
@@ -248,7 +225,7 @@ def test_a_drained_node_without_its_link_stays_drained(pair: Lab) -> None:
     assert pair.recorder.seconds_with_none(address, since=since) < 1
     assert pair.recorder.holders(address) == [second.name]
     assert first.events("drain.undone") == []
-    assert drained(first)[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
+    assert first.drained()[f"{NAME}_VIP_1"] == f"{second.ip} has taken over"
 
 
 def test_254_addresses_are_drained_together(make_lab: MakeLab) -> None:
@@ -270,7 +247,7 @@ def test_254_addresses_are_drained_together(make_lab: MakeLab) -> None:
     print(f"254: verdict after {took:.2f} s, no holder for at most {nobody:.2f} s")
     # both keepaliveds change 127 instances one by one: as with a stop, and the machine is busy
     assert nobody < 6
-    assert list(drained(first).values()) == [f"{second.ip} has taken over"] * 254
+    assert list(first.drained().values()) == [f"{second.ip} has taken over"] * 254
     stays(SILENCE + 2)
     assert first.events("drain.undone") == []
     lab.wait_for_each(addresses, timeout=0.1, among=[second])

@@ -15,14 +15,8 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 _EXACT = 0.1  # seconds between what one node sees and what the recorder saw
-
-
-def drained(node: Node) -> list[str | None]:
-    """Return what status says of drains."""
-    return [each["drained"] for each in node.status()["instances"]]
 
 
 @pytest.mark.timing
@@ -30,10 +24,7 @@ def drained(node: Node) -> list[str | None]:
 def test_a_drill_moves_measures_and_puts_back(pair: Lab, mode: str) -> None:
     """The promise is kept; with preempt the address comes home."""
     address = pair.virtual(1)
-    more = {"PREEMPTION": "preempt"}
-    if mode == "unicast":
-        more["UNICAST_PEERS"] = ",".join(each.ip for each in pair.nodes)
-    holder = pair.serve_ranked(address, **more)
+    holder = pair.serve_ranked(address, PREEMPTION="preempt", **pair.peers(mode))
     (other,) = pair.others(holder)
     done = holder.ask("drill", "--json", address)
     found = json.loads(done.stdout)
@@ -43,7 +34,7 @@ def test_a_drill_moves_measures_and_puts_back(pair: Lab, mode: str) -> None:
     assert abs(found["no_holder"] - pair.recorder.seconds_with_none(address)) < _EXACT
     pair.wait_for_holder(address, timeout=10)
     pair.wait_for_holder(address, timeout=10, among=[holder])
-    assert drained(holder) == [None]
+    assert list(holder.drained().values()) == [None]
     assert pair.recorder.seconds_with_two(address) < _EXACT  # it preempts when it comes home
 
 
@@ -82,10 +73,10 @@ def test_a_drill_that_is_stopped_leaves_nothing_drained(lone: Lab) -> None:
 
     with ThreadPoolExecutor() as pool:
         drill = pool.submit(holder.run_in_container, command("drill"))
-        wait_until(lambda: drained(holder) != [None], 10, "it is drained")
+        wait_until(lambda: any(holder.drained().values()), 10, "it is drained")
         for pid in drills():
             os.kill(pid, SIGTERM)
         done = drill.result()
     assert done.returncode == 75, done.stdout + done.stderr
     assert "stopped; the drain was ended" in done.stderr
-    assert drained(holder) == [None]
+    assert list(holder.drained().values()) == [None]

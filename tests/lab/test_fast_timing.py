@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import shlex
 import socket
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -36,48 +34,9 @@ table inet dropping {{
 _REASON = "/run/ipfailover-agent/check.reason"
 
 
-class Connecting:
-    """A client that connects to an address all the time, and when it was served."""
-
-    def __init__(self, lab: Lab, address: str) -> None:
-        self._lab = lab
-        self._address = address
-        self._served: list[tuple[float, str]] = []
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="connecting", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        wait_until(lambda: bool(self._served), 5, "the client is served")
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    @property
-    def node(self) -> str:
-        """Return the node that served it last."""
-        return self._served[-1][1]
-
-    def longest_gap(self) -> float:
-        """Return the longest time between two connections that were served, or until now."""
-        times = [*(at for at, _ in self._served), time.monotonic()]
-        return max(after - before for before, after in itertools.pairwise(times))
-
-    def _run(self) -> None:
-        while not self._stopping.wait(0.005):
-            name = self._lab.client.ask(self._address, timeout=0.1)
-            if name is not None:
-                self._served.append((time.monotonic(), name))
-
-
 def serve_fast(lab: Lab, address: str, **more: str) -> Node:
     """Start every node; return the first one when it holds the address and the others wait."""
-    holder = lab.serve_ranked(address, **_FAST, **more)
-    for each in lab.others(holder):
-        each.wait_for_line("Entering BACKUP STATE")
-    return holder
+    return lab.serve_ranked(address, **_FAST, **more)
 
 
 def reason_of(node: Node) -> str:
@@ -103,7 +62,7 @@ def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     """By a client that connects, whenever between two probes it dies; no address is held twice."""
     address = lab.virtual(1)
     holder = serve_fast(lab, address)
-    with Connecting(lab, address) as client:
+    with lab.client.connecting(address) as client:
         stays(1 + phase)
         holder.application.stop()
         lab.wait_for_holder(address, timeout=3, among=lab.others(holder))
@@ -124,7 +83,7 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
     """Everything is killed and the wire cut: nothing is said, and the lease ends it."""
     address = lab.virtual(1)
     holder = serve_fast(lab, address)
-    with Connecting(lab, address) as client:
+    with lab.client.connecting(address) as client:
         stays(1)
         began = time.monotonic()
         holder.cut()

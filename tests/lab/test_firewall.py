@@ -12,7 +12,16 @@ import pytest
 
 from ipfailover_agent.errors import ExitCode
 from tests.lab.kit.namespaces import TOOL_PATH
-from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, command, stays, variables
+from tests.lab.kit.scenarios import (
+    ELECTION,
+    NAME,
+    RELEASE,
+    ConfigMap,
+    command,
+    in_front_of,
+    stays,
+    variables,
+)
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -269,13 +278,8 @@ def test_a_start_that_keepalived_refuses_leaves_no_rule(lone: Lab, tmp_path: Pat
     (node,) = lone.nodes
     put_up(node, "policy drop")
     before = ruleset(node)
-    program = node.run(["sh", "-c", "command -v keepalived"]).stdout.strip()
-    fake = tmp_path / "keepalived"
-    fake.write_text(_REFUSING.format(program=program))
-    fake.chmod(0o755)
     environment = variables(lone.virtual(1), NFTABLES_RULE="true")
-    prepare = f"PATH='{tmp_path}':$PATH"
-    node.start(environment, prepare=prepare)
+    node.start(environment, prepare=in_front_of("keepalived", _REFUSING, tmp_path))
     assert node.wait() == 78, node.output()
     assert len(node.events("firewall.rule_inserted")) == 1
     assert len(node.events("firewall.rule_removed")) == 1
@@ -295,12 +299,9 @@ def test_an_nft_that_cannot_do_it_fails_no_start(lone: Lab, tmp_path: Path, faul
                     (tmp_path / each.name).symlink_to(each)
         prepare, reason = f"PATH='{tmp_path}'", "nft"
     else:
-        denied = tmp_path / "nft"
-        program = node.run(["sh", "-c", "command -v nft"]).stdout.strip()
         without = "setpriv --bounding-set -net_admin --inh-caps -net_admin"
-        denied.write_text(f'#!/bin/sh\nexec {without} {program} "$@"\n')
-        denied.chmod(0o755)
-        prepare, reason = f"PATH='{tmp_path}':$PATH", "not permitted"
+        script = f'#!/bin/sh\nexec {without} {{program}} "$@"\n'
+        prepare, reason = in_front_of("nft", script, tmp_path), "not permitted"
     node.start(variables(lone.virtual(1), NFTABLES_RULE="true"), prepare=prepare)
     lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     stays(THREE_ADVERTS)

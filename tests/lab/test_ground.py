@@ -402,22 +402,6 @@ def lose_carrier(node: Node) -> None:
     )
 
 
-def link_local(node: Node) -> str:
-    """Return the link-local address of the node's interface with its prefix."""
-    words = node.run(
-        ["ip", "-oneline", "-6", "address", "show", "dev", node.interface, "scope", "link"]
-    ).stdout.split()
-    return words[words.index("inet6") + 1]
-
-
-def conflict_protection(node: Node) -> dict[str, object]:
-    """Return what the status says of the protection from a second holder."""
-    found: dict[str, object] = next(
-        each for each in node.status()["protections"] if each["kind"] == "conflict"
-    )
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
 def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
@@ -432,14 +416,14 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
     common = {"PREEMPTION": "nopreempt", "NETWORK_INTERFACE": first.interface}
     second.start(variables(*addresses, PRIORITY="250", **common))
     pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
-    address = link_local(first)
+    address = f"{first.link_local}/64"
     if lacks == "carrier":
         lose_carrier(first)
     else:
         first.network.ip([f"address del {address} dev {first.interface}"])
     first.start(variables(*addresses, PRIORITY="210", **common))
     first.wait_for_status("phase", "running")
-    protection = conflict_protection(first)
+    protection = first.protection("conflict")
     assert protection["active"] is False
     assert "VIP_2" in str(protection["reason"])
     began = time.monotonic()
@@ -449,7 +433,7 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
         first.network.ip([f"address add {address} dev {first.interface} nodad"])
     first.wait_for_state("BACKUP")
     wait_until(
-        lambda: conflict_protection(first)["active"],
+        lambda: first.protection("conflict")["active"],
         NOTICED,
         "the protection is active for every instance",
         interval=0.2,

@@ -65,11 +65,9 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
 def test_one_status_of_any_node_answers_who_holds_the_address(lab: Lab, cast: str) -> None:
     """Through a crash and a planned stop, for both families; unknown when no node is heard."""
     first, second, third = lab.nodes
-    more = {}
-    own = {each.name: (each.ip, each.link_local) for each in lab.nodes}
-    if cast == "unicast":
-        more["UNICAST_PEERS"] = " ".join(f"{each.ip} {each.ipv6}" for each in lab.nodes)
-        own = {each.name: (each.ip, each.ipv6) for each in lab.nodes}
+    sources = {each: each.link_local if cast == "multicast" else each.ipv6 for each in lab.nodes}
+    own = {each.name: (each.ip, source) for each, source in sources.items()}
+    more = lab.peers(cast)
     lab.serve_ranked(lab.virtual(1), lab.virtual6(1), PREEMPTION="nopreempt", **more)
     wait_until_named(lab.nodes, own["n1"])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.renewals import Renewals
-from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, in_front_of, stays, variables
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -204,11 +204,8 @@ def test_renewals_come_before_a_flood_of_other_work(lone: Lab, tmp_path: Path) -
     """keepalived's output never ends, reloads come one after the other: no renewal is late."""
     (node,) = lone.nodes
     addresses = [lone.virtual(1), lone.virtual6(1)]
-    noisy = tmp_path / "keepalived"
-    program = node.run(["sh", "-c", "command -v keepalived"]).stdout.strip()
-    noisy.write_text(_NOISY.format(program=program))
-    noisy.chmod(0o755)
-    node.start(variables(*addresses, ADDRESS_LEASE="2"), prepare=f"PATH='{tmp_path}':$PATH")
+    noisy = in_front_of("keepalived", _NOISY, tmp_path)
+    node.start(variables(*addresses, ADDRESS_LEASE="2"), prepare=noisy)
     lone.wait_for_each(addresses, timeout=ELECTION)
     with Renewals(node.network) as renewals:
         stays(1)

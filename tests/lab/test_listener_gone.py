@@ -43,8 +43,7 @@ def test_a_dead_application_moves_its_address_long_before_the_next_check(
     holder.wait_for_state("BACKUP", timeout=12)
     (down,), (_, up) = times(holder, "check.failed"), times(holder, "check.passed")
     assert 7.95 < up - down
-    kinds = {each["kind"]: each["active"] for each in holder.status()["protections"]}
-    assert kinds["listener"] is True
+    assert holder.protection("listener")["active"] is True
 
 
 def test_an_application_that_crashes_in_a_circle_is_believed_once_an_interval(lone: Lab) -> None:

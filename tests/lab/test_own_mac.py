@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -16,14 +16,11 @@ from tests.lab.kit.scenarios import ELECTION, stays
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.lab.kit.client import Watch
     from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 NEW_MAC = "02:00:00:00:00:77"
-PORT_MAC = "02:00:00:00:00:01"  # lower than any node's: the bridge takes it
 EVERY_PROTOCOL = 0x0003
 #: What was promised is a second; the rest is for a machine that has other things to do.
 ANNOUNCED = 2.5
@@ -45,8 +42,10 @@ class Ear:
         """Return the MACs under which an address was announced after a time."""
         return {mac for at, told, mac in self._found if told == address and at >= since}
 
-    def close(self) -> None:
-        """Hear nothing more."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
         self._is_ending.set()
         self._thread.join()
         self._socket.close()
@@ -59,15 +58,6 @@ class Ear:
                 if isinstance(packet, packets.Announcement) and sender[2] != 4:  # not this node's
                     mac = packet.announced_mac.hex(":")
                     self._found.append((time.monotonic(), str(packet.address), mac))
-
-
-@contextlib.contextmanager
-def ear(lab: Lab) -> Iterator[Ear]:
-    made = Ear(lab)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def announce(node: Node, address: str) -> None:
@@ -101,7 +91,7 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(pair: Lab, *, is_unicast: 
     holder = pair.serve_ranked(*addresses, **more)
     other = pair.nodes[1]
     other.wait_for_state("BACKUP")
-    with ear(pair) as heard:
+    with Ear(pair) as heard:
         watches = [pair.client.watch(each) for each in addresses]
         wait_until(lambda: all(each.answering() for each in watches), 5, "answers")
         changed = time.monotonic()

@@ -40,21 +40,21 @@ def _has(changes: Callable[[], tuple[Change, ...]], number: int) -> bool:
 def test_an_address_counts_until_its_last_copy_is_gone(lab: Lab) -> None:
     """The same address with two prefix lengths is held until both are gone."""
     node, address = lab.nodes[0], lab.virtual(1)
-    node.run(["ip", "address", "add", f"{address}/32", "dev", "eth0"])
-    node.run(["ip", "address", "add", f"{address}/24", "dev", "eth0"])
-    node.run(["ip", "address", "del", f"{address}/32", "dev", "eth0"])
-    node.run(["ip", "address", "add", lab.virtual(2), "dev", "eth0"])
+    node.add(address)
+    node.add(f"{address}/24")
+    node.remove(address)
+    node.add(lab.virtual(2))
     wait_until(lambda: lab.recorder.holders(lab.virtual(2)), 1, "all was noticed")
     assert lab.recorder.holders(address) == ["n1"]
     assert len(lab.recorder.changes(address)) == 1
-    node.run(["ip", "address", "del", f"{address}/24", "dev", "eth0"])
+    node.remove(f"{address}/24")
     lab.wait_for_none([address], timeout=1)
 
 
 def test_what_was_there_before_the_recorder_is_known_to_it(lab: Lab) -> None:
     """The initial state is not lost, and a lifetime's renewal is no change."""
     node, address = lab.nodes[0], lab.virtual(1)
-    node.run(["ip", "address", "add", f"{address}/32", "dev", "eth0"])
+    node.add(address)
     late = Recorder({"n1": node.network})
     try:
         assert late.holders(address) == ["n1"]
@@ -89,7 +89,7 @@ def test_a_client_sees_the_length_of_an_outage_and_who_answers(lab: Lab) -> None
     first.run(set_address)
     with lab.client.watch(address) as watch:
         wait_until(lambda: watch.answering() == "n1", 2, "n1 answers")
-        first.run(["ip", "address", "del", f"{address}/32", "dev", "eth0"])
+        first.remove(address)
         gone = time.monotonic()
         wait_until(lambda: time.monotonic() > gone + 0.5, 1, "half a second")
         second.run(set_address)

@@ -292,12 +292,6 @@ def has_table(node: Node) -> bool:
     return "ipfailover-shield" in node.run(["nft", "list", "tables"]).stdout
 
 
-def shield_of(node: Node) -> dict[str, object]:
-    """Return what ``status`` says of the shield."""
-    (found,) = [each for each in node.status()["protections"] if each["kind"] == "shield"]
-    return dict(found)
-
-
 @pytest.mark.slow
 def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) -> None:
     """Two clusters on one segment; two on the same nodes; the nodes' own keepalived beside ours.
@@ -331,7 +325,7 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
             assert (address, ()) == (address, lab.recorder.changes(address, since=since))
     for node in apart.nodes:
         assert has_table(node)
-        assert shield_of(node) == {"kind": "shield", "active": True, "reason": ""}
+        assert node.protection("shield") == {"kind": "shield", "active": True, "reason": ""}
     for node in (*shared.nodes, *own.nodes):
         assert not has_table(node)
         assert [] == node.events("shield.raised")
@@ -340,7 +334,7 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
         assert "that is another VRRP program on this node" in told
     # A BACKUP hears the other program's MASTER, which is on the first node as its own is.
     for node in (shared.nodes[1], own.nodes[1]):
-        found = shield_of(node)
+        found = node.protection("shield")
         assert found["active"] is False
         assert "another VRRP program runs in this node's network" in str(found["reason"])
         assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in str(found["reason"])

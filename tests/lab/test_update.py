@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.former import unpack
-from tests.lab.kit.names import NAME, NameServer
+from tests.lab.kit.names import NAME, NameServer, keep_run_directory
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
 from tests.support.waiting import wait_until
 
@@ -38,11 +38,12 @@ class Row:
     families: str = "46"
     is_drained: bool = False
     has_names: bool = False
+    has_peers: bool = False
 
 
 ROWS = {
     "multicast": Row(),
-    "peers are listed": Row(more={"UNICAST_PEERS": "*"}),
+    "peers are listed": Row(has_peers=True),
     "peers have names": Row(more={"UNICAST_PEERS_DNS": NAME}, families="4", has_names=True),
     "IPv6 only": Row(families="6"),
     "groups, a node is drained": Row(
@@ -54,23 +55,13 @@ ROWS = {
 def addresses_of(lab: Lab, row: Row) -> list[str]:
     """Return what is served."""
     v4 = lab.numbered(4) if "4" in row.families else []
-    return v4 + ([lab.virtual6(each) for each in range(1, 5)] if "6" in row.families else [])
+    return v4 + (lab.numbered6(4) if "6" in row.families else [])
 
 
 def variables_of(lab: Lab, row: Row) -> dict[str, str]:
     """Return the variables of every node, of the former release and of this one."""
-    more = dict(row.more)
-    if "UNICAST_PEERS" in more:
-        own = [*(each.ip for each in lab.nodes), *(each.ipv6 for each in lab.nodes)]
-        more["UNICAST_PEERS"] = ",".join(own)
+    more = {**row.more, **lab.peers("unicast" if row.has_peers else "multicast")}
     return variables(*addresses_of(lab, row), **more)
-
-
-def keep_run_directory(lab: Lab, node: Node) -> str:
-    """Return shell text by which a node's run directory outlives its container."""
-    state = lab.directory / f"{node.name}-state"
-    state.mkdir(exist_ok=True)
-    return f"mkdir /run/ipfailover-agent\nmount --bind '{state}' /run/ipfailover-agent\n"
 
 
 def without_ipv4(lab: Lab) -> None:
@@ -151,7 +142,7 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
     if "4" not in row.families:
         without_ipv4(lab)
     server = NameServer(lab)
-    prepare = {each.name: keep_run_directory(lab, each) for each in lab.nodes}
+    prepare = {each.name: keep_run_directory(lab, each.name) for each in lab.nodes}
     if row.has_names:
         prepare = {each.name: server.preparation(each.name) for each in lab.nodes}
         server.say([each.ip for each in lab.nodes])
@@ -187,7 +178,7 @@ def test_addresses_that_the_first_release_left_behind_are_released(
     former = former_agent()
     (node,) = lone.nodes
     left, wanted = [lone.virtual(1), lone.virtual6(1)], [lone.virtual(2), lone.virtual6(2)]
-    prepare = keep_run_directory(lone, node)
+    prepare = keep_run_directory(lone, node.name)
     unleased = {"ADDRESS_LEASE": "0", "ADDRESS_LABEL": ""}
     node.start(variables(*left, **unleased), former.command("run"), prepare=prepare)
     lone.wait_for_each(left, timeout=ELECTION)

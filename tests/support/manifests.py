@@ -111,6 +111,23 @@ def find(manifests: list[Manifest], kind: str) -> Manifest:
     return found
 
 
+def namespace(manifests: list[Manifest]) -> str:
+    """Return the name of the only namespace."""
+    return str(find(manifests, "Namespace")["metadata"]["name"])
+
+
+def variables(manifests: list[Manifest]) -> dict[str, str]:
+    """Return what the only ConfigMap gives the agents."""
+    return dict(find(manifests, "ConfigMap")["data"])
+
+
+def pod(manifests: list[Manifest]) -> tuple[Manifest, Manifest]:
+    """Return what the only kind of pod is made of, and its only container."""
+    [(_, spec)] = pod_specs(manifests)
+    [container] = spec["containers"]
+    return spec, container
+
+
 def pod_specs(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     """Yield what pods are made of, by kind and name."""
     for each in manifests:
@@ -190,3 +207,10 @@ POD_MONITOR_SCHEMA = _strict(
         },
     ),
 )
+
+#: By the kind of manifest.
+SCHEMAS = {
+    "SecurityContextConstraints": SCC_SCHEMA,
+    "PodMonitor": POD_MONITOR_SCHEMA,
+    "PrometheusRule": RULE_SCHEMA,
+}

@@ -18,6 +18,13 @@ NAME = "peers.lab"
 _ADDRESS = "192.0.2.250"  # the client's
 
 
+def keep_run_directory(lab: Lab, node: str) -> str:
+    """Return shell text by which a node's run directory outlives its container, as on a host."""
+    state = lab.directory / f"{node}-state"
+    state.mkdir(exist_ok=True)
+    return f"mkdir /run/ipfailover-agent\nmount --bind '{state}' /run/ipfailover-agent\n"
+
+
 class NameServer:
     """dnsmasq, which knows one name, ``NAME`` at first; everything else does not exist.
 
@@ -38,12 +45,8 @@ class NameServer:
 
     def preparation(self, node: str) -> str:
         """Return shell text to run in the node's container before the agent."""
-        state = self._lab.directory / f"{node}-state"
-        state.mkdir(exist_ok=True)
-        return (
-            f"mount --bind '{self._resolv}' /etc/resolv.conf\n"
-            f"mkdir /run/ipfailover-agent\nmount --bind '{state}' /run/ipfailover-agent\n"
-        )
+        kept = keep_run_directory(self._lab, node)
+        return f"mount --bind '{self._resolv}' /etc/resolv.conf\n{kept}"
 
     def say(self, addresses: Iterable[str]) -> None:
         """Have the name resolve to these from now on; starts the server if need be."""

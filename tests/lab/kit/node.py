@@ -256,6 +256,15 @@ class Node:
         """Return the state of each instance, as ``status`` shows it."""
         return {each["name"]: each["state"] for each in self.status().get("instances", ())}
 
+    def protection(self, kind: str) -> dict[str, Any]:
+        """Return what ``status`` says of one of the agent's protections."""
+        (found,) = [each for each in self.status()["protections"] if each["kind"] == kind]
+        return dict(found)
+
+    def drained(self) -> dict[str, str | None]:
+        """Return how each instance is drained, as ``status`` tells it."""
+        return {each["name"]: each["drained"] for each in self.status().get("instances", ())}
+
     def events(self, name: str) -> list[str]:
         """Return the agent's log lines of that event."""
         return [line for line in self.stderr().splitlines() if f" event={name} " in f"{line} "]
@@ -328,6 +337,18 @@ class Node:
         own = {str(self.own.ipv4), str(self.own.ipv6)}
         return [each for each in self.addresses() if each not in own]
 
+    def add(self, *addresses: str) -> None:
+        """Set addresses as an administrator does; alone where they have no prefix length."""
+        self.network.ip(
+            [f"address add {_with_length(each)} dev {INTERFACE}" for each in addresses]
+        )
+
+    def remove(self, *addresses: str) -> None:
+        """Undo ``add``."""
+        self.network.ip(
+            [f"address del {_with_length(each)} dev {INTERFACE}" for each in addresses]
+        )
+
     @property
     def link_local(self) -> str:
         """Return the link-local address of the interface, from which IPv6 adverts come."""
@@ -389,6 +410,11 @@ class Node:
             self.container.signal_all(number)
         elif not processes.send(pid, number):
             raise LabError(f"{self.name}: there is no process {pid}")
+
+
+def _with_length(address: str) -> str:
+    """Return an address with its prefix length, or that of a single host."""
+    return address if "/" in address else f"{address}/{128 if ':' in address else 32}"
 
 
 def _names(each: processes.Process) -> set[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.namespaces import base_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +47,17 @@ def variables(*addresses: str, **more: str) -> dict[str, str]:
 def command(*words: str) -> list[str]:
     """Return the command line of one of the agent's commands, wherever it is called."""
     return ["env", f"--chdir={PROJECT}", sys.executable, "-m", "ipfailover_agent", *words]
+
+
+def in_front_of(name: str, script: str, directory: Path) -> str:
+    """Put a script in front of a program of that name; return what prepares a container for it.
+
+    ``{program}`` in the script becomes the path of the real one.
+    """
+    file = directory / name
+    file.write_text(script.format(program=shutil.which(name, path=base_environment()["PATH"])))
+    file.chmod(0o755)
+    return f"PATH='{directory}':$PATH"
 
 
 def stays(seconds: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import threading
 import time
@@ -17,7 +16,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tests.lab.kit.client import Watch
+    from tests.lab.kit.client import Connecting, Watch
     from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
@@ -90,8 +89,9 @@ class Scene:
         self._stages: list[float] = []
         self._is_unread: frozenset[str] = frozenset()
         self._ends: list[dict[str, tuple[str, ...]]] = []
-        self._answered: dict[Family, list[float]] = {}
-        self._watches: dict[str, Watch] = {}
+        self._stack = contextlib.ExitStack()
+        self._connecting: dict[Family, Connecting] = {}
+        self._watches: dict[Family, Watch] = {}
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -162,7 +162,7 @@ class Scene:
     def listen(self) -> None:
         """Let the client ask for every address from now on."""
         for family, address in self.addresses.items():
-            self._watches[family] = self.lab.client.watch(address)
+            self._watches[family] = self._stack.enter_context(self.lab.client.watch(address))
 
     def plain_config(self, node: Node) -> str:
         """Return what the shell image would have keepalived do, but for its check.
@@ -246,19 +246,14 @@ class Scene:
     def connect(self) -> None:
         """From now on let the client connect over TCP, again and again, and measure that."""
         for family, address in self.addresses.items():
-            self._answered[family] = [time.monotonic()]
-            self.every(0.02, functools.partial(self._connect, family, address))
-
-    def _connect(self, family: Family, address: str) -> None:
-        if self.lab.client.ask(address, timeout=0.15) is not None:
-            self._answered[family].append(time.monotonic())
+            connecting = self.lab.client.connecting(address, timeout=0.15)
+            self._connecting[family] = self._stack.enter_context(connecting)
 
     def _client(self, family: Family) -> float:
         """Return the longest time that the client was without an answer."""
-        answered = [each for each in self._answered.get(family, []) if each >= self.began]
-        if not answered:
-            return self._watches[family].worst_outage(since=self.began)
-        return max(after - before for before, after in itertools.pairwise(answered))
+        if family in self._connecting:
+            return self._connecting[family].longest_gap(since=self.began)
+        return self._watches[family].worst_outage(since=self.began)
 
     # --- what was seen ---------------------------------------------------------------------------
 
@@ -304,8 +299,7 @@ class Scene:
         self._stopping.set()
         for each in self._threads:
             each.join()
-        for watch in self._watches.values():
-            watch.stop()
+        self._stack.close()
 
 
 def _unicast(node: Node, members: Sequence[Node], like: str) -> str:

@@ -304,10 +304,7 @@ def switch_blocks_vrrp(scene: Scene) -> None:
 )
 def set_by_hand(scene: Scene) -> None:
     with faulty(scene, then=LONG):
-        node = scene.successor
-        for family in scene.families:
-            address, length = scene.addresses[family], 32 if family == "IPv4" else 128
-            node.run(["ip", "address", "add", f"{address}/{length}", "dev", node.interface])
+        scene.successor.add(*scene.addresses.values())
 
 
 # --- nodes that differ ---------------------------------------------------------------------------
