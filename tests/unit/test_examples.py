@@ -94,7 +94,7 @@ def test_the_schemas_refuse_what_is_wrong(kind: str, path: tuple[str, ...], valu
 def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
     """Prometheus asks where the agent listens; the probe stays the base's."""
     made = valid(manifests.kustomize_with(overlay, "monitoring", tmp_path))
-    spec, container = manifests.pod(made)
+    _, container = manifests.pod(made)
     environment = {each["name"]: each for each in container["env"]}
     names = [*environment]
     assert names.index("NODE_IP") < names.index("IPFAILOVER_LISTEN")
@@ -298,7 +298,7 @@ def test_pod_security_neither_refuses_nor_warns(overlay: str) -> None:
 def test_no_hook_drains_and_exec_means_the_agent(overlay: str) -> None:
     """A drain outlives the pod: a roll-out would leave all but one node drained."""
     made = manifests.kustomize(overlay)
-    spec, container = manifests.pod(made)
+    _, container = manifests.pod(made)
     assert "lifecycle" not in container
     kind = "Deployment" if overlay == "openshift" else "DaemonSet"
     notes = manifests.find(made, kind)["spec"]["template"]["metadata"]["annotations"]
