@@ -15,6 +15,8 @@ from tests.support import missing
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from tests.lab.kit.node import Node
+
 __all__ = ["former_agent"]
 
 _HERE = Path(__file__).parent
@@ -76,6 +78,12 @@ def pair(make_lab: MakeLab) -> Lab:
 def lone(make_lab: MakeLab) -> Lab:
     """Give a lab of one node."""
     return make_lab(1)
+
+
+@pytest.fixture
+def node(lone: Lab) -> Node:
+    """Give the node of the lab of one."""
+    return lone.nodes[0]
 
 
 def _require_namespaces() -> None:

@@ -93,9 +93,8 @@ def test_excluded_ids_are_skipped(lone: Lab) -> None:
     assert list(ids(lone.nodes[0])) == ["1", "4", "6", "7", "8"]
 
 
-def test_255_addresses_in_238_groups_at_offset_0(lone: Lab) -> None:
+def test_255_addresses_in_238_groups_at_offset_0(lone: Lab, node: Node) -> None:
     """An acceptance case of the image that this replaces: all are MASTER, a stop leaves none."""
-    (node,) = lone.nodes
     addresses = [f"192.168.254.{octet}" for octet in range(1, 256)]
     started = time.monotonic()
     node.start(variables("192.168.254.1-255", VIP_GROUPS="238", VRRP_ID_OFFSET="0"))

@@ -71,9 +71,8 @@ def test_release_refuses_while_the_agent_runs(lone: Lab) -> None:
     assert lone.recorder.holders(address) == ["n1"]
 
 
-def test_release_removes_what_a_killed_container_left(lone: Lab) -> None:
+def test_release_removes_what_a_killed_container_left(lone: Lab, node: Node) -> None:
     """Both families, by the variables alone; without them it says why and removes nothing."""
-    (node,) = lone.nodes
     addresses = [lone.virtual(1), lone.virtual6(1)]
     environment = variables(*addresses)
     node.start(environment)
@@ -94,9 +93,8 @@ def test_release_removes_what_a_killed_container_left(lone: Lab) -> None:
     assert "none of 2 addresses" in said
 
 
-def test_release_without_the_nodes_network_does_not_pretend(lone: Lab) -> None:
+def test_release_without_the_nodes_network_does_not_pretend(lone: Lab, node: Node) -> None:
     """The documented removal job lacks hostNetwork: non-zero, and it says what is missing."""
-    (node,) = lone.nodes
     environment = variables(lone.virtual(1), NETWORK_INTERFACE="eth0")
     node.start(environment, ("unshare", "--net", *command("release")))
     assert node.wait() == 78

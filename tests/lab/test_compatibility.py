@@ -171,9 +171,8 @@ def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(lone: La
     assert node.virtual_addresses() == []
 
 
-def test_keepalived_options_come_before_ours(lone: Lab) -> None:
+def test_keepalived_options_come_before_ours(lone: Lab, node: Node) -> None:
     """``KEEPALIVED_OPTIONS`` are on keepalived's command line, which it prints."""
-    (node,) = lone.nodes
     node.start({**variables(lone.virtual(1)), "KEEPALIVED_OPTIONS": "--log-detail"})
     lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     assert "'/usr/sbin/keepalived' '--log-detail' '--dont-fork'" in node.stdout()

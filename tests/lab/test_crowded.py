@@ -13,15 +13,15 @@ from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 
 @pytest.mark.slow
-def test_what_is_not_ours_costs_no_address(lone: Lab) -> None:
+def test_what_is_not_ours_costs_no_address(lone: Lab, node: Node) -> None:
     """Start, leases, reload, commands and the end, with 8,000 addresses and 300,000 routes.
 
     kube-proxy has one of the virtual addresses on kube-ipvs0 as well, which is not the agent's.
     """
-    (node,) = lone.nodes
     crowd(node, addresses=8000, interfaces=4, routes=300_000)
     both = [lone.virtual(1), lone.virtual6(1)]
     node.network.ip([f"address add {both[0]}/32 dev kube-ipvs0", "link set other1 up"])

@@ -152,9 +152,8 @@ def test_a_router_with_our_id_is_named_with_a_way_out(pair: Lab) -> None:
     assert "choose OPENSHIFT_HA_VRRP_ID_OFFSET=" in clash
 
 
-def test_a_firewall_that_drops_vrrp_is_named(lone: Lab) -> None:
+def test_a_firewall_that_drops_vrrp_is_named(lone: Lab, node: Node) -> None:
     """A warning, or a pass where the agent would let VRRP in."""
-    (node,) = lone.nodes
     node.nft(
         "table inet filter { chain input { type filter hook input priority 0; policy drop; }\n}"
     )
@@ -186,9 +185,8 @@ def test_what_is_wrong_with_the_node_is_named(pair: Lab) -> None:
     assert f"elsewhere: {pair.virtual(1)} also on kube-ipvs0" in found["warn"]
 
 
-def test_a_link_without_carrier_fails(lone: Lab) -> None:
+def test_a_link_without_carrier_fails(lone: Lab, node: Node) -> None:
     """Nothing would be served; the exit code says so to an init container."""
-    (node,) = lone.nodes
     node.link_down()
     stays(0.2)
     code, found = before_start(node, variables(lone.virtual(1)))

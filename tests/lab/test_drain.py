@@ -14,6 +14,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 #: 3 adverts, the longest skew and a second: every node that is there has spoken by then.
 SILENCE = 5.0
@@ -90,9 +91,8 @@ def test_a_lone_node_undoes_its_drain_and_says_so(pair: Lab, wire: str) -> None:
     pair.wait_for_holder(address, timeout=ELECTION, among=[node])
 
 
-def test_a_lone_candidate_does_not_stay_away(lone: Lab) -> None:
+def test_a_lone_candidate_does_not_stay_away(lone: Lab, node: Node) -> None:
     """Asked before its first election: it serves, and the command names no other node."""
-    (node,) = lone.nodes
     address = lone.virtual(1)
     node.start(variables(address))
     node.wait_for_line("Entering BACKUP STATE")

@@ -177,9 +177,8 @@ def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab)
     lab.wait_for_holder(address, timeout=ELECTION)
 
 
-def test_many_ports_are_probed_side_by_side(lone: Lab) -> None:
+def test_many_ports_are_probed_side_by_side(lone: Lab, node: Node) -> None:
     """A hundred ports ten times a second, on time; one of them that fails is named."""
-    (node,) = lone.nodes
     address = lone.virtual(1)
     with listening(node, range(9000, 9100)) as sockets:
         ports = ",".join(map(str, range(9000, 9100)))
@@ -249,9 +248,8 @@ def test_a_reload_from_script_to_probes_and_back_keeps_the_address(pair: Lab) ->
         node.wait_for_state("BACKUP")
 
 
-def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(lone: Lab) -> None:
+def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(lone: Lab, node: Node) -> None:
     """What was found so far holds only until the probes know better."""
-    (node,) = lone.nodes
     address = lone.virtual(1)
     source = ConfigMap(lone.directory / "variables", variables(address))
     node.start(source.variable)
@@ -269,9 +267,8 @@ def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(lone: Lab) -> No
 # --- what the node lacks ------------------------------------------------------------------------
 
 
-def test_a_full_disk_does_not_hide_a_dead_application(lone: Lab) -> None:
+def test_a_full_disk_does_not_hide_a_dead_application(lone: Lab, node: Node) -> None:
     """The verdict needs no room; only the reason does."""
-    (node,) = lone.nodes
     address = lone.virtual(1)
     node.start(variables(address, **_FAST), run_mount="size=1m")
     lone.wait_for_holder(address, timeout=ELECTION)

@@ -192,9 +192,8 @@ def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_
     assert first.events("keepalived.exited") == second.events("keepalived.exited") == []
 
 
-def test_another_name_tags_the_rules_anew(lone: Lab, tmp_path: Path) -> None:
+def test_another_name_tags_the_rules_anew(lone: Lab, node: Node, tmp_path: Path) -> None:
     """A reload that changes the configuration's name leaves none of the former name."""
-    (node,) = lone.nodes
     put_up(node, "policy drop")
     before = ruleset(node)
     values = variables(lone.virtual(1), NFTABLES_RULE="true")
@@ -242,9 +241,8 @@ def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(pair: Lab, wall: 
     pair.wait_for_each(addresses, timeout=ADOPTED, among=[holder])
 
 
-def test_rules_of_a_killed_container_are_removed_by_release(lone: Lab) -> None:
+def test_rules_of_a_killed_container_are_removed_by_release(lone: Lab, node: Node) -> None:
     """SIGKILL leaves them; ``release`` takes the agent's and no others."""
-    (node,) = lone.nodes
     put_up(node, "policy drop")
     before = ruleset(node)
     node.nft('insert rule inet wall input ip saddr 192.0.2.77 accept comment "ipfailover-agent b"')
@@ -313,9 +311,8 @@ def test_an_nft_that_cannot_do_it_fails_no_start(lone: Lab, tmp_path: Path, faul
     assert node.virtual_addresses() == []
 
 
-def test_a_firewall_that_owns_its_table_is_the_one_to_ask(lone: Lab) -> None:
+def test_a_firewall_that_owns_its_table_is_the_one_to_ask(lone: Lab, node: Node) -> None:
     """As firewalld does: an nft that stays, ``flags owner``. No rule gets in, and that is said."""
-    (node,) = lone.nodes
     head = "chain inet firewalld filter_INPUT { type filter hook input priority 10; }"
     rule = "rule inet firewalld filter_INPUT meta l4proto 112 reject"
     text = f"add table inet firewalld {{ flags owner; }}\nadd {head}\nadd {rule}\n"
@@ -335,9 +332,8 @@ def test_a_firewall_that_owns_its_table_is_the_one_to_ask(lone: Lab) -> None:
     assert advice in done.stdout
 
 
-def test_rules_that_nft_cannot_see_are_named_at_the_start(lone: Lab) -> None:
+def test_rules_that_nft_cannot_see_are_named_at_the_start(lone: Lab, node: Node) -> None:
     """Tables of iptables-legacy are another world: a warning, and the rest works."""
-    (node,) = lone.nodes
     if node.run(["sh", "-c", "command -v iptables-legacy"], check=False).returncode:
         pytest.skip("iptables-legacy is not installed")
     node.run(["iptables-legacy", "-A", "INPUT", "-p", "112", "-j", "DROP"])

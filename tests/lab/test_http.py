@@ -189,12 +189,11 @@ def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(pair: Lab) -> No
 
 
 @pytest.mark.timing
-def test_a_slow_check_is_seen_to_be_slow(lone: Lab) -> None:
+def test_a_slow_check_is_seen_to_be_slow(lone: Lab, node: Node) -> None:
     """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
 
     The verdict of a check that is replaced goes with it.
     """
-    [node] = lone.nodes
     with node.network.running([sys.executable, "-c", SLOW]):
         url = {"CHECK_URL": f"http://{node.ip}:8090/"}
         source = ConfigMap(lone.directory / "variables", variables(lone.virtual(1), **url))
@@ -252,9 +251,8 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -
     assert resident(node) < MEMORY[254]
 
 
-def test_the_agent_needs_little_memory(lone: Lab) -> None:
+def test_the_agent_needs_little_memory(lone: Lab, node: Node) -> None:
     """With everything that it answers made at least once."""
-    [node] = lone.nodes
     node.start(variables(lone.virtual(1)), AS_INSTALLED)
     lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     for path in ("/readyz", "/metrics", "/", "/status", "/metrics"):

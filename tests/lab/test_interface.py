@@ -32,9 +32,8 @@ def remove_interface(node: Node) -> None:
     node.network.ip([f"link del {LATE}"])
 
 
-def test_a_missing_interface_is_waited_for(lone: Lab) -> None:
+def test_a_missing_interface_is_waited_for(lone: Lab, node: Node) -> None:
     """Phase waiting, not ready, said; when it appears its address is served there."""
-    (node,) = lone.nodes
     node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
     found = node.wait_for_status("phase", "waiting")
     assert not found["ready"]
@@ -53,9 +52,8 @@ def test_a_missing_interface_is_waited_for(lone: Lab) -> None:
     assert ADDRESS not in node.run(["ip", "address", "show", "dev", LATE]).stdout
 
 
-def test_an_interface_that_goes_away_and_returns_serves_again(lone: Lab) -> None:
+def test_an_interface_that_goes_away_and_returns_serves_again(lone: Lab, node: Node) -> None:
     """Removed while it holds an address: the agent lives on; made anew, the address is back."""
-    (node,) = lone.nodes
     add_interface(node)
     node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
     lone.wait_for_holder(ADDRESS, timeout=ELECTION)

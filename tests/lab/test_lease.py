@@ -85,9 +85,8 @@ def test_a_renewal_leaves_label_and_preferred_lifetime_alone(lone: Lab) -> None:
     assert lifetimes(node, addresses)[addresses[1]][1] == 0
 
 
-def test_a_reload_changes_the_lease_at_once(lone: Lab, tmp_path: Path) -> None:
+def test_a_reload_changes_the_lease_at_once(lone: Lab, node: Node, tmp_path: Path) -> None:
     """3 s, off, 5 s, off again: the addresses are never away, and off means for ever."""
-    (node,) = lone.nodes
     addresses = [lone.virtual(1), lone.virtual6(1)]
     values = variables(*addresses)
     mounted = ConfigMap(tmp_path / "config", values)
@@ -200,9 +199,8 @@ exec {program} "$@"
 """
 
 
-def test_renewals_come_before_a_flood_of_other_work(lone: Lab, tmp_path: Path) -> None:
+def test_renewals_come_before_a_flood_of_other_work(lone: Lab, node: Node, tmp_path: Path) -> None:
     """keepalived's output never ends, reloads come one after the other: no renewal is late."""
-    (node,) = lone.nodes
     addresses = [lone.virtual(1), lone.virtual6(1)]
     noisy = in_front_of("keepalived", _NOISY, tmp_path)
     node.start(variables(*addresses, ADDRESS_LEASE="2"), prepare=noisy)

@@ -64,9 +64,8 @@ def test_newer_addresses_move_nothing(pair: Lab) -> None:
         holder.network.ip([f"address flush dev eth0 to fd00:{each}::/64" for each in (1, 2, 3)])
 
 
-def test_the_address_in_use_stays_until_it_expires(lone: Lab) -> None:
+def test_the_address_in_use_stays_until_it_expires(lone: Lab, node: Node) -> None:
     """The oldest goes for a while and comes back; ``check`` and ``doctor`` say what runs."""
-    (node,) = lone.nodes
     own, second = f"{node.ipv6}/64", "fd00::22"
     node.network.ip([f"address del {node.own.ipv4} dev eth0"])
     node.start({**variables(lone.virtual6(1)), "IPFAILOVER_WATCH": "false"})

@@ -100,11 +100,10 @@ def test_a_pause_of_the_holder_of_many_addresses_is_no_contest(
 
 
 def test_a_lone_node_has_all_of_245_addresses_again_after_a_pause_that_took_them(
-    lone: Lab,
+    lone: Lab, node: Node
 ) -> None:
     """The kernel removes all at once while keepalived stands still, and it misses none of that."""
     addresses = [*lone.numbered(120), *lone.numbered6(125)]
-    (node,) = lone.nodes
     node.start(variables(*addresses, PRIORITY="250"))
     lone.wait_for_each(addresses, timeout=2 * ELECTION)
     wait_until(lambda: leased(node) == 245, 5, "every address is on a lease")

@@ -168,9 +168,8 @@ def test_a_value_that_needs_a_restart_is_refused(lone: Lab) -> None:
     assert "needs a restart" in said
 
 
-def test_a_refused_first_configuration_is_waited_on(lone: Lab) -> None:
+def test_a_refused_first_configuration_is_waited_on(lone: Lab, node: Node) -> None:
     """Not ready, phase waiting, and when the directory is mended it serves by itself."""
-    (node,) = lone.nodes
     address = lone.virtual(1)
     source = ConfigMap(lone.directory / "variables", variables("192.0.2.300"))
     node.start(source.variable)

@@ -210,10 +210,7 @@ def test_a_peer_with_a_second_speaker_is_still_heard(pair: Lab, family: int) -> 
     """The same source, id and version: only the content differs. What is left behind, goes."""
     first, second = pair.nodes
     address = pair.virtual(1) if family == 4 else pair.virtual6(1)
-    for node, priority in zip(pair.nodes, ("200", "150"), strict=True):
-        node.start(variables(address, PRIORITY=priority))
-        node.wait_for_line("Entering BACKUP STATE")  # the first one is the first MASTER
-    pair.wait_for_each([address], timeout=2 * ELECTION, among=[first])
+    pair.serve_ranked(address)
     source = first.own.ipv4.ip if family == 4 else IPv6Address(first.link_local)
     since = time.monotonic()
     with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):

@@ -172,11 +172,10 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
 
 
 def test_addresses_that_the_first_release_left_behind_are_released(
-    lone: Lab, former_agent: Callable[[], FormerAgent]
+    lone: Lab, node: Node, former_agent: Callable[[], FormerAgent]
 ) -> None:
     """It was killed, and its successor serves other addresses: only the record names them."""
     former = former_agent()
-    (node,) = lone.nodes
     left, wanted = [lone.virtual(1), lone.virtual6(1)], [lone.virtual(2), lone.virtual6(2)]
     prepare = keep_run_directory(lone, node.name)
     unleased = {"ADDRESS_LEASE": "0", "ADDRESS_LABEL": ""}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lab.kit.lab import Lab
+    from tests.lab.kit.node import Node
 
 
 def script(path: Path, text: str) -> Path:
@@ -21,9 +22,8 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_notify_script_gets_its_own_arguments_first(lone: Lab) -> None:
+def test_a_notify_script_gets_its_own_arguments_first(lone: Lab, node: Node) -> None:
     """``arg1 arg2 INSTANCE NAME STATE PRIORITY`` for BACKUP, MASTER and STOP."""
-    (node,) = lone.nodes
     said = lone.directory / "said"
     notify = script(lone.directory / "notify.sh", f'echo "$@" >>{shlex.quote(str(said))}')
     environment = variables(
@@ -81,9 +81,8 @@ def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly
     assert f"{path} is missing" in said
 
 
-def test_a_missing_check_script_may_count_as_a_failure(lone: Lab) -> None:
+def test_a_missing_check_script_may_count_as_a_failure(lone: Lab, node: Node) -> None:
     """``CHECK_SCRIPT_MISSING=fault``: FAULT, and no address."""
-    (node,) = lone.nodes
     environment = variables(
         lone.virtual(1), CHECK_SCRIPT="/etc/nothing.sh", CHECK_SCRIPT_MISSING="fault"
     )
@@ -95,9 +94,8 @@ def test_a_missing_check_script_may_count_as_a_failure(lone: Lab) -> None:
     assert "/etc/nothing.sh is missing" in node.read("/run/ipfailover-agent/check.reason")
 
 
-def test_a_failing_check_says_what_it_could_not_reach(lone: Lab) -> None:
+def test_a_failing_check_says_what_it_could_not_reach(lone: Lab, node: Node) -> None:
     """/run is noexec and open to all: the generated script works and gives its reason."""
-    (node,) = lone.nodes
     node.application.stop()
     node.start(variables(lone.virtual(1), CHECK_WATCH="0"), run_mount="noexec,mode=0777")
     node.wait_for_line("previous=INIT state=FAULT")

@@ -15,6 +15,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.node import Node
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
@@ -74,9 +75,8 @@ def test_a_first_step_that_nobody_can_see_is_taken_back_before_others_take_over(
 
 
 @pytest.mark.timing
-def test_a_good_reload_is_verified_at_once(lone: Lab) -> None:
+def test_a_good_reload_is_verified_at_once(lone: Lab, node: Node) -> None:
     """Additions, removals, circles and renames: accepted, within a second each."""
-    (node,) = lone.nodes
     addresses = [*lone.numbered(4), lone.virtual6(1)]
     source = ConfigMap(lone.directory / "variables", variables(*addresses))
     node.start(source.unwatched)
