@@ -44,7 +44,7 @@ def wait_for_one_master(pods: Sequence[Pod], timeout: float = ELECTION) -> Pod:
 @pytest.mark.parametrize("image", SUITES, indirect=True)
 def test_a_deployment_has_exactly_one_master(start: StartPod, make_nodes: MakeLab) -> None:
     """As its pods' logs tell, and as the nodes' interfaces tell."""
-    lab = make_nodes(3)
+    lab = make_nodes(nodes=3)
     address = lab.virtual(1)
     pods = [start(each, variables(address)) for each in lab.nodes]
     master = wait_for_one_master(pods)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.kit.former import former_agent
-from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.lab import LABS, Lab, MakeLab, labs_of
 from tests.lab.kit.privileges import why_impossible
 from tests.support import missing
 
@@ -21,7 +21,6 @@ __all__ = ["former_agent"]
 
 _HERE = Path(__file__).parent
 _NO_LABS: list[Lab] = []
-_LABS = pytest.StashKey[list[Lab]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +36,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure what every node logged and which node held what."""
     report = yield
-    labs = item.stash.get(_LABS, _NO_LABS)
+    labs = item.stash.get(LABS, _NO_LABS)
     for number, lab in enumerate(labs, start=1):
         if report.when == "call" and report.failed and lab.is_open:
             report.sections.append((f"lab {number}", lab.report()))
@@ -48,18 +47,7 @@ def pytest_runtest_makereport(
 def make_lab(request: pytest.FixtureRequest) -> Iterator[MakeLab]:
     """Give a function that makes labs (see ``Lab``), which end with the test."""
     _require_namespaces()
-    labs = request.node.stash.setdefault(_LABS, [])
-
-    def make(
-        nodes: int = 3, *, ipv6: bool = True, port: int = 8080, applications: bool = True
-    ) -> Lab:
-        lab = Lab(nodes, ipv6=ipv6, port=port, applications=applications)
-        labs.append(lab.__enter__())
-        return lab
-
-    yield make
-    for each in labs:
-        each.close()
+    yield from labs_of(request.node)
 
 
 @pytest.fixture

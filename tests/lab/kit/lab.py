@@ -8,6 +8,8 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+import pytest
+
 from tests.lab.kit import scenarios
 from tests.lab.kit.application import Application
 from tests.lab.kit.client import Client
@@ -20,7 +22,7 @@ from tests.lab.kit.switch import Switch
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _FIRST_NODE, _CLIENT, _FIRST_VIRTUAL = 11, 250, 101
 _TAIL = 25
@@ -311,3 +313,18 @@ def _host_commands(own: HostAddresses, gateway: HostAddresses | None) -> list[st
 
 #: Makes labs that end with the test, see ``make_lab`` in conftest.py; the arguments are ``Lab``'s.
 MakeLab: TypeAlias = "Callable[..., Lab]"
+#: The labs that a test has made.
+LABS = pytest.StashKey[list[Lab]]()
+
+
+def labs_of(test: pytest.Item, new: MakeLab = Lab) -> Iterator[MakeLab]:
+    """Yield what makes a test's labs, with ``new``; they end with it."""
+    labs = test.stash.setdefault(LABS, [])
+
+    def make(*arguments: object, **more: object) -> Lab:
+        labs.append(new(*arguments, **more).__enter__())
+        return labs[-1]
+
+    yield make
+    for each in labs:
+        each.close()
