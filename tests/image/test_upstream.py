@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.image.podman import SUITES
-from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
+from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, documented, variables
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -75,24 +75,16 @@ def test_another_pod_takes_the_address_when_the_masters_is_deleted(
 def test_all_variables_at_once_still_make_a_master(start: StartPod, lab: Lab) -> None:
     """USE_UNICAST without peers, scripts that are not there, empty values, all of them strings."""
     address = lab.virtual(1)
-    environment = {
-        "OPENSHIFT_HA_CONFIG_NAME": "ipfailover",
-        "OPENSHIFT_HA_VIRTUAL_IPS": f"{address}-{int(address.rpartition('.')[2]) + 1}",
-        "OPENSHIFT_HA_VIP_GROUPS": "2",
-        "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0",
-        "OPENSHIFT_HA_MONITOR_PORT": "30061",
-        "OPENSHIFT_HA_VRRP_ID_OFFSET": "2",
-        "OPENSHIFT_HA_REPLICA_COUNT": "2",
-        "OPENSHIFT_HA_USE_UNICAST": "true",
-        "OPENSHIFT_HA_IPTABLES_CHAIN": "OUTPUT",
-        "OPENSHIFT_HA_NOTIFY_SCRIPT": "/etc/keepalive/mynotifyscript.sh",
-        "OPENSHIFT_HA_CHECK_SCRIPT": "/etc/keepalive/mycheckscript.sh",
-        "OPENSHIFT_HA_PREEMPTION": "preempt_delay 600",
-        "OPENSHIFT_HA_CHECK_INTERVAL": "3",
-        "OPENSHIFT_HA_SELECTOR": "",
-        "OPENSHIFT_HA_UNICAST_PEERS": "",
-        "HA_EXCLUDED_VRRP_IDS": "",
-    }
+    environment = documented(
+        f"{address}-{int(address.rpartition('.')[2]) + 1}",
+        VIP_GROUPS="2",
+        NETWORK_INTERFACE="eth0",
+        MONITOR_PORT="30061",
+        VRRP_ID_OFFSET="2",
+        IPTABLES_CHAIN="OUTPUT",
+        PREEMPTION="preempt_delay 600",
+        CHECK_INTERVAL="3",
+    )
     pods = [start(each, environment) for each in lab.nodes]
     wait_for_one_master(pods)
     lab.wait_for_holder(lab.virtual(1))

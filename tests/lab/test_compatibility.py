@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, UNPLANNED, stays, variables
+from tests.lab.kit.scenarios import (
+    ELECTION,
+    NAME,
+    PLANNED,
+    UNPLANNED,
+    documented,
+    stays,
+    variables,
+)
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -97,27 +105,8 @@ def test_the_shell_images_node_that_crashes_is_replaced(pair: Lab) -> None:
 def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:
     """All of them as strings, empty ones too, unicast without peers, scripts not mounted."""
     address = lab.virtual(1)
-    environment = {
-        "OPENSHIFT_HA_CONFIG_NAME": "ipfailover",
-        "OPENSHIFT_HA_VIRTUAL_IPS": f"{address}-102",
-        "OPENSHIFT_HA_VIP_GROUPS": "10",
-        "OPENSHIFT_HA_NETWORK_INTERFACE": "ens3",
-        "OPENSHIFT_HA_MONITOR_PORT": "8080",
-        "OPENSHIFT_HA_VRRP_ID_OFFSET": "0",
-        "OPENSHIFT_HA_REPLICA_COUNT": "2",
-        "OPENSHIFT_HA_USE_UNICAST": "true",
-        "OPENSHIFT_HA_UNICAST_PEERS": "",
-        "OPENSHIFT_HA_IPTABLES_CHAIN": "INPUT",
-        "OPENSHIFT_HA_NOTIFY_SCRIPT": "/etc/keepalive/mynotifyscript.sh",
-        "OPENSHIFT_HA_CHECK_SCRIPT": "/etc/keepalive/mycheckscript.sh",
-        "OPENSHIFT_HA_PREEMPTION": "preempt_delay 300",
-        "OPENSHIFT_HA_CHECK_INTERVAL": "2",
-        "OPENSHIFT_HA_SELECTOR": "",
-        "HA_EXCLUDED_VRRP_IDS": "",
-        "MULTICAST_SOURCE_IPADDRESS": "",
-        "UNICAST_SOURCE_IPADDRESS": "",
-        "KEEPALIVED_OPTIONS": "",
-    }
+    unset = ("MULTICAST_SOURCE_IPADDRESS", "UNICAST_SOURCE_IPADDRESS", "KEEPALIVED_OPTIONS")
+    environment = {**documented(f"{address}-102"), **dict.fromkeys(unset, "")}
     lab.start_everywhere(environment)
     for each in (address, lab.virtual(2)):
         lab.wait_for_holder(each, timeout=ELECTION)

@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipfailover_agent.errors import ExitCode
+from tests.lab.kit import scenarios
 from tests.lab.kit.namespaces import TOOL_PATH
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    RELEASE,
-    ConfigMap,
-    command,
-    in_front_of,
-    stays,
-    variables,
-)
+from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, stays, variables
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -253,7 +245,7 @@ def test_rules_of_a_killed_container_are_removed_by_release(lone: Lab, node: Nod
     assert len(ours(node)) == 1
     node.kill()
     assert len(ours(node)) == 1
-    node.start(environment, command("release"))
+    node.start(environment, scenarios.command("release"))
     assert node.wait() == 0
     assert "removed a rule from chain input of table inet wall" in node.output()
     assert ruleset(node) == with_others != before
@@ -277,7 +269,7 @@ def test_a_start_that_keepalived_refuses_leaves_no_rule(lone: Lab, tmp_path: Pat
     put_up(node, "policy drop")
     before = ruleset(node)
     environment = variables(lone.virtual(1), NFTABLES_RULE="true")
-    node.start(environment, prepare=in_front_of("keepalived", _REFUSING, tmp_path))
+    node.start(environment, prepare=scenarios.in_front_of("keepalived", _REFUSING, tmp_path))
     assert node.wait() == 78, node.output()
     assert len(node.events("firewall.rule_inserted")) == 1
     assert len(node.events("firewall.rule_removed")) == 1
@@ -299,7 +291,7 @@ def test_an_nft_that_cannot_do_it_fails_no_start(lone: Lab, tmp_path: Path, faul
     else:
         without = "setpriv --bounding-set -net_admin --inh-caps -net_admin"
         script = f'#!/bin/sh\nexec {without} {{program}} "$@"\n'
-        prepare, reason = in_front_of("nft", script, tmp_path), "not permitted"
+        prepare, reason = scenarios.in_front_of("nft", script, tmp_path), "not permitted"
     node.start(variables(lone.virtual(1), NFTABLES_RULE="true"), prepare=prepare)
     lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     stays(THREE_ADVERTS)

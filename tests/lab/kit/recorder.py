@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from tests.lab.kit.timeline import Change, Interval, Timeline
+from tests.lab.kit.timeline import Change, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -180,11 +180,6 @@ class Recorder:
         with self._lock:
             changes = self._timeline.changes(address)
         return tuple(each for each in changes if since is None or each.time >= since)
-
-    def intervals(self, address: str) -> tuple[Interval, ...]:
-        """Return who held an address from when to when."""
-        with self._lock:
-            return self._timeline.intervals(address)
 
     def seconds_with_two(
         self, *addresses: str, since: float | None = None, among: Collection[str] | None = None

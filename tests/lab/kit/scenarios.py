@@ -44,6 +44,33 @@ def variables(*addresses: str, **more: str) -> dict[str, str]:
     return {f"OPENSHIFT_HA_{name}": value for name, value in values.items()}
 
 
+def documented(addresses: str, **other: str) -> dict[str, str]:
+    """Return all variables of the shell image's documented manifest, as strings, empty ones too.
+
+    ``other`` are values in place of these, without their prefix.
+    """
+    values = {
+        "CONFIG_NAME": NAME,
+        "VIRTUAL_IPS": addresses,
+        "VIP_GROUPS": "10",
+        "NETWORK_INTERFACE": "ens3",
+        "MONITOR_PORT": str(PORT),
+        "VRRP_ID_OFFSET": "0",
+        "REPLICA_COUNT": "2",
+        "USE_UNICAST": "true",
+        "UNICAST_PEERS": "",
+        "IPTABLES_CHAIN": "INPUT",
+        "NOTIFY_SCRIPT": "/etc/keepalive/mynotifyscript.sh",
+        "CHECK_SCRIPT": "/etc/keepalive/mycheckscript.sh",
+        "PREEMPTION": "preempt_delay 300",
+        "CHECK_INTERVAL": "2",
+        "SELECTOR": "",
+        **other,
+    }
+    named = {f"OPENSHIFT_HA_{name}": value for name, value in values.items()}
+    return {**named, "HA_EXCLUDED_VRRP_IDS": ""}
+
+
 def command(*words: str) -> list[str]:
     """Return the command line of one of the agent's commands, wherever it is called."""
     return ["env", f"--chdir={PROJECT}", sys.executable, "-m", "ipfailover_agent", *words]

@@ -16,25 +16,13 @@ if TYPE_CHECKING:
 
     from tests.lab.kit.node import Node
 
-_PREFIX = {4: 32, 6: 128}
-
 
 def announcer(stranger: Node, addresses: list[str], mac: str) -> Callable[[], object]:
     """Give a stranger these addresses; return what announces them all once more."""
     stranger.network.ip([f"link set dev eth0 address {mac}"])
-    for text in addresses:
-        version = ip_address(text).version
-        nodad = " nodad" if version == 6 else ""
-        stranger.network.ip([f"address add {text}/{_PREFIX[version]} dev eth0{nodad}"])
+    stranger.add(*addresses)
     raw = bytes.fromhex(mac.replace(":", ""))
     return sender(stranger, [_announcement(text, raw) for text in addresses])
-
-
-def withdraw(stranger: Node, addresses: list[str]) -> None:
-    """Take the addresses from the stranger again."""
-    for text in addresses:
-        length = _PREFIX[ip_address(text).version]
-        stranger.network.ip([f"address del {text}/{length} dev eth0"])
 
 
 def _announcement(text: str, mac: bytes) -> bytes:
