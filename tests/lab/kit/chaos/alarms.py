@@ -48,7 +48,7 @@ def stranger_announces(scene: Scene, mac: str) -> None:
     [stranger] = scene.strangers
     addresses = list(scene.addresses.values())
     scene.begins()
-    scene.every(1.0, wire.announcer(stranger, addresses, mac))
+    scene.hears(stranger, wire.announcements(stranger, addresses, mac))
     scene.watch(20)
 
 
@@ -77,7 +77,7 @@ def foreign_router(scene: Scene) -> None:
             speakers.router(11, 4, priority=255, password=b"ipfailov"),
             speakers.router(12, 6, priority=255),
         ]
-        scene.every(1.0, wire.sender(scene.strangers[0], adverts))
+        scene.hears(scene.strangers[0], adverts)
 
 
 @ROWS.row("proxy ARP", never=HELD, **_STRANGER, **STILL)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tests.lab.kit import raw, scenarios
+from tests.lab.kit import raw, scenarios, speakers
 from tests.lab.kit.timeline import Timeline
 from tests.support.waiting import wait_until
 
@@ -92,8 +91,6 @@ class Scene:
         self._stack = contextlib.ExitStack()
         self._connecting: dict[Family, Connecting] = {}
         self._watches: dict[Family, Watch] = {}
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
 
     # --- who is who ------------------------------------------------------------------------------
 
@@ -230,18 +227,10 @@ class Scene:
         """Wait until something is true."""
         wait_until(predicate, timeout, what, interval=0.02)
 
-    def every(self, seconds: float, action: Callable[[], object]) -> None:
-        """Do something in the background again and again until the scene ends."""
-
-        def body() -> None:
-            while not self._stopping.is_set():
-                with contextlib.suppress(OSError):
-                    action()
-                self._stopping.wait(seconds)
-
-        thread = threading.Thread(target=body, name="chaos", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def hears(self, stranger: Node, frames: Sequence[bytes]) -> None:
+        """Have a stranger send these frames every second until the scene ends."""
+        every = [(1.0, each) for each in frames]
+        self._stack.enter_context(speakers.speaking(stranger, every))
 
     def connect(self) -> None:
         """From now on let the client connect over TCP, again and again, and measure that."""
@@ -296,9 +285,6 @@ class Scene:
 
     def close(self) -> None:
         """Stop what runs in the background."""
-        self._stopping.set()
-        for each in self._threads:
-            each.join()
         self._stack.close()
 
 

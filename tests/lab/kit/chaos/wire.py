@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
@@ -11,18 +10,17 @@ from typing import TYPE_CHECKING
 from tests.support import frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.lab.kit.node import Node
 
 
-def announcer(stranger: Node, addresses: list[str], mac: str) -> Callable[[], object]:
-    """Give a stranger these addresses; return what announces them all once more."""
+def announcements(stranger: Node, addresses: list[str], mac: str) -> list[bytes]:
+    """Give a stranger these addresses and that MAC; return the frames that announce them."""
     stranger.network.ip([f"link set dev eth0 address {mac}"])
     stranger.add(*addresses)
     raw = bytes.fromhex(mac.replace(":", ""))
-    return sender(stranger, [_announcement(text, raw) for text in addresses])
+    return [_announcement(text, raw) for text in addresses]
 
 
 def _announcement(text: str, mac: bytes) -> bytes:
@@ -33,18 +31,6 @@ def _announcement(text: str, mac: bytes) -> bytes:
         message = frames.neighbour(address, options=struct.pack("!BB", 2, 1) + mac)
         frame = frames.icmpv6(address, IPv6Address("ff02::1"), message)
     return frame[:6] + mac + frame[12:]
-
-
-def sender(stranger: Node, sent: list[bytes]) -> Callable[[], object]:
-    """Return what sends these frames once."""
-
-    def send() -> None:
-        with stranger.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-            wire.bind(("eth0", 0))
-            for frame in sent:
-                wire.send(frame)
-
-    return send
 
 
 # --- the clock -----------------------------------------------------------------------------------
