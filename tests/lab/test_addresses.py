@@ -59,8 +59,7 @@ def test_unicast_with_the_nodes_own_address_in_the_list(lab: Lab, family: str) -
     is_four = family == "IPv4"
     address = lab.virtual(1) if is_four else lab.virtual6(1)
     peers = [node.ip if is_four else node.ipv6 for node in lab.nodes]
-    lab.start_everywhere(variables(address, UNICAST_PEERS=",".join(peers)))
-    holder = lab.wait_for_holder(address, timeout=ELECTION)
+    holder = lab.serve(address, UNICAST_PEERS=",".join(peers))
     for node, own in zip(lab.nodes, peers, strict=True):
         listed = node.read(CONFIG).partition("unicast_peer {")[2].partition("}")[0].split()
         assert listed == [each for each in peers if each != own]
@@ -77,8 +76,7 @@ def test_mixed_families_over_unicast_have_peers_of_their_own_family(pair: Lab) -
     first, second = pair.nodes
     peers = f"{first.ip},{first.ipv6} {second.ip}, {second.ipv6}"
     addresses = [pair.virtual(1), pair.virtual6(1), pair.virtual(2), pair.virtual6(2)]
-    pair.start_everywhere(variables(*addresses, UNICAST_PEERS=peers, PREEMPTION="preempt"))
-    pair.wait_for_each(addresses, timeout=ELECTION)
+    pair.serve(*addresses, UNICAST_PEERS=peers, PREEMPTION="preempt")
     stays(2.5)  # two adverts
     found = pair.wait_for_each(addresses, timeout=1)
     assert sorted(found.values()) == ["n1", "n1", "n2", "n2"]

@@ -202,8 +202,7 @@ def test_a_reload_keeps_drains_and_says_what_becomes_of_them(pair: Lab) -> None:
 def test_two_nodes_drained_at_once_leave_no_address_with_nobody(pair: Lab) -> None:
     """Where the verdict is drained, another node serves."""
     addresses = pair.numbered(4)
-    pair.start_everywhere(variables(*addresses, **pair.peers()))
-    pair.wait_for_each(addresses, timeout=ELECTION)
+    pair.serve(*addresses, **pair.peers())
     for node in pair.nodes:
         node.ask("drain", "--wait", "0")
     pair.wait_for_each(addresses, timeout=30)

@@ -329,8 +329,7 @@ def test_rules_that_nft_cannot_see_are_named_at_the_start(lone: Lab, node: Node)
     if node.run(["sh", "-c", "command -v iptables-legacy"], check=False).returncode:
         pytest.skip("iptables-legacy is not installed")
     node.run(["iptables-legacy", "-A", "INPUT", "-p", "112", "-j", "DROP"])
-    node.start(variables(lone.virtual(1), NFTABLES_RULE="true"))
-    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
+    lone.serve(lone.virtual(1), NFTABLES_RULE="true")
     (told,) = node.events("firewall.unseen")
     assert "level=warning" in told
     assert "filter" in told

@@ -55,8 +55,7 @@ def test_a_missing_interface_is_waited_for(lone: Lab, node: Node) -> None:
 def test_an_interface_that_goes_away_and_returns_serves_again(lone: Lab, node: Node) -> None:
     """Removed while it holds an address: the agent lives on; made anew, the address is back."""
     add_interface(node)
-    node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
-    lone.wait_for_holder(ADDRESS, timeout=ELECTION)
+    lone.serve(ADDRESS, NETWORK_INTERFACE=LATE)
     remove_interface(node)
     lone.wait_for_none([ADDRESS], timeout=RELEASE)
     stays(2)  # whatever keepalived and the agent do about it
@@ -84,8 +83,7 @@ def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(pair:
 def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(pair: Lab) -> None:
     """The documented manifest names ``ens3``: served on eth0, an error each time, not ready."""
     address = pair.virtual(1)
-    pair.start_everywhere(variables(address, NETWORK_INTERFACE="ens3"))
-    holder = pair.wait_for_holder(address, timeout=ELECTION)
+    holder = pair.serve(address, NETWORK_INTERFACE="ens3")
     assert f"{address}/32" in holder.virtual_addresses()
     found = holder.status()
     assert not found["ready"]

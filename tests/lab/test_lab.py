@@ -27,11 +27,20 @@ if TYPE_CHECKING:
     from tests.lab.kit.switch import Direction
 
 
+ADDRESS = "192.0.2.101"  # the lab's first virtual one
+
+
 def start_keepalived_everywhere(lab: Lab, address: str) -> Node:
     """Start keepalived on all nodes, n1 with the highest priority; return the first holder."""
     for node, priority in zip(lab.nodes, (250, 200, 150), strict=False):
         node.start_keepalived(keepalived_config(address, priority=priority))
     return lab.wait_for_holder(address)
+
+
+@pytest.fixture
+def holder(lab: Lab) -> Node:
+    """Give the node that holds ADDRESS among three keepaliveds."""
+    return start_keepalived_everywhere(lab, ADDRESS)
 
 
 def test_a_lab_starts_fast_and_everybody_reaches_everybody(lab: Lab) -> None:
@@ -71,19 +80,17 @@ def test_ipv6_addresses_are_recorded_and_answered(lab: Lab) -> None:
 
 
 @pytest.mark.timing
-def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab) -> None:
+def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab, holder: Node) -> None:
     """TERM: the address is gone at once and on the next node within 56/256 s, exit code 0."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
-    with lab.client.watch(address) as watch:
+    with lab.client.watch(ADDRESS) as watch:
         wait_until(watch.answering, 2, "an answer")
         before = time.monotonic()
         holder.terminate()
-        assert lab.wait_for_holder(address, among=lab.others(holder)) is lab.nodes[1]
+        assert lab.wait_for_holder(ADDRESS, among=lab.others(holder)) is lab.nodes[1]
         wait_until(lambda: watch.answering() == "n2", 2, "n2 answers")
     assert holder.wait() == 0
-    assert lab.recorder.seconds_with_two(address) == 0
-    gap = lab.recorder.seconds_with_none(address, since=before)
+    assert lab.recorder.seconds_with_two(ADDRESS) == 0
+    gap = lab.recorder.seconds_with_none(ADDRESS, since=before)
     assert 0.15 < gap < 0.6
     (outage,) = watch.outages()
     assert outage.is_over
@@ -91,48 +98,42 @@ def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab) -> None:
     assert watch.nodes() == ["n1", "n2"]
 
 
-def test_a_killed_container_leaves_its_address_on_the_node(lab: Lab) -> None:
+def test_a_killed_container_leaves_its_address_on_the_node(lab: Lab, holder: Node) -> None:
     """SIGKILL of everything: the address stays, a second node takes it 2.9 to 3.6 s later."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     killed = time.monotonic()
     holder.kill()
     assert holder.wait() == -signal.SIGKILL
     assert holder.pids() == []
-    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
-    taken = lab.recorder.changes(address, since=killed)[0]
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
+    taken = lab.recorder.changes(ADDRESS, since=killed)[0]
     assert 2.0 < taken.time - killed < 4.5
-    assert lab.client.who_has(address) == ["n1", "n2"]
-    assert lab.recorder.seconds_with_two(address) > 0
-    holder.start_keepalived(keepalived_config(address, priority=250))
+    assert lab.client.who_has(ADDRESS) == ["n1", "n2"]
+    assert lab.recorder.seconds_with_two(ADDRESS) > 0
+    holder.start_keepalived(keepalived_config(ADDRESS, priority=250))
     wait_until(
-        lambda: lab.recorder.holders(address, at=time.monotonic()) != ["n1", "n2"],
+        lambda: lab.recorder.holders(ADDRESS, at=time.monotonic()) != ["n1", "n2"],
         3,
         "the returning keepalived removes what it left",
     )
 
 
-def test_a_frozen_container_stays_holder_until_it_thaws(lab: Lab) -> None:
+def test_a_frozen_container_stays_holder_until_it_thaws(lab: Lab, holder: Node) -> None:
     """SIGSTOP of everything: two holders after 3.6 s; SIGCONT: one again, at once."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     holder.freeze()
-    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
     holder.thaw()
-    lab.wait_for_holder(address, timeout=3)
+    lab.wait_for_holder(ADDRESS, timeout=3)
 
 
-def test_a_cut_node_and_the_rest_each_have_a_holder(lab: Lab) -> None:
+def test_a_cut_node_and_the_rest_each_have_a_holder(lab: Lab, holder: Node) -> None:
     """Both directions lost: two holders, of whom the client reaches one; joined: one again."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     holder.cut()
     assert lab.client.ask(holder.ip, timeout=0.2) is None
-    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
-    assert lab.client.who_has(address) == ["n2"]
-    assert lab.recorder.seconds_with_two(address, among=["n2", "n3"]) == 0
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
+    assert lab.client.who_has(ADDRESS) == ["n2"]
+    assert lab.recorder.seconds_with_two(ADDRESS, among=["n2", "n3"]) == 0
     holder.join()
-    assert lab.wait_for_holder(address, timeout=4) is holder
+    assert lab.wait_for_holder(ADDRESS, timeout=4) is holder
 
 
 @pytest.mark.parametrize(
@@ -167,41 +168,37 @@ def _hears(sender: NetworkNamespace, receiver: NetworkNamespace) -> bool:
             return False
 
 
-def test_vrrp_lost_between_two_nodes_makes_the_deaf_one_a_holder(lab: Lab) -> None:
+def test_vrrp_lost_between_two_nodes_makes_the_deaf_one_a_holder(lab: Lab, holder: Node) -> None:
     """Adverts from n1 to n2 lost: n2 takes the address too, n3 hears n1 and does not."""
-    address = lab.virtual(1)
-    first = start_keepalived_everywhere(lab, address)
     lab.switch.drop_vrrp(source="n1", target="n2")
-    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
     assert "Entering MASTER" not in lab.nodes[2].stderr()
-    assert lab.client.ask(first.ip) == "n1"
+    assert lab.client.ask(holder.ip) == "n1"
     lab.switch.restore_all()
-    assert lab.wait_for_holder(address, timeout=4) is first
+    assert lab.wait_for_holder(ADDRESS, timeout=4) is holder
 
 
 @pytest.mark.parametrize(
     ("victim", "direction"), [(0, "out"), (1, "in")], ids=["holder sends", "backup receives"]
 )
-def test_a_firewall_makes_a_second_holder(lab: Lab, victim: int, direction: str) -> None:
+def test_a_firewall_makes_a_second_holder(
+    lab: Lab, holder: Node, victim: int, direction: str
+) -> None:
     """VRRP dropped on the node itself: the backup takes the address too, until it is let in."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     lab.nodes[2].terminate()
     lab.nodes[victim].firewall("out" if direction == "out" else "in")
-    wait_until(lambda: lab.recorder.holders(address) == ["n1", "n2"], 6, "two holders")
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
     lab.nodes[victim].firewall_off()
-    assert lab.wait_for_holder(address, timeout=4) is holder
+    assert lab.wait_for_holder(ADDRESS, timeout=4) is holder
 
 
-def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab) -> None:
+def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab, holder: Node) -> None:
     """Carrier gone: the address leaves the node at once and comes back with the cable."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     holder.link_down()
-    lab.wait_for_none([address], timeout=1)
-    assert lab.wait_for_holder(address) is lab.nodes[1]
+    lab.wait_for_none([ADDRESS], timeout=1)
+    assert lab.wait_for_holder(ADDRESS) is lab.nodes[1]
     holder.link_up()
-    wait_until(lambda: lab.recorder.holders(address) == ["n1"], 8, "n1 is back")
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1"], 8, "n1 is back")
 
 
 def test_an_application_that_stops_and_starts(lab: Lab) -> None:
