@@ -9,7 +9,6 @@ import pytest
 
 from tests.image.podman import SUITES
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
-from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.image.conftest import StartPod
@@ -60,7 +59,6 @@ def test_an_address_moves_from_old_to_new_and_back(start: StartPod, lab: Lab) ->
     pod = start(new, variables(address, PRIORITY="100"))
     pod.wait_for_log("Entering BACKUP STATE")
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, 2, "an answer")
         old.signal(SIGTERM)
         lab.wait_for_holder(address, among=[new], timeout=PLANNED)
         old.wait()

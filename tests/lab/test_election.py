@@ -70,7 +70,6 @@ def test_an_application_that_dies_takes_the_address_along(lab: Lab) -> None:
     address = lab.virtual(1)
     holder = lab.serve(address)
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, 2, "an answer")
         died = time.monotonic()
         holder.application.stop()
         # one interval of the check (1 s) and the skew
@@ -94,7 +93,6 @@ def test_a_planned_stop_hands_over_and_leaves_nothing(lab: Lab, number: signal.S
     address = lab.virtual(1)
     holder = lab.serve(address)
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, 2, "an answer")
         asked = time.monotonic()
         holder.signal(number)
         other = lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))

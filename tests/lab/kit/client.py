@@ -51,7 +51,7 @@ class Outage:
 class Watch:
     """A client's view of one address: a question every ``interval`` seconds over UDP.
 
-    Also a context manager, which stops asking at its end.
+    Also a context manager, which waits for a first answer and stops asking at its end.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Watch:
         self._thread.start()
 
     def __enter__(self) -> Self:
+        wait_until(self.answering, 5, f"{self.address} answers")
         return self
 
     def __exit__(self, *_raised: object) -> None:

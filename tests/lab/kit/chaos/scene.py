@@ -159,7 +159,8 @@ class Scene:
     def listen(self) -> None:
         """Let the client ask for every address from now on."""
         for family, address in self.addresses.items():
-            self._watches[family] = self._stack.enter_context(self.lab.client.watch(address))
+            self._watches[family] = self.lab.client.watch(address)
+            self._stack.callback(self._watches[family].stop)
 
     def plain_config(self, node: Node) -> str:
         """Return what the shell image would have keepalived do, but for its check.
