@@ -12,7 +12,7 @@ from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 
@@ -42,57 +42,54 @@ def wait_for_move(node: Node, state: str, kind: str, *words: str) -> None:
 
 
 @pytest.mark.slow
-def test_each_move_of_an_address_has_its_cause(make_lab: MakeLab) -> None:
+def test_each_move_of_an_address_has_its_cause(pair: Lab) -> None:
     """A failed check, a higher rank that returns, a cut cable, a planned stop, a sudden death."""
-    lab = make_lab(2, ipv6=False)
-    address = lab.virtual(1)
-    first, second = lab.nodes
-    lab.serve_ranked(address, PREEMPTION="preempt")
+    address = pair.virtual(1)
+    first, second = pair.nodes
+    pair.serve_ranked(address, PREEMPTION="preempt")
     wait_for_move(first, "MASTER", "silence")
     wait_for_move(second, "BACKUP", "started")
 
     first.application.stop()
-    lab.wait_for_each([address], timeout=5, among=[second])
+    pair.wait_for_each([address], timeout=5, among=[second])
     wait_for_move(first, "FAULT", "check failed", "port 8080", "refused")
     wait_for_move(second, "MASTER", "handover", first.ip)
     assert first.status()["check"]["state"] == "failing"
 
     first.application.start()
-    lab.wait_for_each([address], timeout=ELECTION, among=[first])
+    pair.wait_for_each([address], timeout=ELECTION, among=[first])
     wait_for_move(first, "MASTER", "preempted", second.ip)
     wait_for_move(second, "BACKUP", "outranked", f"higher priority 250 from {first.ip}")
     assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "check passed")
 
     first.link_down()
-    lab.wait_for_each([address], timeout=UNPLANNED, among=[second])
+    pair.wait_for_each([address], timeout=UNPLANNED, among=[second])
     wait_for_move(first, "FAULT", "interface down")
     wait_for_move(second, "MASTER", "silence", f"the last one of {first.ip}")
     first.link_up()
-    lab.wait_for_each([address], timeout=ELECTION, among=[first])
+    pair.wait_for_each([address], timeout=ELECTION, among=[first])
     assert [each[:2] for each in moves(first)][-2] == ("BACKUP", "interface up")
 
     first.stop()
-    lab.wait_for_each([address], timeout=PLANNED, among=[second])
+    pair.wait_for_each([address], timeout=PLANNED, among=[second])
     wait_for_move(second, "MASTER", "handover", f"priority-0 advert of {first.ip}")
     first.start()
-    lab.wait_for_each([address], timeout=ELECTION, among=[first])
+    pair.wait_for_each([address], timeout=ELECTION, among=[first])
     first.kill()
-    lab.wait_for_each([address], timeout=UNPLANNED, among=[second])
+    pair.wait_for_each([address], timeout=UNPLANNED, among=[second])
     wait_for_move(second, "MASTER", "silence", f"the last one of {first.ip}")
 
 
-def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
+def test_a_reload_and_a_restart_are_causes_too(lone: Lab, node: Node) -> None:
     """An instance that a reload adds; a keepalived that was killed; counters and the lease."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    first, added = lab.virtual(1), lab.virtual(2)
+    first, added = lone.virtual(1), lone.virtual(2)
     source = node.directory / "variables"
     source.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={first}\n")
     node.start({**variables(first), "IPFAILOVER_CONFIG": str(source)})
-    lab.wait_for_each([first], timeout=ELECTION)
+    lone.wait_for_each([first], timeout=ELECTION)
     source.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={first},{added}\n")
     node.reload()
-    lab.wait_for_each([first, added], timeout=ELECTION)
+    lone.wait_for_each([first, added], timeout=ELECTION)
     node.wait_for_state("MASTER", timeout=2)
     assert ("BACKUP", "reloaded") in [each[:2] for each in moves(node)]
     found = node.status()
@@ -107,7 +104,7 @@ def test_a_reload_and_a_restart_are_causes_too(make_lab: MakeLab) -> None:
         5,
         "the restart of keepalived's child is the cause",
     )
-    lab.wait_for_each([first, added], timeout=ELECTION)
+    lone.wait_for_each([first, added], timeout=ELECTION)
 
 
 INTERVAL = 1.0  # seconds between adverts

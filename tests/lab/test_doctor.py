@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
@@ -86,9 +86,8 @@ def test_a_healthy_backup_passes_beside_its_agent(pair: Lab) -> None:
     assert any("runs and is ready" in each for each in found["pass"])
     assert f"port: {other.ip} port {PORT} answers" in found["pass"]
     assert "interface: eth0 is up" in found["pass"]
-    for address in addresses:
-        assert pair.recorder.holders(address) == [holder.name]
-        assert pair.recorder.seconds_with_two(address) == 0
+    assert [pair.recorder.holders(each) for each in addresses] == [[holder.name]] * 2
+    assert pair.recorder.seconds_with_two(*addresses) == 0
 
 
 def test_a_lone_node_hears_nobody(lone: Lab) -> None:
@@ -102,25 +101,25 @@ def test_a_lone_node_hears_nobody(lone: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "expected"),
+    ("theirs", "expected"),
     [
-        ({"CONFIG_NAME": "other"}, {}, "password"),
-        ({"VRRP_VERSION": "3"}, {}, "version"),
-        ({"ADVERT_INTERVAL": "2"}, {}, "interval"),
-        ({"VIP_GROUPS": "1"}, {}, "list"),
-        ({"VRRP_ID_OFFSET": "50"}, {}, "router id"),
+        ({"CONFIG_NAME": "other"}, "password"),
+        ({"VRRP_VERSION": "3"}, "version"),
+        ({"ADVERT_INTERVAL": "2"}, "interval"),
+        ({"VIP_GROUPS": "1"}, "list"),
+        ({"VRRP_ID_OFFSET": "50"}, "router id"),
     ],
     ids=["password", "version", "interval", "list", "id"],
 )
 def test_nodes_that_differ_are_named_before_they_meet(
-    pair: Lab, theirs: dict[str, str], ours: dict[str, str], expected: str
+    pair: Lab, theirs: dict[str, str], expected: str
 ) -> None:
     """An init container with this refuses to add a second holder."""
     first, second = pair.nodes
     addresses = [pair.virtual(1), pair.virtual(2)]
     first.start(variables(*addresses, **theirs))
     pair.wait_for_holder(addresses[0])
-    code, found = before_start(second, variables(*addresses, **ours))
+    code, found = before_start(second, variables(*addresses))
     assert code == 78
     assert any(each.startswith("rivals: ") and expected in each for each in found["fail"])
 
@@ -129,8 +128,7 @@ def test_an_address_that_somebody_else_has_is_found(pair: Lab) -> None:
     """He speaks no VRRP, and only answers."""
     stranger, node = pair.nodes
     addresses = [pair.virtual(1), pair.virtual6(1)]
-    stranger.add(addresses[0])
-    stranger.add(addresses[1])
+    stranger.add(*addresses)
     code, found = before_start(node, variables(*addresses))
     mac = mac_of(stranger)
     assert code == 78
@@ -205,12 +203,11 @@ def test_settings_that_cannot_be_used_fail_with_every_problem(lone: Lab) -> None
 # --- one fault each -----------------------------------------------------------------------------
 
 
-def test_missing_rights_are_told_and_what_they_keep_from_us(make_lab: MakeLab) -> None:
+def test_missing_rights_are_told_and_what_they_keep_from_us(lone: Lab, node: Node) -> None:
     """Nothing that was not looked at passes."""
-    lab = make_lab(1, ipv6=False)
     without = "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"
     code, found = before_start(
-        lab.nodes[0], variables(lab.virtual(1)), before=("setpriv", *without), seconds=BRIEF
+        node, variables(lone.virtual(1)), before=("setpriv", *without), seconds=BRIEF
     )
     assert code == 78
     assert {"capabilities: NET_ADMIN and NET_RAW missing"} == found["fail"]
@@ -218,11 +215,10 @@ def test_missing_rights_are_told_and_what_they_keep_from_us(make_lab: MakeLab) -
     assert {"firewall", "answers", "rivals", "ids", "holders", "multicast", "peers"} <= skipped
 
 
-def test_a_keepalived_that_lacks_something_is_told(make_lab: MakeLab) -> None:
+def test_a_keepalived_that_lacks_something_is_told(lone: Lab, node: Node) -> None:
     """A fake one: no package of it lacks passwords or dumps."""
-    lab = make_lab(1, ipv6=False)
     environment = {
-        **variables(lab.virtual(1)),
+        **variables(lone.virtual(1)),
         "PATH": f"/run/programs:{base_environment()['PATH']}",
     }
     lacking = (
@@ -230,53 +226,48 @@ def test_a_keepalived_that_lacks_something_is_told(make_lab: MakeLab) -> None:
         "echo Config options: VRRP\\n' >/run/programs/keepalived; "
         "chmod 755 /run/programs/keepalived"
     )
-    _, found = before_start(lab.nodes[0], environment, prepare=lacking, seconds=BRIEF)
+    _, found = before_start(node, environment, prepare=lacking, seconds=BRIEF)
     assert "keepalived: version 2.2.8" in found["pass"]
     assert {
         "build: without VRRP_AUTH: it knows no password",
         "build: without JSON dumps: it cannot be asked for its state",
     } <= found["warn"]
     nowhere = ("env", "PATH=/run/programs")
-    code, found = before_start(lab.nodes[0], environment, before=nowhere, seconds=BRIEF)
+    code, found = before_start(node, environment, before=nowhere, seconds=BRIEF)
     assert code == 78
     assert {"keepalived: there is none on PATH"} == found["fail"]
 
 
-def test_a_file_that_keepalived_refuses_fails(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_a_file_that_keepalived_refuses_fails(lone: Lab, node: Node, tmp_path: Path) -> None:
     """A template of the user's own, in which something else is not what it should be."""
-    lab = make_lab(1, ipv6=False)
     text = (PROJECT / "templates" / "keepalived.conf.j2").read_text()
     own = tmp_path / "templates"
     own.mkdir()
     (own / "keepalived.conf.j2").write_text(text + "vrrp_instance odd {\n  interface nowhere\n}\n")
     more = ("--template-dir", str(own))
-    code, found = before_start(lab.nodes[0], variables(lab.virtual(1)), more=more, seconds=BRIEF)
+    code, found = before_start(node, variables(lone.virtual(1)), more=more, seconds=BRIEF)
     assert code == 78
     (said,) = found["fail"]
     assert said.startswith("config: keepalived refuses the configuration: ")
     assert "nowhere" in said
 
 
-def test_a_strict_filter_of_the_way_back_is_told(make_lab: MakeLab) -> None:
+def test_a_strict_filter_of_the_way_back_is_told(lone: Lab, node: Node) -> None:
     """As soon as answers could leave by another interface."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     node.run(["sysctl", "-qw", "net/ipv4/conf/eth0/rp_filter=1"])
-    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), seconds=BRIEF)
     assert "rp_filter: strict on eth0, which all answers leave by" in found["pass"]
     node.run(["ip", "link", "add", "eth1", "type", "bridge"])
-    node.run(["ip", "address", "add", f"{lab.virtual(99)}/24", "dev", "eth1"])
+    node.run(["ip", "address", "add", f"{lone.virtual(99)}/24", "dev", "eth1"])
     _, found = before_start(
-        node, variables(lab.virtual(1), NETWORK_INTERFACE="eth0"), seconds=BRIEF
+        node, variables(lone.virtual(1), NETWORK_INTERFACE="eth0"), seconds=BRIEF
     )
     assert "rp_filter: strict on eth0, and answers may leave by eth1" in found["warn"]
     assert "rp_filter=2" in advice_of(node, "rp_filter")
 
 
-def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
+def test_what_no_client_would_reach_is_told(lone: Lab, node: Node) -> None:
     """A broadcast address, a service at the node's address alone, a node that answers no ARP."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     last = ".".join((*node.ip.split(".")[:3], "255"))
     node.application.stop()
     program = (
@@ -286,7 +277,7 @@ def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
         ask_it = ["bash", "-c", f"</dev/tcp/{node.ip}/{PORT}"]
         wait_until(lambda: node.run(ask_it, check=False).returncode == 0, 8, "a listener")
         node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "8"})
-        addresses = (lab.virtual(1), last)
+        addresses = (lone.virtual(1), last)
         code, found = before_start(node, variables(*addresses), seconds=BRIEF)
     assert code
     assert any(each.startswith(f"subnet: {last} is the broadcast") for each in found["fail"])
@@ -346,14 +337,12 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(lo
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_address_of_the_gateway_is_told_before_it_is_served(
-    make_lab: MakeLab, family: int
+    lone: Lab, node: Node, family: int
 ) -> None:
     """By the default route, and by any other one; check and run serve it with a warning."""
-    lab = make_lab(1, ipv6=True)
-    (node,) = lab.nodes
     gateway, other, far = {
-        4: (lab.virtual(1), lab.virtual(2), "198.18.0.0/15"),
-        6: (lab.virtual6(1), lab.virtual6(2), "2001:db8::/32"),
+        4: (lone.virtual(1), lone.virtual(2), "198.18.0.0/15"),
+        6: (lone.virtual6(1), lone.virtual6(2), "2001:db8::/32"),
     }[family]
     node.run(["ip", f"-{family}", "route", "replace", "default", "via", gateway, "dev", "eth0"])
     node.run(["ip", f"-{family}", "route", "add", far, "via", other, "dev", "eth0"])
@@ -369,10 +358,8 @@ def test_the_address_of_the_gateway_is_told_before_it_is_served(
     assert f"warning: OPENSHIFT_HA_VIRTUAL_IPS: {told}" in node.stdout()
 
 
-def test_managers_of_the_interface_are_told(make_lab: MakeLab) -> None:
+def test_managers_of_the_interface_are_told(lone: Lab, node: Node) -> None:
     """By the files that they keep below /run; networkd can be told to keep addresses."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     index = link(node)["ifindex"]
     files = (
         "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; : >/run/eth0.network; "
@@ -380,7 +367,7 @@ def test_managers_of_the_interface_are_told(make_lab: MakeLab) -> None:
         f">/run/systemd/netif/links/{index}; "
         f"printf '[device]\\nmanaged=true\\n' >/run/NetworkManager/devices/{index}"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), prepare=files, seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), prepare=files, seconds=BRIEF)
     assert {"manager: systemd-networkd manages eth0", "manager: NetworkManager manages eth0"} == {
         each for each in found["warn"] if each.startswith("manager: ")
     }
@@ -388,18 +375,17 @@ def test_managers_of_the_interface_are_told(make_lab: MakeLab) -> None:
         f"{files}; rm -r /run/NetworkManager; "
         "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), prepare=keeping, seconds=BRIEF)
     told = (
         "manager: systemd-networkd manages eth0 and keeps virtual addresses: KeepConfiguration=yes"
     )
     assert told in found["pass"]
 
 
-def test_a_starved_doctor_says_so(make_lab: MakeLab) -> None:
+def test_a_starved_doctor_says_so(pair: Lab) -> None:
     """It was stopped while it listened, as by a hypervisor; a question waits when it goes on."""
-    lab = make_lab(2, ipv6=False)
-    node, other = lab.nodes
-    node.start(variables(lab.virtual(1)), DOCTOR)
+    node, other = pair.nodes
+    node.start(variables(pair.virtual(1)), DOCTOR)
     wait_until(
         lambda: len(node.run(["cat", "/proc/net/packet"]).stdout.splitlines()) >= 4,
         8,
@@ -416,26 +402,23 @@ def test_a_starved_doctor_says_so(make_lab: MakeLab) -> None:
     assert float(late) > 0.3
 
 
-def test_a_kernel_that_has_given_up_its_clock_is_told(make_lab: MakeLab) -> None:
+def test_a_kernel_that_has_given_up_its_clock_is_told(lone: Lab, node: Node) -> None:
     """A file in place of the kernel's: the machine's own clock is left alone."""
-    lab = make_lab(1, ipv6=False)
     place = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     poor = f"echo acpi_pm >/run/clock; mount --bind /run/clock {place}"
-    _, found = before_start(lab.nodes[0], variables(lab.virtual(1)), prepare=poor, seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), prepare=poor, seconds=BRIEF)
     assert "clock: the kernel counts time with acpi_pm" in found["warn"]
 
 
-def test_scripts_are_judged_by_where_they_lie(make_lab: MakeLab) -> None:
+def test_scripts_are_judged_by_where_they_lie(lone: Lab, node: Node) -> None:
     """One that cannot be run fails only where the node would not serve without it."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     files = (
         "mkdir -m 777 /run/open; printf '#!/bin/sh\\n' >/run/open/look.sh; "
         "chmod 755 /run/open/look.sh; printf '#!/bin/sh\\n' >/run/plain.sh"
     )
     scripts = {"CHECK_SCRIPT": "/run/open/look.sh", "NOTIFY_SCRIPT": "/run/plain.sh"}
     code, found = before_start(
-        node, variables(lab.virtual(1), **scripts), prepare=files, seconds=BRIEF
+        node, variables(lone.virtual(1), **scripts), prepare=files, seconds=BRIEF
     )
     assert code == 0
     assert {
@@ -446,32 +429,28 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: MakeLab) -> None:
         "script: OPENSHIFT_HA_NOTIFY_SCRIPT: /run/plain.sh is not executable: it is left out",
     } <= found["warn"]
     vital = {"CHECK_SCRIPT": "/run/absent.sh", "CHECK_SCRIPT_MISSING": "fault"}
-    code, found = before_start(node, variables(lab.virtual(1), **vital), seconds=BRIEF)
+    code, found = before_start(node, variables(lone.virtual(1), **vital), seconds=BRIEF)
     assert code == 78
     (said,) = found["fail"]
     assert said.startswith("script: OPENSHIFT_HA_CHECK_SCRIPT: /run/absent.sh is missing: ")
 
 
-def test_chains_that_the_agent_never_opens_are_named(make_lab: MakeLab) -> None:
+def test_chains_that_the_agent_never_opens_are_named(lone: Lab, node: Node) -> None:
     """Before input and after output; those of iptables are tables of nftables."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     node.nft(
         "table netdev edge {\nchain in {\n"
         'type filter hook ingress device "eth0" priority 0;\nip protocol 112 drop\n}\n}\n'
         "table ip raw {\nchain PREROUTING {\n"
         "type filter hook prerouting priority -300;\nip protocol 112 drop\n}\n}\n"
     )
-    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
     assert "firewall: ip raw PREROUTING, netdev edge in may drop protocol 112" in found["warn"]
     assert "ingress and prerouting" in advice_of(node, "firewall")
 
 
-def test_names_that_nobody_answers_have_a_line_of_their_own(make_lab: MakeLab) -> None:
+def test_names_that_nobody_answers_have_a_line_of_their_own(lone: Lab, node: Node) -> None:
     """The interface is fine; an init container may choose to let run wait for DNS."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    named = variables(lab.virtual(1), UNICAST_PEERS_DNS="peers.invalid")
+    named = variables(lone.virtual(1), UNICAST_PEERS_DNS="peers.invalid")
     code, found = before_start(node, named, seconds=BRIEF)
     assert code == 78
     text = "dns: OPENSHIFT_HA_UNICAST_PEERS_DNS: 'peers.invalid': no peers yet"
@@ -485,13 +464,12 @@ def test_names_that_nobody_answers_have_a_line_of_their_own(make_lab: MakeLab) -
 # --- while an agent runs ------------------------------------------------------------------------
 
 
-def test_a_second_holder_is_found_by_the_first(make_lab: MakeLab) -> None:
+def test_a_second_holder_is_found_by_the_first(pair: Lab) -> None:
     """The agent here has the address, and so has another host."""
-    lab = make_lab(2, ipv6=False)
-    node, stranger = lab.nodes
-    address = lab.virtual(1)
+    node, stranger = pair.nodes
+    address = pair.virtual(1)
     node.start(variables(address, CONFLICT="off"))
-    lab.wait_for_each([address], timeout=ELECTION)
+    pair.wait_for_each([address], timeout=ELECTION)
     stranger.add(address)
     done = node.ask(*DOCTOR[3:])
     assert done.returncode == 78
@@ -500,12 +478,10 @@ def test_a_second_holder_is_found_by_the_first(make_lab: MakeLab) -> None:
     )
 
 
-def test_an_agents_own_variables_are_looked_at_where_there_are_none(make_lab: MakeLab) -> None:
+def test_an_agents_own_variables_are_looked_at_where_there_are_none(lone: Lab, node: Node) -> None:
     """As in a shell on a host whose service has an environment file."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    node.start(variables(lab.virtual(1)))
-    lab.wait_for_each([lab.virtual(1)], timeout=ELECTION)
+    node.start(variables(lone.virtual(1)))
+    lone.wait_for_each([lone.virtual(1)], timeout=ELECTION)
     bare = ("env", "-i", f"PATH={base_environment()['PATH']}")
     done = node.run_in_container([*bare, *command(*DOCTOR[3:])])
     found = by_verdict(done.stdout)
@@ -518,14 +494,13 @@ def test_an_agents_own_variables_are_looked_at_where_there_are_none(make_lab: Ma
 # --- multicast that gets lost -------------------------------------------------------------------
 
 
-def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(make_lab: MakeLab) -> None:
+def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(pair: Lab) -> None:
     """What ``doctor`` says is set as it is, and one node has the address."""
-    lab = make_lab(2, ipv6=False)
-    lab.switch.drop_multicast()
-    first, second = lab.nodes
-    address = lab.virtual(1)
+    pair.switch.drop_multicast()
+    first, second = pair.nodes
+    address = pair.virtual(1)
     first.start(variables(address))
-    lab.wait_for_each([address], timeout=ELECTION)
+    pair.wait_for_each([address], timeout=ELECTION)
     second.run(["ping", "-c", "1", "-W", "2", first.ip])  # as nodes of a cluster do all the time
     code, found = before_start(second, variables(address))
     assert code == 78
@@ -536,26 +511,25 @@ def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(make_lab: Mak
     (peers,) = re.findall(r"OPENSHIFT_HA_UNICAST_PEERS=(\S+) ", advice_of(second, "multicast"))
     assert f"{second.ip},{first.ip}" == peers
     first.stop()
-    lab.serve_ranked(address, UNICAST_PEERS=peers)
-    assert lab.recorder.seconds_with_two(address) == 0
+    pair.serve_ranked(address, UNICAST_PEERS=peers)
+    assert pair.recorder.seconds_with_two(address) == 0
 
 
-def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> None:
+def test_a_contest_for_want_of_multicast_says_what_to_set(pair: Lab) -> None:
     """Both serve, neither hears the other: one yields, and says why."""
-    lab = make_lab(2, ipv6=False)
-    lab.switch.drop_multicast()
-    address = lab.virtual(1)
-    lab.start_everywhere(variables(address))
+    pair.switch.drop_multicast()
+    address = pair.virtual(1)
+    pair.start_everywhere(variables(address))
 
     def causes() -> list[str]:
-        return [line for node in lab.nodes for line in node.events("contest.held")]
+        return [line for node in pair.nodes for line in node.events("contest.held")]
 
     wait_until(lambda: bool(causes()), ELECTION + 8, "one of them yields")
-    own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in lab.nodes}
+    own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in pair.nodes}
     assert all(any(each in line for each in own) for line in causes())
 
     def held_nodes() -> list[Node]:
-        told = {each: each.status().get("instances", ()) for each in lab.nodes}
+        told = {each: each.status().get("instances", ()) for each in pair.nodes}
         return [each for each, instances in told.items() if any(one["held"] for one in instances)]
 
     (held,) = wait_until(held_nodes, ELECTION, "status says so too")

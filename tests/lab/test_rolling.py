@@ -178,25 +178,24 @@ def test_while_ids_shift_one_of_two_holders_yields_in_a_second(make_lab: MakeLab
 
 
 @pytest.mark.slow
-def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(make_lab: MakeLab) -> None:
+def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(pair: Lab) -> None:
     """What ``plan`` proposes is set everywhere, then the list changes: no event for the rest."""
-    lab = make_lab(2, ipv6=False)
-    before = lab.numbered(4)
+    before = pair.numbered(4)
     after = [each for each in before if each != before[1]]
-    source = ConfigMap(lab.directory / "variables", variables(*before))
-    lab.start_everywhere(source.unwatched)
-    lab.wait_for_each(before, timeout=ELECTION)
+    source = ConfigMap(pair.directory / "variables", variables(*before))
+    pair.start_everywhere(source.unwatched)
+    pair.wait_for_each(before, timeout=ELECTION)
     stays(2)
-    wanted = lab.directory / "wanted.env"
+    wanted = pair.directory / "wanted.env"
     wanted.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={','.join(after)}\n")
-    found = json.loads(lab.nodes[0].ask("plan", "--json", "--config", str(wanted)).stdout)
+    found = json.loads(pair.nodes[0].ask("plan", "--json", "--config", str(wanted)).stdout)
     pins = found["pin_ids"]
     began = time.monotonic()
     for values in (variables(*before, VRRP_IDS=pins), variables(*after, VRRP_IDS=pins)):
         source.write(values)
-        for node in lab.nodes:
+        for node in pair.nodes:
             node.reload()
             stays(4)  # a takeover, should one come
-    lab.wait_for_each(after, timeout=1)
-    assert [lab.recorder.changes(each, since=began) for each in after] == [(), (), ()]
-    assert lab.recorder.holders(before[1]) == []
+    pair.wait_for_each(after, timeout=1)
+    assert [pair.recorder.changes(each, since=began) for each in after] == [(), (), ()]
+    assert pair.recorder.holders(before[1]) == []

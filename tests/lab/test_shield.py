@@ -231,20 +231,19 @@ def test_a_peer_with_a_second_speaker_is_still_heard(pair: Lab, family: int) -> 
     assert not has_table(second)
 
 
-def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
+def test_a_stop_takes_the_shield_along(pair: Lab) -> None:
     """In order; and what keepalived says of what it refuses until then comes once."""
-    lab = make_lab(2, ipv6=False)
-    node, stranger = lab.nodes
-    node.start(variables(lab.virtual(1)))
-    lab.wait_for_each([lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    node, stranger = pair.nodes
+    node.start(variables(pair.virtual(1)))
+    pair.wait_for_each([pair.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
         wait_until(lambda: has_table(node), SETTLES, "it is dropped")
         node.stop()
         assert not has_table(node)
     assert 1 == node.stdout().count("vrrp packet too short")
 
-    node.start(variables(lab.virtual(1), SHIELD="off"))
-    lab.wait_for_each([lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    node.start(variables(pair.virtual(1), SHIELD="off"))
+    pair.wait_for_each([pair.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
         stays(3)
     assert not has_table(node)

@@ -14,23 +14,22 @@ from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+    from tests.lab.kit.lab import Lab
     from tests.lab.kit.node import Node
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
-def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: MakeLab) -> None:
+def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(pair: Lab) -> None:
     """A template that loses an address: refused with what differs, and all is as before."""
-    lab = make_lab(2, ipv6=False)
-    addresses = lab.numbered(2)
-    templates = lab.directory / "templates"
+    addresses = pair.numbered(2)
+    templates = pair.directory / "templates"
     shutil.copytree(TEMPLATES, templates)
-    source = ConfigMap(lab.directory / "variables", variables(*addresses))
+    source = ConfigMap(pair.directory / "variables", variables(*addresses))
     more = {"IPFAILOVER_TEMPLATE_DIR": str(templates), "OPENSHIFT_HA_PREEMPTION": "preempt"}
-    lab.start_ranked({**source.unwatched, **more})
-    first, second = lab.nodes
-    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
+    pair.start_ranked({**source.unwatched, **more})
+    first, second = pair.nodes
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     template = templates / "keepalived.conf.j2"
     whole = template.read_text()
     there = "(held.interface or each.interface)"
@@ -38,7 +37,7 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: Ma
     template.write_text(
         whole.replace(there, f"('lo' if (held.address | string) == '{addresses[1]}' else {there})")
     )
-    source.write(variables(*addresses, lab.virtual(3)))
+    source.write(variables(*addresses, pair.virtual(3)))
     began = time.monotonic()
     verdict = first.reload(code=78)
     print(verdict, f"after {time.monotonic() - began:.1f} s")
@@ -46,7 +45,7 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(make_lab: Ma
     assert f"{addresses[1]} is not on eth0" in verdict
     assert first.events("config.restored")
     template.write_text(whole)
-    lab.wait_for_each(addresses, timeout=ELECTION)
+    pair.wait_for_each(addresses, timeout=ELECTION)
     assert second.status()["phase"] == "running"
 
 
