@@ -94,7 +94,7 @@ def test_the_end_of_one_keepalived_does_not_cost_the_next_one_its_output(world: 
     agent.wait_for(lambda: "second" in agent.output)
     agent.wait_for_phase("running")
     world.write(VIRTUAL_IPS="10.0.0.103")
-    assert "accepted" == agent.reloaded(2)["verdict"]
+    agent.reloaded(2, "accepted")
     assert "Reload complete" in agent.output
     assert 2 == world.fake.count("start")
     assert 0 == agent.stop()

@@ -52,8 +52,7 @@ def test_a_changed_variable_reaches_keepalived_by_one_sighup(world: World) -> No
     agent = reading_file(world)
     pid = agent.status["keepalived_pid"]
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    verdict = agent.reloaded(1)
-    assert ("accepted", ["10.0.0.103 is added"]) == (verdict["verdict"], verdict["lines"])
+    assert ["10.0.0.103 is added"] == agent.reloaded(1, "accepted")
     assert pid == agent.status["keepalived_pid"]
     (signalled,) = world.fake.journal("SIGHUP")
     assert active_digest(world) == signalled["digest"]
@@ -65,7 +64,7 @@ def test_a_reload_without_a_change_signals_nothing(world: World) -> None:
     """Same digest, no signal, no write; the verdict is unchanged."""
     agent = reading_file(world)
     before = generated_files(world)
-    assert "unchanged" == agent.reloaded(1)["verdict"]
+    agent.reloaded(1, "unchanged")
     assert before == generated_files(world)
     assert 0 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("test")
@@ -76,8 +75,7 @@ def test_a_change_that_touches_no_address_is_said_to_touch_none(world: World) ->
     """It is accepted all the same: keepalived is signalled."""
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-102", PREEMPTION="nopreempt")
-    verdict = agent.reloaded(1)
-    assert ("accepted", ["no address is affected"]) == (verdict["verdict"], verdict["lines"])
+    assert ["no address is affected"] == agent.reloaded(1, "accepted")
     assert 1 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
 
@@ -88,7 +86,7 @@ def test_a_change_of_the_scripts_alone_signals_nothing(world: World) -> None:
     agent = world.running(reads_file=True)
     before = (world.run_directory / "check").read_text(encoding="utf-8")
     world.write(VIRTUAL_IPS="10.0.0.101-102", CHECK_WATCH="0", MONITOR_PORT="8080")
-    assert "accepted" == agent.reloaded(1)["verdict"]
+    agent.reloaded(1, "accepted")
     assert before != (world.run_directory / "check").read_text(encoding="utf-8")
     assert 0 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
@@ -99,11 +97,10 @@ def test_an_address_that_moves_to_an_earlier_instance_takes_a_second_sighup(worl
     world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.102")
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.102,10.0.0.101")
-    verdict = agent.reloaded(1)
-    assert "accepted" == verdict["verdict"]
+    lines = agent.reloaded(1, "accepted")
     assert 2 == world.fake.count("SIGHUP")
     assert 2 == agent.output.count("Reload complete")
-    assert "signalled twice" in verdict["lines"][-1]
+    assert "signalled twice" in lines[-1]
     assert 0 == agent.stop()
 
 
@@ -125,7 +122,7 @@ def test_a_mounted_configmap_that_is_swapped_is_read_as_a_whole(
     assert "10.0.0.101/32" in world.keepalived_conf.read_text(encoding="utf-8")
     (mounted / "..new").symlink_to("..2")
     (mounted / "..new").replace(mounted / "..data")
-    assert "accepted" == agent.reloaded(1)["verdict"]
+    agent.reloaded(1, "accepted")
     expected = "10.0.0.103/32" if deletes else "10.0.0.102/32"  # the environment's, else the new
     assert expected in world.keepalived_conf.read_text(encoding="utf-8")
     assert 0 == agent.stop()
@@ -169,9 +166,8 @@ def test_a_refused_reload_changes_nothing_and_says_why(
     before, pid = generated_files(world), agent.status["keepalived_pid"]
     world.fake.plays(STANDING_BY, test=test)
     world.write(**written)
-    verdict = agent.reloaded(1)
-    assert "refused" == verdict["verdict"]
-    assert said in " ".join(verdict["lines"])
+    lines = agent.reloaded(1, "refused")
+    assert said in " ".join(lines)
     assert said in agent.log
     assert before.keys() == generated_files(world).keys()
     assert [each.split()[0] for each in before.values()] == [
@@ -199,12 +195,11 @@ def test_a_change_that_only_a_restart_can_bring_is_refused(
     agent = reading_file(world)
     text = world.config_file.read_text(encoding="utf-8")
     world.config_file.write_text(f"{text}{name}={value}\n", encoding="utf-8")
-    verdict = agent.reloaded(1)
-    assert "refused" == verdict["verdict"]
-    assert name in verdict["lines"][0]
-    assert "needs a restart" in verdict["lines"][0]
+    lines = agent.reloaded(1, "refused")
+    assert name in lines[0]
+    assert "needs a restart" in lines[0]
     world.config_file.write_text(text, encoding="utf-8")
-    assert "unchanged" == agent.reloaded(2)["verdict"]
+    agent.reloaded(2, "unchanged")
     assert 0 == agent.stop()
 
 
@@ -213,11 +208,10 @@ def test_a_source_that_vanished_is_a_refusal(world: World) -> None:
     agent = reading_file(world)
     hidden = world.config_file.with_suffix(".hidden")
     world.config_file.rename(hidden)
-    verdict = agent.reloaded(1)
-    assert "refused" == verdict["verdict"]
-    assert str(world.config_file) in verdict["lines"][0]
+    lines = agent.reloaded(1, "refused")
+    assert str(world.config_file) in lines[0]
     hidden.rename(world.config_file)
-    assert "unchanged" == agent.reloaded(2)["verdict"]
+    agent.reloaded(2, "unchanged")
     assert 0 == agent.stop()
 
 
@@ -249,9 +243,8 @@ def test_a_reload_that_cannot_be_written_is_refused_and_taken_back(world: World)
     world.namespace.run(*inside, "mount", "--bind", mounted, mounted)
     world.namespace.run(*inside, "mount", "-o", "remount,bind,ro", mounted)
     world.write(VIRTUAL_IPS="10.0.0.101-104", MONITOR_PORT="8080")
-    verdict = agent.reloaded(1)
-    assert "refused" == verdict["verdict"]
-    assert "Read-only file system" in verdict["lines"][0]
+    lines = agent.reloaded(1, "refused")
+    assert "Read-only file system" in lines[0]
     after = {name: text.split()[0] for name, text in generated_files(world).items()}
     assert before == after
     assert 0 == world.fake.count("SIGHUP")
@@ -267,11 +260,7 @@ def test_a_reload_that_kills_keepalived_is_rolled_back(world: World) -> None:
     agent = reading_file(world)
     before = active_digest(world)
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    verdict = agent.reloaded(1)
-    assert ("refused", ["keepalived ended during the reload"]) == (
-        verdict["verdict"],
-        verdict["lines"],
-    )
+    assert ["keepalived ended during the reload"] == agent.reloaded(1, "refused")
     agent.wait_for(lambda: world.fake.count("start") == 2)
     agent.wait_for_phase("running")
     first, second = world.fake.journal("start")
@@ -290,11 +279,7 @@ def test_a_reload_after_a_roll_back_tries_the_same_candidate_again(world: World)
     agent.reloaded(1)
     agent.wait_for(lambda: world.fake.count("start") == 2)
     agent.wait_for_phase("running")
-    verdict = agent.reloaded(2)
-    assert ("accepted", ["10.0.0.103 is added", "10.0.0.104 is added"]) == (
-        verdict["verdict"],
-        verdict["lines"],
-    )
+    assert ["10.0.0.103 is added", "10.0.0.104 is added"] == agent.reloaded(2, "accepted")
     assert 0 == agent.stop()
 
 
@@ -303,9 +288,8 @@ def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(wor
     world.fake.plays({"hup": "silent"})
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    verdict = agent.reloaded(1)
-    assert "unconfirmed" == verdict["verdict"]
-    assert "keepalived did not confirm the reload" == verdict["lines"][0]
+    lines = agent.reloaded(1, "unconfirmed")
+    assert "keepalived did not confirm the reload" == lines[0]
     world.write(VIRTUAL_IPS="10.0.0.101-104")
     agent.reloaded(2)
     assert 2 == world.fake.count("SIGHUP")
@@ -329,16 +313,15 @@ def test_a_first_step_that_keepalived_does_not_confirm_is_taken_back_by_a_signal
     before = active_digest(world)
     pid = agent.status["keepalived_pid"]
     world.write(VIRTUAL_IPS=CIRCLE)
-    verdict = agent.reloaded(1)
     reason = "rolled back after the first of two steps: keepalived did not confirm the reload"
-    assert ("refused", [reason]) == (verdict["verdict"], verdict["lines"])
+    assert [reason] == agent.reloaded(1, "refused")
     first, second = world.fake.journal("SIGHUP")
     assert first["digest"] != before
     assert before == second["digest"] == active_digest(world)
     assert pid == agent.status["keepalived_pid"]
     assert "event=config.restored" in agent.log
     assert not list(world.keepalived_conf.parent.glob(".*new~"))
-    assert "accepted" == agent.reloaded(2)["verdict"]
+    agent.reloaded(2, "accepted")
     assert 4 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
 
@@ -351,9 +334,8 @@ def test_a_first_step_that_cannot_be_seen_in_time_is_taken_back_by_a_signal(worl
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     before = active_digest(world)
     world.write(VIRTUAL_IPS=CIRCLE)
-    verdict = agent.reloaded(1)
-    assert "refused" == verdict["verdict"]
-    assert verdict["lines"][0].startswith(
+    lines = agent.reloaded(1, "refused")
+    assert lines[0].startswith(
         "rolled back after the first of two steps: whether keepalived does what was planned "
         "could not be seen: it gave no answer within 0."
     )
@@ -369,13 +351,12 @@ def test_an_answer_that_comes_too_late_is_none(world: World) -> None:
     agent = reading_file(world, policy={**SHORT, "verify_grace": 0.7, "reload_grace": 5.0})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    verdict = agent.reloaded(1)
-    assert "unconfirmed" == verdict["verdict"]
-    assert "it gave no answer within 0." in verdict["lines"][0]
+    lines = agent.reloaded(1, "unconfirmed")
+    assert "it gave no answer within 0." in lines[0]
     agent.wait_for(lambda: world.fake.count("dump") >= 2)
     assert "unconfirmed" == agent.status["reload"]["verdict"]
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    assert "accepted" == agent.reloaded(2)["verdict"]
+    agent.reloaded(2, "accepted")
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
 
@@ -396,10 +377,9 @@ def test_a_slow_keepalived_does_not_escape_by_its_few_answers(
     agent = reading_file(world, policy={**SHORT, "verify_grace": grace})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    told = agent.reloaded(1, timeout=15)
-    assert verdict == told["verdict"]
-    assert words in told["lines"][0]
-    assert "is MASTER and 10.0.0.10" in told["lines"][0]
+    lines = agent.reloaded(1, verdict, timeout=15)
+    assert words in lines[0]
+    assert "is MASTER and 10.0.0.10" in lines[0]
     agent.wait_for(lambda: world.fake.count("start") == starts)
     agent.wait_for_phase("running")
     assert 0 == agent.stop()
@@ -429,7 +409,7 @@ def test_a_sighup_during_start_is_a_reload_once_keepalived_runs(world: World) ->
     agent = world.start(policy={**SHORT, "okay_delay": 0.6}, reads_file=True)
     agent.wait_for(lambda: world.fake.count("start"))
     world.write(VIRTUAL_IPS="10.0.0.102")
-    assert "accepted" == agent.reloaded(1)["verdict"]
+    agent.reloaded(1, "accepted")
     assert 1 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
@@ -443,7 +423,7 @@ def test_a_sighup_during_the_first_configuration_test_reads_again(world: World) 
     agent.wait_for(lambda: world.fake.count("test"))
     world.fake.plays({})
     world.write(VIRTUAL_IPS="10.0.0.102")
-    assert "accepted" == agent.reloaded(1)["verdict"]
+    agent.reloaded(1, "accepted")
     agent.wait_for_phase("running")
     assert "10.0.0.102/32" in world.keepalived_conf.read_text(encoding="utf-8")
     assert 0 == agent.stop()
@@ -511,9 +491,8 @@ def test_a_sighup_while_waiting_looks_at_once(world: World) -> None:
     slow = {**SHORT, "waiting_interval": 60}
     agent = world.start(policy=slow, environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
     agent.wait_for_phase("waiting")
-    verdict = agent.reloaded(1)
-    assert "refused" == verdict["verdict"]
-    assert "nosuch0" in verdict["lines"][0]
+    lines = agent.reloaded(1, "refused")
+    assert "nosuch0" in lines[0]
     assert 0 == agent.stop()
 
 
