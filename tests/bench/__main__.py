@@ -11,15 +11,12 @@ import os
 import statistics
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from tests.bench import cost, moments, start
 from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import ensure_privileges
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.node import Node
 
 _COUNTS = (1, 16, 254)
 _RENDER = (sys.executable, "-m", "ipfailover_agent", "render")

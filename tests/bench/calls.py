@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import stays
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.lab.kit.lab import Lab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

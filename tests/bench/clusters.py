@@ -11,23 +11,20 @@ import re
 import shutil
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from signal import SIGHUP
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ipfailover_agent.config import priority
 from tests.lab.kit import raw
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ConfigMap, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 REFERENCE: Final = "IPFAILOVER_REF"
 CHECK_INTERVAL: Final = 2.0  # seconds: the default of all kinds

@@ -9,18 +9,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.renewals import Renewals
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 _RATE = 10_000  # unrelated packets a second
 _CLOSED_PORT = 9

@@ -12,17 +12,14 @@ import os
 import statistics
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from tests.bench.cost import cpu_seconds
 from tests.bench.start import UNTESTED, started_at
 from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import command, in_front_of, variables
-
-if TYPE_CHECKING:
-    from tests.lab.kit.node import Node
 
 _LATE = ("loop.late", "lease.late", "lease.lapsed")
 

@@ -14,21 +14,25 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from tests.bench.calls import Calls
-from tests.bench.clusters import CHECK_INTERVAL, Agents, Plain, ShellImage, reference, versions
+from tests.bench.clusters import (
+    CHECK_INTERVAL,
+    Agents,
+    Cluster,
+    Plain,
+    ShellImage,
+    reference,
+    versions,
+)
 from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import stays
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from tests.bench.clusters import Cluster
-    from tests.lab.kit.node import Node
 
 _NODES: Final = 3
 _SEED: Final = 1

@@ -12,16 +12,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.lab.kit import raw
 from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.node import Node
 
 _SETTLING = 3.0  # seconds after the last MASTER
 _TICK = os.sysconf("SC_CLK_TCK")

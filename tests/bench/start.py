@@ -11,13 +11,11 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tests.bench.cost import environment
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import in_front_of
-
-if TYPE_CHECKING:
-    from tests.lab.kit.node import Node
 
 _LISTENS: dict[str, dict[str, str]] = {"off": {"IPFAILOVER_LISTEN": "off"}, "the default": {}}
 #: As a container begins: the installed program.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,13 +12,9 @@ from tests.image import podman
 from tests.image.podman import STRICT, Pod
 from tests.lab.kit.lab import LABS, Lab, MakeLab, labs_of
 from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import why_impossible as why_no_lab
 from tests.support import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
-
-    from tests.lab.kit.node import Node
 
 _HERE = Path(__file__).parent
 _PODS = pytest.StashKey[list[Pod]]()

@@ -10,17 +10,14 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from tests.lab.kit.namespaces import LabError, run
+from tests.lab.kit.node import Node
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.lab.kit.node import Node
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUITES = ("trixie", "bookworm")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import subprocess
+from pathlib import Path
 
-from tests.image.podman import STRICT
+from tests.image.conftest import StartPod
+from tests.image.podman import STRICT, Pod
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab
 
 _NOEXEC = (*STRICT[:-1], "/run:rw,noexec,nosuid,nodev")
 

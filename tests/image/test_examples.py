@@ -6,27 +6,23 @@ import functools
 import re
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.image import podman
+from tests.image.conftest import StartPod
+from tests.image.podman import Pod
+from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.names import NameServer
+from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays
 from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.node import Node
 
 ADDRESS = "192.0.2.101"
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.image.podman import SUITES
+from tests.image.conftest import StartPod
+from tests.image.podman import SUITES, Pod
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import ELECTION, UNPLANNED, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab
 
 #: The lease of 3 s, up to a second until the kernel looks, and its lazy timer.
 GONE = 4.0

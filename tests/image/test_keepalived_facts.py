@@ -7,23 +7,18 @@ the next version is noticed.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.image.podman import SUITES
+from tests.image.conftest import StartPod
+from tests.image.podman import SUITES, Pod
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import ELECTION
 from tests.support import sandbox
 from tests.support.cases import PATHS, load_cases
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab
 
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.image.podman import STRICT, SUITES
+from tests.image.conftest import StartPod
+from tests.image.podman import STRICT, SUITES, Pod
+from tests.lab.kit.client import Watch
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, ConfigMap, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.client import Watch
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 _READY = "running, ready"
 _WALL = """

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from signal import SIGTERM
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.image.conftest import StartPod
 from tests.image.podman import SUITES
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
-
-if TYPE_CHECKING:
-    from tests.image.conftest import StartPod
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 # keepalived.conf as the old image makes it on the first of two nodes: it claims MASTER, which
 # keepalived answers by forgetting the delay, and says neither interval nor version.

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from tests.image.conftest import StartPod
 from tests.image.podman import STRICT, SUITES
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.lab.kit.lab import Lab
 
 _FEW = ("--cap-drop", "ALL", "--cap-add", "NET_ADMIN,NET_RAW")
 _READ_ONLY = ("--read-only", "--read-only-tmpfs=false")

@@ -6,20 +6,15 @@ Its tests find out who is MASTER as its users do: by the last log line that says
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
-from tests.image.podman import SUITES
+from tests.image.conftest import StartPod
+from tests.image.podman import SUITES, Pod
+from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, documented, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab, MakeLab
 
 _INSTANCE = "ipfailover_VIP_1"
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.former import former_agent
 from tests.lab.kit.lab import LABS, Lab, MakeLab, labs_of
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import why_impossible
 from tests.support import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
-    from tests.lab.kit.node import Node
 
 __all__ = ["former_agent"]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 CONFIG = "/etc/keepalived/keepalived.conf"
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 #: From another node's first advert for the address until it is off here.
 TWO = 0.3

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from ipfailover_agent.config import budget, settings
+from ipfailover_agent.config.budget import Budget
 from ipfailover_agent.config.planner import plan
 from tests.lab.kit.chaos import alarms, stories
 from tests.lab.kit.chaos.scene import MODES, Mode, Scene
+from tests.lab.kit.lab import MakeLab
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.config.budget import Budget
-    from tests.lab.kit.lab import MakeLab
 
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do
 

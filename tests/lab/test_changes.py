@@ -10,21 +10,17 @@ import os
 import re
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.edits import Deployment, edit
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.lab.kit.timeline import Timeline
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 COUNT = int(os.environ.get("LAB_CHANGES", "12"))
 SEED = int(os.environ.get("LAB_SEED", "1"))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.lab.kit.chaos import matrix, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from _pytest.mark import ParameterSet
-
-    from tests.lab.kit.chaos.faults import Fault
-    from tests.lab.kit.lab import MakeLab
+from tests.lab.kit.chaos.faults import Fault
+from tests.lab.kit.lab import MakeLab
 
 _SHORT = 0.1  # seconds
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do; its lateness comes on top

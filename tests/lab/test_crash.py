@@ -7,17 +7,14 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 
 def keepalived_processes(node: Node) -> tuple[int, int]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bench.cost import cpu_seconds
 from tests.bench.crowd import crowd
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 
 @pytest.mark.slow

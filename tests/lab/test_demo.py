@@ -7,18 +7,15 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.demo.story import NotShownError, Stage
 from tests.lab.demo.view import Facts, Screen, differences, table
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.leftovers import leftovers_of
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
 
 DEMO = [sys.executable, "-m", "tests.lab.demo"]
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ipfailover_agent.doctor.command import CHECKS
 from ipfailover_agent.doctor.findings import CheckResult
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PORT, command, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
 BRIEF = 0.3

@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from signal import SIGHUP
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, NAME, ConfigMap, command, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 #: 3 adverts, the longest skew and a second: every node that is there has spoken by then.
 SILENCE = 5.0

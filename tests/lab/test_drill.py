@@ -6,15 +6,12 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from signal import SIGTERM
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import command
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
 
 _EXACT = 0.1  # seconds between what one node sees and what the recorder saw
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.config import priority
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
 
 
 def test_one_of_three_nodes_holds_the_address_and_says_so(lab: Lab) -> None:

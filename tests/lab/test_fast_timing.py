@@ -7,19 +7,15 @@ import os
 import shlex
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PORT, ConfigMap, command, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "0.25", "ADDRESS_LEASE": "1"}
 _MARGIN = 0.2  # seconds: this machine has other things to do

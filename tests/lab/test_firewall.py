@@ -6,19 +6,16 @@ import subprocess
 import time
 from pathlib import Path
 from signal import SIGHUP
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.errors import ExitCode
 from tests.lab.kit import scenarios
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import TOOL_PATH
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 TAG = f"ipfailover-agent {NAME}"
 NOTICED = 10.0  # seconds: how long rules may be missing after a firewall was loaded again

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from tests.lab.kit import speakers
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, NAME
 from tests.lab.test_hostile import STRANGER, forged
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 
 def named(found: dict[str, Any]) -> tuple[str, ...]:

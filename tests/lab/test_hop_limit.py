@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 from tests.lab.kit import raw
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, variables
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 HOP_LIMIT = 37
 PLACE = 14 + 7  # of the hop limit in a frame: an Ethernet header, then RFC 8200 section 3

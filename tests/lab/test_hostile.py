@@ -7,17 +7,14 @@ import time
 from collections import deque
 from ipaddress import IPv4Address
 from signal import SIGHUP
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit import speakers
+from tests.lab.kit.lab import MakeLab
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.support import frames
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
 
 STRANGER = IPv4Address("192.0.2.66")
 GROUP = IPv4Address("224.0.0.18")

@@ -6,16 +6,13 @@ import json
 import re
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, UNPLANNED, ConfigMap, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 BASE = "http://127.0.0.1:63000"
 #: The agent without what only developers have: structlog loads rich where there is one.

@@ -10,22 +10,17 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
-from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.namespaces import LabError, NetworkNamespace
+from tests.lab.kit.node import Node
 from tests.lab.kit.processes import process
 from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.switch import Direction
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.node import Node
-    from tests.lab.kit.switch import Direction
-
 
 ADDRESS = "192.0.2.101"  # the lab's first virtual one
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 import functools
 import json
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from signal import SIGHUP
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.renewals import Renewals
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, in_front_of, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 FOR_EVER = 0xFFFFFFFF
 #: The kernel counts whole seconds and its timer is a lazy one; then other tests run beside.

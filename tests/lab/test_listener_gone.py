@@ -7,15 +7,12 @@ import sys
 import time
 from contextlib import ExitStack
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PORT, stays, variables
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 _GONE = f'cause="listener of port {PORT} is gone"'
 

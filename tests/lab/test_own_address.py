@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from ipfailover_agent.linux import rtnetlink
 from ipfailover_agent.model import InterfaceAddress
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, stays, variables
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 
 def planned(node: Node) -> dict[str, Any]:

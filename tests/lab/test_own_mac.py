@@ -7,18 +7,16 @@ import socket
 import threading
 import time
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 
 from ipfailover_agent.vrrp import bpf, packets
+from tests.lab.kit.client import Watch
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, stays
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.client import Watch
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 NEW_MAC = "02:00:00:00:00:77"
 EVERY_PROTOCOL = 0x0003

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, variables
 from tests.lab.test_http import metric, wait_for_probe
 from tests.support.browser import Browser
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 _LISTEN = {"IPFAILOVER_LISTEN": "0.0.0.0:63000"}
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -6,17 +6,13 @@ import json
 import os
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.node import AGENT
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import AGENT, Node
 from tests.lab.kit.scenarios import ELECTION, UNPLANNED, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 #: The capability with which keepalived could have real-time priority, or not.
 COMMANDS = {

@@ -5,20 +5,15 @@ from __future__ import annotations
 import re
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.names import NAME, NameServer
-from tests.lab.kit.node import AGENT
+from tests.lab.kit.node import AGENT, Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 #: A first start: the names are looked at until they have said the same for some seconds.
 FIRST = ELECTION + 6.0

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.recorder import Recorder
+from tests.lab.kit.timeline import Change
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.timeline import Change
 
 
 def test_every_gain_and_loss_is_written_down_with_its_time(lab: Lab) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, ConfigMap, stays, variables
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 #: Nodes follow one another within this many seconds; until then they refuse each other's adverts.
 ROLLING = 5.0

@@ -9,14 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
 
 GROUPS = "2"
 #: What the contest bounds two holders by, and one planned handover.

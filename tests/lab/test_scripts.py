@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import missing_tools
 from tests.lab.kit.raw import keepalived_config
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
 
 _NOBODY = 65534
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit import raw, speakers
-from tests.lab.kit.node import AGENT
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import AGENT, Node
 from tests.lab.kit.scenarios import ELECTION, command, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more
 LASTS = 40.0

@@ -6,14 +6,11 @@ import contextlib
 import socket
 import sys
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
 
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 IMPATIENT = (sys.executable, "-m", "tests.support.impatient", "run")
 ETHERTYPE_IPV6, SOLICITATION = 0x86DD, 135

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.lab.kit.former import unpack
+from tests.lab.kit.former import FormerAgent, unpack
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.names import NAME, NameServer, keep_run_directory
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from tests.lab.kit.former import FormerAgent
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 #: A node that takes an address back overlaps with the one before for some milliseconds.
 TWO = 0.25

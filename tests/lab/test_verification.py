@@ -6,16 +6,13 @@ import shutil
 import time
 from pathlib import Path
 from signal import Signals
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import MakeLab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
 
 #: Two looks, each as late as can be, a test of the candidate and a slow machine.
 SEEN = 2 * 5.0 + 3.0

@@ -11,15 +11,13 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
 from tests.support import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 _SECONDS = 30.0  # for one answer; the first one comes when it has started
 #: The browser reads commands from descriptor 3 and answers on 4.

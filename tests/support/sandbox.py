@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import functools
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ipfailover_agent.model import HostFacts, Rendering
 from tests.support import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ipfailover_agent.model import HostFacts, Rendering
 
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from ipfailover_agent.model import DefaultRoute, Family, HostFacts, Interface, InterfaceAddress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 VECTORS = Path(__file__).parent.parent / "golden" / "contract-vectors.json"
 

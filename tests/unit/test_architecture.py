@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.support import pure
 from tests.support.markdown import blocks, code, section, table, text_of
 from tests.support.sources import PRODUCT, ROOT, tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 DOCUMENT = ROOT / "ARCHITECTURE.md"
 WALKS = {

@@ -9,7 +9,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import kubernetes_validate
@@ -25,9 +26,6 @@ from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: The newest version that the package knows, and one that is long out of support.
 VERSIONS = ("1.37", "1.27")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from tests.support.sources import MODULES, PRODUCT, tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 #: Modules that are the same part of each package.
 SHARED = frozenset({"__init__", "fsm", "service"})

@@ -7,14 +7,11 @@ import io
 import re
 import sys
 import tokenize
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support.sources import MODULES, PRODUCT, ROOT, tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SOURCES = (*MODULES, *sorted((ROOT / "tests").rglob("*.py")))
 FOLDERS = ("ipfailover_agent", "tests", "templates", "image", "docs", "examples")

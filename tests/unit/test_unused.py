@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from tests.support.sources import MODULES, ROOT, tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 #: What is used otherwise than by its name.
 KEPT = {

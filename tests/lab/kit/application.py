@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.lab.kit import processes
-
-if TYPE_CHECKING:
-    import subprocess
-
-    from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.namespaces import NetworkNamespace
 
 
 class Application:

@@ -11,17 +11,14 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.node import HostAddresses
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.node import HostAddresses
 
 _ETHERTYPE_ARP = 0x0806
 _ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")  # RFC 826 behind its Ethernet header

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL, Signals
-from typing import TYPE_CHECKING
 
 from tests.lab.kit import processes
 from tests.lab.kit.namespaces import LabError, NetworkNamespace, base_environment, run
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 PROJECT = Path(__file__).resolve().parents[3]
 

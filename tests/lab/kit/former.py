@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
 from tests.support import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 #: Version 0.1.0.
 FIRST_RELEASE = "09bebd556884d948047f7e858e5672d8919e20f4"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import pytest
 
@@ -20,9 +21,6 @@ from tests.lab.kit.recorder import Recorder
 from tests.lab.kit.setgroups import make_setgroups_succeed
 from tests.lab.kit.switch import Switch
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _FIRST_NODE, _CLIENT, _FIRST_VIRTUAL = 11, 250, 101
 _TAIL = 25

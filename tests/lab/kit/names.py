@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from collections.abc import Iterable
 from signal import SIGHUP, SIGSTOP
-from typing import TYPE_CHECKING
 
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import LabError, base_environment
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterable
-
-    from tests.lab.kit.lab import Lab
 
 NAME = "peers.lab"
 _ADDRESS = "192.0.2.250"  # the client's

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM, Signals
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.lab.kit import processes, scenarios
+from tests.lab.kit.application import Application
 from tests.lab.kit.container import Container
-from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.namespaces import LabError, NetworkNamespace
+from tests.lab.kit.switch import Direction, Switch
 from tests.support import program
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from tests.lab.kit.application import Application
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.switch import Direction, Switch
 
 AGENT = (sys.executable, "-m", "ipfailover_agent", "run")
 KEEPALIVED = (program.KEEPALIVED, "--dont-fork", "--log-console", "--log-detail")

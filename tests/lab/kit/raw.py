@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.lab.kit.node import Node
+from tests.lab.kit.node import Node
 
 
 def keepalived_config(

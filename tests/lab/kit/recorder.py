@@ -11,16 +11,12 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
+from tests.lab.kit.namespaces import NetworkNamespace
 from tests.lab.kit.timeline import Change, Timeline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-
-    from tests.lab.kit.namespaces import NetworkNamespace
 
 # As in linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h
 _HEADER = struct.Struct("=IHHII")

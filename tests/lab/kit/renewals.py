@@ -7,13 +7,11 @@ import selectors
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ipfailover_agent.linux import rtnetlink
+from tests.lab.kit.namespaces import NetworkNamespace
 from tests.lab.kit.recorder import address_events
-
-if TYPE_CHECKING:
-    from tests.lab.kit.namespaces import NetworkNamespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

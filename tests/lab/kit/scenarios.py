@@ -6,14 +6,11 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from tests.lab.kit.container import PROJECT
 from tests.lab.kit.namespaces import base_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 #: An election: the start of Python, a first check, three adverts (3 s), the skew (up to 1 s), and
 #: as much again for a machine that has other things to do.

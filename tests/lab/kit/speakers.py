@@ -6,19 +6,15 @@ import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from ipfailover_agent.model import IPAddress
+from tests.lab.kit.node import Node
 from tests.support import frames
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
-
-    from ipfailover_agent.model import IPAddress
-    from tests.lab.kit.node import Node
 
 GROUPS: Final[dict[int, IPAddress]] = {4: IPv4Address("224.0.0.18"), 6: IPv6Address("ff02::12")}
 _GROUP_MACS: Final = {4: "01:00:5e:00:00:12", 6: "33:33:00:00:00:12"}

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.lab.kit.chaos import matrix, report, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def _until_interrupted(outcomes: Iterator[matrix.Outcome]) -> Iterator[matrix.Outcome]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.lab.kit import speakers
 from tests.lab.kit.chaos import wire
@@ -18,10 +18,8 @@ from tests.lab.kit.chaos.faults import (
     TWO,
     Rows,
 )
+from tests.lab.kit.chaos.scene import Scene
 from tests.lab.kit.chaos.stories import LONG, faulty
-
-if TYPE_CHECKING:
-    from tests.lab.kit.chaos.scene import Scene
 
 ROWS = Rows()
 #: Fast timing, as far as stories that kill what serves are concerned.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from tests.lab.kit.chaos.scene import FAMILIES, MODES, Family, Mode, Scene
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SUDDEN: Final = 4.2  # no holder, when a holder vanishes without a goodbye
 SUDDEN_HELD: Final = 7.2  # likewise, when its successor was held

@@ -5,19 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.lab.kit.chaos import alarms, shaking, stories
+from tests.lab.kit.chaos.faults import Fault
 from tests.lab.kit.chaos.scene import Family, Mode, Scene, Seen
 from tests.lab.kit.lab import Lab
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from tests.lab.kit.chaos.faults import Fault
 
 MATRIX: tuple[Fault, ...] = (*stories.ROWS, *shaking.ROWS, *alarms.ROWS)
 #: Seconds by which runs differ, so that a fault meets every part of five quiet seconds.

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-from tests.lab.kit.chaos.matrix import fault_of
-from tests.lab.kit.chaos.scene import FAMILIES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.lab.kit.chaos.matrix import Outcome
-    from tests.lab.kit.chaos.scene import Family, Mode
+from tests.lab.kit.chaos.matrix import Outcome, fault_of
+from tests.lab.kit.chaos.scene import FAMILIES, Family, Mode
 
 _HEADS = ("fault", "mode", "family", "two s", "aim", "none s", "aim", "client s", "plain", "")
 _WIDTHS = (41, 9, 6, 5, 4, 6, 4, 8, 12, 0)

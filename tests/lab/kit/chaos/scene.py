@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tests.lab.kit import raw, scenarios, speakers
+from tests.lab.kit.client import Connecting, Watch
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.timeline import Timeline
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from tests.lab.kit.client import Connecting, Watch
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
 
 Mode = Literal["multicast", "unicast"]
 Family = Literal["IPv4", "IPv6"]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.lab.kit import raw, scenarios, speakers
 from tests.lab.kit.chaos.faults import HELD, STILL, Rows
+from tests.lab.kit.chaos.scene import Scene
 from tests.lab.kit.node import AGENT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.lab.kit.chaos.scene import Scene
 
 IDS = {4: 11, 6: 12}
 _SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more

@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from tests.lab.kit.chaos.faults import (
     BLOCKED,
@@ -18,12 +19,8 @@ from tests.lab.kit.chaos.faults import (
     SUDDEN_HELD,
     Rows,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.lab.kit.chaos.scene import Scene
-    from tests.lab.kit.node import Node
+from tests.lab.kit.chaos.scene import Scene
+from tests.lab.kit.node import Node
 
 QUICK = 8.0  # seconds in which everything has happened, as a rule
 LONG = 12.0  # and a trial too

@@ -5,14 +5,10 @@ from __future__ import annotations
 import shutil
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from tests.lab.kit.node import Node
 from tests.support import frames
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.lab.kit.node import Node
 
 
 def announcements(stranger: Node, addresses: list[str], mac: str) -> list[bytes]:
