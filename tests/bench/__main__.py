@@ -7,7 +7,6 @@ machine in the same run, since machines differ and are shared.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -15,7 +14,6 @@ import time
 from tests.bench import cost, moments, start
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.node import Node
-from tests.lab.kit.privileges import ensure_privileges
 from tests.support.waiting import wait_until
 
 _COUNTS = (1, 16, 254)
@@ -28,11 +26,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11, help="runs of each command")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds to watch an idle agent")
     parser.add_argument("--moments", type=int, default=9, help="rounds of moments, 0 = none")
-    arguments = parser.parse_args()
-    ensure_privileges()
+    arguments = cost.begin(parser)
     with Lab(nodes=1, ipv6=False) as lab:
         node = lab.nodes[0]
-        print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
         try:
             _render(node, arguments.runs)
             start.show_beside_imports(node, arguments.runs)

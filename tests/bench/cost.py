@@ -6,6 +6,8 @@ differ. CPU is a process's own, to the nanosecond (its CPU clock), children left
 
 from __future__ import annotations
 
+import argparse
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.node import Node
+from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.renewals import Renewals
 from tests.support.waiting import wait_until
 
@@ -40,6 +43,14 @@ class Figures:
 
     cpu: float
     memory: float
+
+
+def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return what is asked for, once there is the right to make namespaces; name the machine."""
+    arguments = parser.parse_args()
+    ensure_privileges()
+    print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
+    return arguments
 
 
 def environment(count: int) -> dict[str, str]:

@@ -8,16 +8,14 @@ machines differ and are shared. keepalived's own cost is shown apart.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
 
-from tests.bench.cost import cpu_seconds
+from tests.bench.cost import begin, cpu_seconds
 from tests.bench.start import UNTESTED, started_at
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.node import Node
-from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import command, in_front_of, variables
 
@@ -48,9 +46,7 @@ def main() -> None:
     parser.add_argument("--routes", type=int, default=700_000)
     parser.add_argument("--runs", type=int, default=11, help="starts of each")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to watch idle agents")
-    arguments = parser.parse_args()
-    ensure_privileges()
-    print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
+    arguments = begin(parser)
     with Lab(nodes=2, ipv6=False) as lab:
         empty, crowded = lab.nodes
         crowd(

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
+from tests.bench.cost import begin
 from tests.lab.kit import raw
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.node import Node
-from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import variables
 from tests.support.waiting import wait_until
 
@@ -29,9 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.probes", description=main.__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
     parser.add_argument("--interval", default="0.25", help="seconds between the agent's probes")
-    arguments = parser.parse_args()
-    ensure_privileges()
-    print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
+    arguments = begin(parser)
     with Lab(nodes=5, ipv6=False) as lab:
         probing, scripted, idle, old, bare = lab.nodes
         agents = {
