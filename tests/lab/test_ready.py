@@ -68,10 +68,6 @@ def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(pair: Lab) -> 
     assert 0 == first.ask("drain").returncode
     wait_until_all_say(first, "drained: ")
     first.firewall("in")  # before it is let go: an advert that counts would win it a look later
-
-    first.firewall(
-        "in"
-    )  # before it is let go: an advert that is counted would win it a look later
     assert 0 == first.ask("undrain").returncode
     first.wait_for_line("contest.held", timeout=ELECTION)
     wait_until_all_say(first, "held: ")

@@ -70,7 +70,7 @@ class Watch:
         self._thread.start()
 
     def __enter__(self) -> Self:
-        wait_until(self.answering, 5, f"{self.address} answers")
+        wait_until(self.answering, 2, f"{self.address} answers")
         return self
 
     def __exit__(self, *_raised: object) -> None:
