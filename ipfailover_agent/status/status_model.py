@@ -152,8 +152,8 @@ class DrainRequestStatus(Struct, frozen=True, kw_only=True):
 
     id: str
     verdict: str | None
-    lines: tuple[str, ...]
-    within: float
+    lines: tuple[str, ...] = ()
+    within: float = 0.0
 
 
 class Protection(Struct, frozen=True, kw_only=True):

@@ -71,7 +71,7 @@ class Services:
             **asdict(runtime), changed=self.reporter.touch, dispatch=supervisor.dispatch
         )
         self._leases = Leases(common)
-        self._listener = AdvertListener(log, loop)
+        self._listener = AdvertListener(log, runtime.loop)
         holds = Holds(common)
         watchdog = KeepalivedWatchdog(
             common, kill=supervisor.kill_keepalived, answered=self._on_dump

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import ip_address
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
@@ -68,9 +68,11 @@ def test_what_the_shell_image_read_well_is_read_the_same(vector: Vector) -> None
 def test_the_check_keeps_its_name_and_its_interval(vector: Vector) -> None:
     """People look for chk_NAME in the log, where keepalived runs the check."""
     own = {**vector.env, "OPENSHIFT_HA_CHECK_WATCH": "0"}
-    checks = rendered(dataclasses.replace(vector, env=own)).all("vrrp_script")
-    assert [vector.old_image.check_name] == [each.words[1] for each in checks]
-    intervals = [line.split()[1] for line in vector.old_image.check if "interval" in line]
+    checks = rendered(structs.replace(vector, env=own)).all("vrrp_script")
+    old = vector.old_image.check
+    assert old is not None
+    assert [old.name] == [each.words[1] for each in checks]
+    intervals = [line.split()[1] for line in old.lines if "interval" in line]
     assert intervals == [each.value("interval") for each in checks]
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 import ipfailover_agent
+from tests.image.conftest import StartPod
 from tests.image.podman import STRICT, SUITES, inspect, output
-
-if TYPE_CHECKING:
-    from tests.image.conftest import StartPod
-    from tests.lab.kit.lab import Lab
+from tests.lab.kit.lab import Lab
 
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 

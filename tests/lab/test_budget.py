@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from ipfailover_agent.config import budget, settings
+from ipfailover_agent.config.budget import Budget
 from ipfailover_agent.config.planner import plan
 from tests.lab.kit.chaos import alarms, stories
 from tests.lab.kit.chaos.scene import MODES, Mode, Scene
+from tests.lab.kit.lab import MakeLab
 from tests.support.vectors import host_facts
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.config.budget import Budget
-    from tests.lab.kit.lab import MakeLab
-
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do
-_FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}
 
 
 def promised(scene: Scene, **more: str) -> Budget:
@@ -129,7 +124,7 @@ def test_two_holders_are_no_longer_two_than_promised(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("story", "more"),
-    [(stories.container_killed, {}), (alarms.container_killed_fast, _FAST)],
+    [(stories.container_killed, {}), (alarms.container_killed_fast, alarms.FAST)],
     ids=["by default", "fast"],
 )
 def test_a_silent_death_takes_no_longer_than_promised(

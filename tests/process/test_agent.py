@@ -9,15 +9,11 @@ import stat
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

@@ -10,15 +10,11 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import AgentProcess
+from tests.support.agent_process import AgentProcess, World
 from tests.support.apart import run_code
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import World
 
 pytestmark = pytest.mark.netns
 _CHECKOUT = Path(__file__).parents[2]

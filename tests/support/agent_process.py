@@ -9,15 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from tests.support.netns import NetworkNamespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from tests.support.netns import NetworkNamespace
 
 _IP = shutil.which("ip") or "ip"  # some tests have a PATH without it
 _CHECKOUT = Path(__file__).parents[2]

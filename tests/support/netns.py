@@ -7,12 +7,9 @@ import ctypes
 import itertools
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from tests.support import missing
 
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
@@ -82,9 +79,7 @@ def fresh_namespace() -> Iterator[NetworkNamespace]:
     )
     if made.returncode != 0:
         reason = f"network namespaces cannot be made here: {made.stderr.strip()}"
-        if os.environ.get("REQUIRE_NETNS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing.skip(reason, "REQUIRE_NETNS")
     namespace = NetworkNamespace(name)
     try:
         namespace.ip("link", "set", "lo", "up")

@@ -11,8 +11,10 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -23,10 +25,6 @@ from ipfailover_agent.linux.files import read_duration
 from ipfailover_agent.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.paths import RunPaths
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 LOOPBACK = ip_address("127.0.0.1")
 CONFIG = plan(

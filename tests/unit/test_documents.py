@@ -6,7 +6,6 @@ import ast
 import dataclasses
 import re
 import shlex
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ from ipfailover_agent.status import status_model
 from ipfailover_agent.status.transition import TransitionKind
 from tests.bench.clusters import REFERENCE
 from tests.support.markdown import blocks, code, prose, section, slug, table, text_of
+from tests.support.sources import MODULES, ROOT, tree
 from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.model import HostFacts, IPAddress, Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -276,17 +275,11 @@ def events_in(node: ast.AST) -> tuple[str, ...]:
     )
 
 
-@cache
-def sources() -> tuple[ast.Module, ...]:
-    package = ROOT / "ipfailover_agent"
-    return tuple(ast.parse(each.read_text(encoding="utf-8")) for each in package.rglob("*.py"))
-
-
 def log_calls() -> Iterator[LogCall]:
     functions = (
         node
-        for tree in sources()
-        for node in ast.walk(tree)
+        for file in MODULES
+        for node in ast.walk(tree(file))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     for function in functions:
@@ -316,7 +309,7 @@ def documented_events() -> dict[str, tuple[str, str]]:
 
 def test_the_operations_guide_lists_every_log_event() -> None:
     """No event is missing, and none is listed that is never written."""
-    written = {event for tree in sources() for event in events_in(tree)}
+    written = {event for file in MODULES for event in events_in(tree(file))}
     assert written == set(documented_events())
 
 
