@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SHOWN_ADDRESSES = 4
 WIDTH = 80  # columns, where the output is no terminal
-_COLOURS = {"good": "32", "bad": "31;1", "doubtful": "33", "faint": "2"}
+_COLOURS = {"good": "32", "bad": "31;1", "doubtful": "33"}
 
 
 def width() -> int:

@@ -28,9 +28,7 @@ _NEWEST = 3  # transitions
 _TONES = {"MASTER": "good", "FAULT": "bad", "BACKUP": "", "STOP": "doubtful", "INIT": "doubtful"}
 
 
-def status(
-    run_directory: str, *, as_json: bool, is_whole: bool = False, watch: float | None = None
-) -> int:
+def status(run_directory: str, *, as_json: bool, is_whole: bool, watch: float | None) -> int:
     """Print the status, again and again with ``watch``; return 0 when the agent is ready.
 
     ``watch`` is in seconds; ``is_whole`` prints every instance, however many there are.

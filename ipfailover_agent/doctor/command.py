@@ -61,9 +61,7 @@ _AS_ROOT: Final = "run it as root on the node"
 _DENIED: Final = ("not permitted", "ermission denied")
 
 
-def examine(
-    options: Options, *, seconds: float, as_json: bool, tolerated: Collection[str] = ()
-) -> int:
+def examine(options: Options, *, seconds: float, as_json: bool, tolerated: Collection[str]) -> int:
     """Print a line per finding, as it is found; return 0, or 78 where something fails.
 
     ``tolerated`` are checks that only warn.

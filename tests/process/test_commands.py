@@ -499,7 +499,7 @@ def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
     agent = with_a_test_that_hangs(world)
     with world.commanded("reload") as reload:
         agent.wait_for(lambda: world.fake.count("test") == 2)
-        agent.signal(signal.SIGKILL)
+        agent.kill()
         _, errors = reload.communicate(timeout=10)
     assert 75 == reload.returncode
     assert f"pid {agent.pid}, ended during the reload" in errors
