@@ -139,7 +139,7 @@ class _Expander:
 
     def _bounded(self, found: AddressRange, pending: int) -> tuple[IPAddress, ...]:
         """Expand a range unless the list grows too long."""
-        total = len(self._addresses) + pending + found.size
+        total = len(self._addresses) + pending + int(found.last) - int(found.first) + 1
         if total > MAX_ADDRESSES:
             raise AddressError(
                 f"this makes {total} addresses; at most {MAX_ADDRESSES} are taken in all",
@@ -203,11 +203,6 @@ class AddressRange(Struct, frozen=True, kw_only=True):
 
     first: IPAddress
     last: IPAddress
-
-    @property
-    def size(self) -> int:
-        """Return the number of addresses."""
-        return int(self.last) - int(self.first) + 1
 
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every address, in order."""

@@ -352,9 +352,9 @@ def host_names(fields: Fields, variable: str, text: str) -> tuple[str, ...]:
     names = _words(text)
     for name in names:
         if not _is_host_name(name):
-            is_address = _LOOKS_LIKE_ADDRESS.fullmatch(name)
-            instead = "put addresses into OPENSHIFT_HA_UNICAST_PEERS"
-            instead = instead if is_address else "write letters, digits, '-' and '.'"
+            instead = "write letters, digits, '-' and '.'"
+            if _LOOKS_LIKE_ADDRESS.fullmatch(name):
+                instead = "put addresses into OPENSHIFT_HA_UNICAST_PEERS"
             fields.refuse(variable, name, "is no host name", instead)
     return tuple(dict.fromkeys(names))
 
