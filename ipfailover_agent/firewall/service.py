@@ -126,11 +126,6 @@ class Firewall:
         """Whether the last look found or put everything in place; None before it."""
 
     @property
-    def is_looking(self) -> bool:
-        """Return whether a look is under way."""
-        return self._look is not None
-
-    @property
     def has_none(self) -> bool:
         """Return whether no rule is wanted, and the last look has left none of the agent's."""
         is_idle = self._look is None and not self._is_wanted_anew
