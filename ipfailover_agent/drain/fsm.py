@@ -663,14 +663,12 @@ def _canonical(word: str) -> str:
 
 def _verdict(request: PendingRequest) -> DrainRequestStatus:
     """Return the one answer to a request all of whose instances have an outcome."""
-    ended = [each for each in request.outcomes if isinstance(each, DrainEnded)]
-    drained = [each for each in request.outcomes if isinstance(each, InstanceDrained)]
-    outcomes: list[Outcome] = [*drained, *ended]
+    outcomes = sorted(request.outcomes, key=lambda each: isinstance(each, DrainEnded))
     names: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
         names.setdefault(_words(outcome), []).append(outcome.name)
     lines = tuple(f"{head}{listed(each)}{tail}" for (head, tail), each in names.items())
-    verdict = "undone" if ended else "drained"
+    verdict = "undone" if isinstance(outcomes[-1], DrainEnded) else "drained"
     return DrainRequestStatus(id=request.id, verdict=verdict, lines=lines)
 
 

@@ -286,7 +286,6 @@ def take_request(path: str) -> str:
     Raises:
         ValueError: it cannot be used, with the reason.
     """
-    reason = ""
     try:
         with open(path, "rb", opener=_without_following) as file:
             status = os.fstat(file.fileno())

@@ -118,17 +118,12 @@ class Firewall:
         self._began = 0.0
         self._generation: int | None = None
         self._next_look = 0.0
-        self._failures: dict[str, str] = {}
-        self._failing: set[str] = set()
+        self._failures: dict[str, str] = {}  # reasons of the last look, by table
+        self._failing: dict[str, str] = {}  # of the present one
         self._is_wanted_anew = False
         self.deadline: float | None = None
         self.is_active: bool | None = None
         """Whether the last look found or put everything in place; None before it."""
-
-    @property
-    def is_looking(self) -> bool:
-        """Return whether a look is under way."""
-        return self._look is not None
 
     @property
     def has_none(self) -> bool:
@@ -193,7 +188,7 @@ class Firewall:
         from ipfailover_agent.firewall import nft  # noqa: PLC0415 - see above
 
         self._is_wanted_anew = False
-        self._failing = set()
+        self._failing = {}
         self._began = now
         self._generation = nft.read_generation()
         self._look = _steps(self._wanted, self._tag, self._pass_on)
@@ -224,17 +219,14 @@ class Firewall:
         from ipfailover_agent.firewall import accept_rules  # noqa: PLC0415 - see above
 
         if isinstance(report, accept_rules.LookFailed):
-            self._failing.add(report.table)
+            self._failing[report.table] = report.reason
             if self._failures.get(report.table) == report.reason:
                 return
-            self._failures[report.table] = report.reason
         self._report(report)
 
     def _end(self, now: float) -> None:
         self._look = None
-        self._failures = {
-            table: reason for table, reason in self._failures.items() if table in self._failing
-        }
+        self._failures = self._failing
         self.is_active = not self._failures
         pause = min(max((now - self._began) * _LOOK_SHARE, _ASK_INTERVAL), _LOOK_INTERVAL)
         if self._failures or self._generation is None:

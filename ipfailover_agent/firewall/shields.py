@@ -236,8 +236,7 @@ class Shields(Service):
         elif self._obstacle or not is_close:
             obstacle = obstacle or self._look_for_nft()
         self._obstacle, before = obstacle, self._obstacle
-        if obstacle != before:
-            self._refused(obstacle)
+        self._refused(obstacle, before)
 
     def _look_for_nft(self) -> str:
         try:
@@ -351,12 +350,11 @@ class Shields(Service):
         self._may_be_there = True
         self._retry_at = self._look_at = now + _LOOK_INTERVAL
         self._failure, before = reason, self._failure
-        if reason != before:
-            self._refused(reason)
+        self._refused(reason, before)
         self._check_protection()
 
-    def _refused(self, reason: str) -> None:
-        if reason:
+    def _refused(self, reason: str, before: str) -> None:
+        if reason and reason != before:
             self._log.error("protection.off", kind="shield", reason=reason)
 
     def close(self) -> None:

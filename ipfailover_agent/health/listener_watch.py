@@ -29,31 +29,33 @@ class ListenerWatch:
 
     Args:
         log: where events go.
+        loop: has the looks taken.
         gone: called with a reason when a listener is gone; returns whether there is news for
             people, or something to wait for, so that the loop has to make a round.
     """
 
-    def __init__(self, log: FilteringBoundLogger, gone: Callable[[str], bool]) -> None:
+    def __init__(self, log: FilteringBoundLogger, loop: Loop, gone: Callable[[str], bool]) -> None:
         self._log = log
+        self._loop = loop
         self._gone = gone
-        self._loop: Loop | None = None
         self._socket: ListenerSocket | None = None
         self._ports: tuple[PortCheck, ...] = ()
         self._pace = 0.0
         self._state = listener_state.ListenerState()
         self._is_wanted = False
-        self._looks = False
+        self.is_watching = False
+        """Whether a listener that goes would be noticed at this moment."""
         self.deadline: float | None = None
         """When :meth:`tick` has something to do, in monotonic seconds."""
 
-    def configure(self, ports: tuple[PortCheck, ...], pace: float, loop: Loop) -> None:
+    def configure(self, ports: tuple[PortCheck, ...], pace: float) -> None:
         """Watch these ports from now on, so many seconds apart; 0 watches none."""
         wanted = ports if pace else ()
         if (wanted, pace) == (self._ports, self._pace):
             return
         was_wanted = self._is_wanted
         self.close()
-        self._ports, self._pace, self._loop = wanted, pace, loop
+        self._ports, self._pace = wanted, pace
         if wanted:
             self._control(time.monotonic())
             self.want(is_wanted=was_wanted)
@@ -70,10 +72,10 @@ class ListenerWatch:
         """Watch, or rest while nothing would follow from it; the first look is taken at once."""
         self._is_wanted = is_wanted
         looks = is_wanted and self._socket is not None and not self._state.refusal
-        if looks == self._looks or self._loop is None:
+        if looks == self.is_watching:
             return
         if looks and self._socket is not None:
-            self._looks = True
+            self.is_watching = True
             self._socket.prepare()  # an answer from before the rest is forgotten
             pace = listener_state.pace(self._pace, len(self._ports))
             self._loop.look_every(pace, self._socket.has_changed, self._on_change)
@@ -82,9 +84,9 @@ class ListenerWatch:
             self._rest()
 
     def _rest(self) -> None:
-        if self._looks and self._loop is not None:
+        if self.is_watching:
             self._loop.look_no_more()
-        self._looks = False
+        self.is_watching = False
         self._state = listener_state.rested(self._state)
 
     # --- time -----------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class ListenerWatch:
 
         Only once it is sure that the kernel would answer.
         """
-        if not self._looks:
+        if not self.is_watching:
             return
         self._look()
         state, foreign = listener_state.accepted(self._state, self._ports)
@@ -152,14 +154,7 @@ class ListenerWatch:
                     "only the periodic check finds its failure",
                 )
 
-    @property
-    def is_watching(self) -> bool:
-        """Return whether a listener that goes would be noticed at this moment."""
-        return self._looks
-
     def protection(self) -> Protection:
         """Return whether the kernel answers, where its answers are wanted."""
-        refusal = self._state.refusal
-        return Protection(
-            kind="listener", active=bool(self._ports) and not refusal, reason=refusal
-        )
+        refusal, is_wanted = self._state.refusal, bool(self._ports)
+        return Protection(kind="listener", active=is_wanted and not refusal, reason=refusal)

@@ -53,7 +53,7 @@ class Probes(Service):
         self._rounds: CheckRounds | None = None
         self._prober_fd: int | None = None
         self._probes: PortProbes | None = None
-        self.listeners = ListenerWatch(self._log, self._on_gone)
+        self.listeners = ListenerWatch(self._log, self._loop, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
         self._judged_at: float | None = None  # when the round after the last one judged is due
         self._is_healthy = False  # the content of the track file, written or due
@@ -105,7 +105,7 @@ class Probes(Service):
             self._close_rounds()
             self._begin(probes)
         self._probes = probes
-        self.listeners.configure(probes.listeners, probes.watch, self._loop)
+        self.listeners.configure(probes.listeners, probes.watch)
         self._explain()
 
     def _begin(self, probes: PortProbes) -> None:

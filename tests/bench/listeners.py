@@ -41,8 +41,8 @@ from ipfailover_agent.linux.loop import Loop
 made = socket.create_server(("127.0.0.1", 0))
 port = PortCheck(address=ip_address("127.0.0.1"), port=made.getsockname()[1])
 with Loop(()) as loop:
-    listeners = ListenerWatch(structlog.get_logger(), lambda _: False)
-    listeners.configure((port,), float(sys.argv[1]), loop)
+    listeners = ListenerWatch(structlog.get_logger(), loop, lambda _: False)
+    listeners.configure((port,), float(sys.argv[1]))
     listeners.want(is_wanted=True)
     assert listeners.is_watching
     while True:

@@ -18,7 +18,6 @@ from tests.support import frames
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.agent_process import AgentProcess, World
 
@@ -68,11 +67,11 @@ def running(world: World, *states: str, **options: Any) -> AgentProcess:  # noqa
     lines = [f'INSTANCE "{name}" {state} 200' for name, state in zip(NAMES, states, strict=False)]
     world.fake.plays({"transitions": lines})
     agent = world.running(**{"environment": FAST, **options})
-    agent.wait_for(
-        lambda: (
-            [each["state"] for each in agent.status["instances"]][: len(states)] == list(states)
-        )
-    )
+
+    def shown() -> list[str]:
+        return [each["state"] for each in agent.status["instances"]]
+
+    agent.wait_for(lambda: shown()[: len(states)] == list(states))
     agent.wait_for(lambda: agent.status["protections"][2]["active"])
     return agent
 
@@ -82,16 +81,6 @@ def held(world: World) -> dict[str, str]:
     found = sorted((world.run_directory / "hold").iterdir())
     names = {f"{10 + number}-ipv4": f"OpenShift_IPFailover_VIP_{number}" for number in (1, 2, 3)}
     return {names[each.name]: each.read_text().strip() for each in found}
-
-
-def record(world: World, instances: dict[str, dict[str, object]]) -> Path:
-    """Have what a former run wrote down; each instance was drained by force, without an end."""
-    usual = {"force": True, "until": None, "until_monotonic": None, "seconds": None}
-    drained = {name: {**usual, **each} for name, each in instances.items()}
-    world.run_directory.mkdir()
-    path = world.run_directory / "drain.json"
-    path.write_text(json.dumps({"schema": 2, "boot": "", "known": [], "instances": drained}))
-    return path
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, list[str]]:
@@ -111,15 +100,15 @@ def test_masters_are_held_at_once_and_backups_too_when_somebody_serves(world: Wo
         assert {"10.0.0.2 has taken over"} == {
             each["drained"] for each in agent.status["instances"]
         }
-        path = world.run_directory / "drain.json"
-        assert sorted(NAMES) == sorted(json.loads(path.read_text())["instances"])
-        assert 0o600 == path.stat().st_mode & 0o777
+        record = json.loads((world.run_directory / "drain.json").read_text())
+        assert sorted(NAMES) == sorted(record["instances"])
+        assert 0o600 == (world.run_directory / "drain.json").stat().st_mode & 0o777
         assert "3 instances drained: 10.0.0.2 has taken over" in world.command("status").stdout
         assert (0, ["undrained", f"  {' '.join(NAMES)} may serve again"]) == outcome(
             world.command("undrain")
         )
     assert dict.fromkeys(NAMES, "0") == held(world)
-    assert not path.exists()
+    assert not (world.run_directory / "drain.json").exists()
     assert [] == list((world.run_directory / "drain.requests").iterdir())
 
 
@@ -145,11 +134,9 @@ def test_a_drain_that_nobody_takes_over_is_undone(world: World) -> None:
 def test_force_holds_without_a_successor(world: World) -> None:
     """The verdict says so; --wait 0 does not wait for it."""
     running(world, "MASTER", "BACKUP", "MASTER")
-    code, lines = outcome(world.command("drain", "--force", "10.0.0.101"))
-    assert (
-        0,
-        ["drained", f"  no other node was heard to take over {NAMES[0]}: drained by force"],
-    ) == (code, lines)
+    line = f"  no other node was heard to take over {NAMES[0]}: drained by force"
+    found = outcome(world.command("drain", "--force", "10.0.0.101"))
+    assert (0, ["drained", line]) == found
     code, lines = outcome(world.command("drain", "--force", "--wait=0.3", NAMES[1]))
     assert 75 == code
     assert f"  {NAMES[1]}: no other node has taken over yet, by force" in lines
@@ -272,8 +259,8 @@ def test_a_drain_stays_with_its_address_when_a_restart_brings_another_list(world
     agent = running(world, "MASTER", "MASTER", "MASTER")
     assert 0 == world.command("drain", "--force", "10.0.0.102").returncode
     assert {NAMES[0]: "0", NAMES[1]: "1", NAMES[2]: "0"} == held(world)
-    written = world.run_directory / "drain.json"
-    agent.wait_for(lambda: written.exists() and "10.0.0.102" in written.read_text())
+    record = world.run_directory / "drain.json"
+    agent.wait_for(lambda: record.exists() and "10.0.0.102" in record.read_text())
     agent.kill()
     world.fake.plays({})
     again = world.running(environment={**FAST, "OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.102-103"})
@@ -318,7 +305,12 @@ def test_an_agent_that_ends_gives_no_verdict(world: World) -> None:
 
 def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> None:
     """SIGUSR1 and SIGTERM at once, while no keepalived has to be waited for."""
-    path = record(world, {NAMES[0]: {"addresses": ["10.0.0.101"]}})
+    order = {"force": True, "until": None, "until_monotonic": None, "seconds": None}
+    drained = {NAMES[0]: {**order, "addresses": ["10.0.0.101"]}}
+    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
+    world.run_directory.mkdir()
+    path = world.run_directory / "drain.json"
+    path.write_text(json.dumps(record))
     agent = world.start(environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "missing0"})
     agent.wait_for_phase("waiting")
     assert path.exists()
@@ -334,7 +326,16 @@ def test_what_is_asked_for_in_the_last_round_is_written_down(world: World) -> No
 
 def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
     """It cannot name files elsewhere, either."""
-    record(world, {"../evil": {}})
+    world.run_directory.mkdir()
+    damaged = {
+        "schema": 2,
+        "boot": "",
+        "known": [],
+        "instances": {
+            "../evil": {"force": True, "until": None, "until_monotonic": None, "seconds": None}
+        },
+    }
+    (world.run_directory / "drain.json").write_text(json.dumps(damaged))
     agent = running(world, "MASTER")
     assert "event=drain.record_failed" in agent.log
     assert not (world.run_directory / "evil").exists()
@@ -343,12 +344,16 @@ def test_a_damaged_record_is_told_and_drains_nothing(world: World) -> None:
 
 def test_a_restart_alone_does_not_stay_drained(world: World) -> None:
     """Nobody serves: the same watch applies to what a former run held."""
-    drained = {NAMES[0]: ["10.0.0.101"], "GONE": ["10.0.0.99"]}
-    path = record(
-        world, {name: {"force": False, "addresses": each} for name, each in drained.items()}
-    )
+    order = {"force": False, "until": None, "until_monotonic": None, "seconds": None}
+    drained = {
+        NAMES[0]: {**order, "addresses": ["10.0.0.101"]},
+        "GONE": {**order, "addresses": ["10.0.0.99"]},
+    }
+    record = {"schema": 2, "boot": "", "known": [], "instances": drained}
+    world.run_directory.mkdir()
+    (world.run_directory / "drain.json").write_text(json.dumps(record))
     agent = running(world, "BACKUP")
     agent.wait_for(lambda: {"0"} == set(held(world).values()))
     agent.wait_for(lambda: "no other node took over within 1.4 s" in agent.log)
     assert "a reload removed it from the configuration" in agent.log
-    agent.wait_for(lambda: not path.exists())
+    agent.wait_for(lambda: not (world.run_directory / "drain.json").exists())

@@ -45,6 +45,18 @@ def numbers(port: int, *addresses: str) -> list[int]:
         return list(asker.answers().values())
 
 
+def listening(host: str, device: str = "", *, only: bool = True) -> socket.socket:
+    """Listen on a port of an address; ``only``: one of IPv6 takes no IPv4."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if ":" in host:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
+    if device:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    made.bind((host, 0))
+    made.listen(8)
+    return made
+
+
 # --- what the kernel says -----------------------------------------------------------------------
 
 
@@ -52,25 +64,18 @@ def test_a_listener_is_found_wherever_a_client_would_find_it(namespace: NetworkN
     """At its address, at all, on both families, bound to an interface; and nowhere else."""
     namespace.ip("address", "add", "192.0.2.11/24", "dev", "lo")
     own, other = "192.0.2.11", "127.0.0.1"
+    none = errno.ENOENT
     with ExitStack() as stack:
 
-        def listening(host: str, family: int = socket.AF_INET, device: str = "") -> int:
-            made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            if family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host == "::1"))
-            if device:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-            made.bind((host, 0))
-            made.listen(1)
-            port: int = made.getsockname()[1]
-            return port
+        def found(host: str, device: str = "", *, only: bool = True) -> list[int]:
+            made = stack.enter_context(listening(host, device, only=only))
+            return numbers(made.getsockname()[1], own, other, "::1")
 
-        none = errno.ENOENT
-        assert [0, none, none] == numbers(listening(own), own, other, "::1")
-        assert [0, 0, none] == numbers(listening("0.0.0.0"), own, other, "::1")
-        assert [0, 0, 0] == numbers(listening("::", socket.AF_INET6), own, other, "::1")
-        assert [none, none, 0] == numbers(listening("::1", socket.AF_INET6), own, other, "::1")
-        assert [0, 0, none] == numbers(listening("0.0.0.0", device="lo"), own, other, "::1")
+        assert [0, none, none] == found(own)
+        assert [0, 0, none] == found("0.0.0.0")
+        assert [0, 0, 0] == found("::", only=False)
+        assert [none, none, 0] == found("::1")
+        assert [0, 0, none] == found("0.0.0.0", "lo")
 
 
 @pytest.mark.parametrize("device", ["", "lo", "veth8"])
@@ -84,14 +89,7 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
     namespace.join("veth8", "veth9")
     for each in ("192.0.2.11/24", "2001:db8::11/64"):
         namespace.ip("address", "add", each, "dev", "veth8", *(["nodad"] if ":" in each else []))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as made:
-        if ":" in host:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
-        if device:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        made.bind((host, 0))
-        made.listen(8)
+    with listening(host, device, only=only) as made:
         port = made.getsockname()[1]
         asked = [
             PortCheck(address=ip_address(each), port=port, interface=interface)

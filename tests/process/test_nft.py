@@ -151,9 +151,8 @@ class Keeper:
         def is_over() -> bool:
             self.turn()
             deadline = self.firewall.deadline
-            return not self.firewall.is_looking and (
-                deadline is None or deadline > time.monotonic()
-            )
+            is_due = deadline is not None and deadline <= time.monotonic()
+            return self.firewall.is_active is not None and not is_due
 
         wait_until(is_over, timeout=20, what=lambda: f"looking goes on: {self.reports}")
         reports, self.reports[:] = list(self.reports), []
@@ -420,7 +419,7 @@ def test_removing_is_done_although_a_look_is_under_way(segment: Segment) -> None
     keeper.want(frozenset({GROUP4}))
     keeper.firewall.want(WANTED, time.monotonic())
     keeper.firewall.tick(time.monotonic())
-    assert keeper.firewall.is_looking
+    assert keeper.firewall.is_active is None
     keeper.firewall.remove_all()
     assert segment.near.run("nft", "list", "ruleset") == before
     assert list(process.reap()) == []
@@ -481,10 +480,8 @@ def test_a_table_that_refuses_is_told_and_the_others_are_served(segment: Segment
         # whether nft was refused or, 1.0.6, prints what lies in memory for the flag: no JSON
         assert failed[0].reason == accept_rules.owner_advice(Table(family="inet", name="owned"))
         assert owned_tables() == {Table(family="inet", name="owned")}
-        assert {each.table for each in reports if isinstance(each, RuleInserted)} == {
-            "inet filter",
-            "inet firewalld",
-        }
+        changed = {each.table for each in reports if isinstance(each, RuleInserted)}
+        assert {"inet filter", "inet firewalld"} == changed
         assert keeper.firewall.is_active is False
 
 

@@ -202,13 +202,12 @@ class Machine(RuleBasedStateMachine):
 
     def follow(self, before: DrainState, event: fsm.TargetsConfigured) -> None:
         """Take a configuration: what was drained stays so, what served serves, by address."""
-        drained, held = (
-            {address for each in found for address in each.target.every}
-            for found in (
-                [each for each in before.drains.values() if each.phase is not DrainPhase.SERVING],
-                [each for each in before.drains.values() if each.phase.is_held],
-            )
-        )
+        drained, held = set[object](), set[object]()
+        for each in before.drains.values():
+            if each.phase is not DrainPhase.SERVING:
+                drained |= each.target.every
+            if each.phase.is_held:
+                held |= each.target.every
         self.feed(event)
         assert list(event.targets) == list(self.state.drains)
         every = (each.every for each in event.targets.values())

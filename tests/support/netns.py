@@ -38,10 +38,6 @@ class NetworkNamespace:
         """Run iproute2 inside and return what it printed."""
         return self.run("ip", *words)
 
-    def nft(self, text: str) -> None:
-        """Have nft take what a text says."""
-        self.run("nft", "-f", "-", stdin=text)
-
     def ip_batch(self, *lines: str, options: Sequence[str] = ()) -> None:
         """Run many ip(8) commands at once, all with the same options."""
         self.run("ip", *options, "-batch", "-", stdin="\n".join(lines) + "\n")
@@ -52,6 +48,10 @@ class NetworkNamespace:
         self.ip("link", "add", one, "type", "veth", "peer", two, "netns", other.name)
         self.ip("link", "set", one, "up")
         other.ip("link", "set", two, "up")
+
+    def nft(self, text: str) -> None:
+        """Have nft take what a text says."""
+        self.run("nft", "-f", "-", stdin=text)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

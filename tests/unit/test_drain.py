@@ -101,14 +101,12 @@ class Agent:
         return self.feed(fsm.InstanceEntered(name=name, is_master=is_master))
 
     def hear(
-        self,
-        name: str,
-        at: float,
-        *numbers: int,
-        mac: int = 2,
-        **changes: Any,  # noqa: ANN401 - fields of Advert
+        self, name: str, at: float, *numbers: int, mac: int = 2, **changes: object
     ) -> Actions:
-        """Have 10.0.0.<mac> advertise addresses, by default those of the instance at first."""
+        """Have 10.0.0.<mac> advertise addresses, by default those of the instance at first.
+
+        ``changes`` are other fields of the advert.
+        """
         self.now = at
         listed = (target(*numbers) if numbers else TARGETS[name]).addresses
         source = ip_address(f"10.0.0.{mac}")

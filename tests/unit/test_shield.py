@@ -235,15 +235,7 @@ def test_our_own_table_is_no_wall() -> None:
 def test_the_longest_text_is_one_argument_of_a_program() -> None:
     """128 KiB are the kernel's limit."""
     listed = tuple(ip_address(f"2001:db8:ffff:ffff:ffff:ffff:ffff:{each:x}") for each in range(16))
-    worst = {
-        Signature(
-            source=IPv6Address(2**128 - 1 - number),
-            router_id=255,
-            version=3,
-            count=16,
-            listed=listed,
-            hop_limit=254,
-        ): 60.0
-        for number in range(shield.LIMIT)
-    }
+    usual = replace(SIGNATURE, router_id=255, version=3, count=16, listed=listed, hop_limit=254)
+    sources = (IPv6Address(2**128 - 1 - number) for number in range(shield.LIMIT))
+    worst = {replace(usual, source=each): 60.0 for each in sources}
     assert len(nft_commands.shield_commands("a-long-name-if0", worst)) < 128 * 1024

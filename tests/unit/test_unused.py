@@ -13,8 +13,6 @@ KEPT = {
     "collect": "prometheus_client calls it",
     "dump_bytecode": "jinja2 calls it",
     "is_busy": "tests wait until nft has ended",
-    "is_looking": "tests wait until nft has ended",
-    "is_watching": "tests see when the kernel is not asked",
     "load_bytecode": "jinja2 calls it",
     "jf": "instructions of a filter are packed whole",
     "jt": "instructions of a filter are packed whole",
