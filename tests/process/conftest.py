@@ -45,10 +45,3 @@ def world(tmp_path: Path, agent_namespace: NetworkNamespace) -> Iterator[agent_p
     """Make a world for one test; everything in it ends with the test."""
     with agent_process.world(tmp_path, agent_namespace) as made:
         yield made
-
-
-@pytest.fixture
-def stopped(world: agent_process.World) -> Iterator[None]:
-    """Have every agent that outlives the test stop when it is told to, with 0."""
-    yield
-    assert {0} >= {each.stop() for each in world.agents if each.popen.poll() is None}

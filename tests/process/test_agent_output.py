@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.agent_process import AgentProcess, World
 
-pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("stopped")]
+pytestmark = pytest.mark.netns
 
 MASTER_LINE = "(OpenShift_IPFailover_VIP_1) Entering MASTER STATE"
 MANY_LINES = [f"line {number} " + "x" * 200 for number in range(20_000)]
@@ -73,6 +73,7 @@ def test_keepaliveds_lines_reach_stdout_word_for_word(world: World) -> None:
     agent.wait_for(lambda: "odd" in agent.output)
     assert [f"Thu Jan  1 00:00:00 1970: {line}" for line in lines] == agent.output.splitlines()
     assert "MASTER STATE" not in agent.log
+    assert 0 == agent.stop()
 
 
 def test_the_last_words_of_keepalived_are_not_lost(world: World) -> None:
@@ -99,6 +100,7 @@ def test_the_end_of_one_keepalived_does_not_cost_the_next_one_its_output(world: 
     assert "accepted" == agent.wait_for_reloads(2)["verdict"]
     assert "Reload complete" in agent.output
     assert 2 == world.fake.count("start")
+    assert 0 == agent.stop()
 
 
 def test_a_flood_of_lines_does_not_keep_the_agent_from_its_work(world: World) -> None:
@@ -106,6 +108,7 @@ def test_a_flood_of_lines_does_not_keep_the_agent_from_its_work(world: World) ->
     world.fake.plays({"flood": 100_000_000})
     agent = world.running(stdout=subprocess.DEVNULL)
     answers_reload(agent, 1)
+    assert 0 == agent.stop()
 
 
 # --- readers --
@@ -141,6 +144,7 @@ def test_a_reader_that_left_stops_nothing(world: World, both: bool) -> None:  # 
     os.close(reading)
     agent.wait_for_phase("running")
     answers_reload(agent, 1)
+    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
@@ -170,6 +174,7 @@ def test_a_full_disk_under_the_log_stops_nothing(world: World) -> None:
     answers_reload(agent, 2)
     written = inside(world, agent, f"cat {there}/log")
     assert "event=agent.started" in written
+    assert 0 == agent.stop()
 
 
 @pytest.mark.timing
@@ -291,6 +296,7 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
     agent.reload()
     agent.wait_for(lambda: "event=reload.accepted" in agent.log)
     agent.wait_for(lambda: 2 == ended(world, agent))  # written after the line of the log
+    assert 0 == agent.stop()
 
 
 @pytest.mark.slow
@@ -322,6 +328,7 @@ def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) ->
     agent.wait_for(lambda: "event=status.written" in agent.log)
     agent.wait_for(lambda: "running, ready" in world.command("status", before=within).stdout)
     assert 1 == agent.log.count("event=status.unwritten")
+    assert 0 == agent.stop()
 
 
 def test_a_run_directory_that_becomes_read_only_does_not_end_the_agent(world: World) -> None:
@@ -337,6 +344,7 @@ def test_a_run_directory_that_becomes_read_only_does_not_end_the_agent(world: Wo
     os.kill(started["pid"], signal.SIGKILL)
     agent.wait_for(lambda: world.fake.count("start") == 2)
     agent.wait_for(lambda: agent.output.count("Startup complete") == 2)
+    assert 0 == agent.stop()
 
 
 # --- status.json --
@@ -372,12 +380,14 @@ def test_the_status_file_is_always_whole(world: World) -> None:
     assert [] == broken
     assert len(seen) > 20
     assert sorted(seen) == seen
+    assert 0 == agent.stop()
 
 
 def test_python_optimised_is_the_same_agent(world: World) -> None:
     """Nothing relies on assert."""
     agent = world.running(environment={"PYTHONOPTIMIZE": "2"})
     answers_reload(agent, 1)
+    assert 0 == agent.stop()
 
 
 def test_the_agent_runs_from_any_directory(world: World, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.agent_process import AgentProcess, World
     from tests.support.http_client import Answer
 
-pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("inside", "stopped")]
+pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("inside")]
 
 PORT = 63000
 NAMES = [f"OpenShift_IPFailover_VIP_{each}" for each in (1, 2, 3)]
@@ -74,6 +74,7 @@ def test_a_node_that_does_its_part_is_ready(world: World) -> None:
     assert ["MASTER", "BACKUP", "BACKUP"] == [each["state"] for each in data["instances"]]
     assert {"address": f"127.0.0.1:{PORT}", "active": True, "reason": ""} == data["listen"]
     agent.wait_for(lambda: agent.status["listen"]["active"])
+    assert 0 == agent.stop()
 
 
 def test_an_address_that_the_kernel_lacks_makes_the_node_unready(world: World) -> None:
@@ -121,7 +122,6 @@ def test_a_loop_that_stands_still_fails_liveness(world: World) -> None:
     for path in ("/readyz", "/status"):
         answer = http_client.get(PORT, path)
         assert (503, True) == (answer.status, answer.text.startswith("stale"))
-    agent.kill()
 
 
 def test_a_taken_port_is_a_warning_and_tried_again(world: World) -> None:
@@ -133,6 +133,7 @@ def test_a_taken_port_is_a_warning_and_tried_again(world: World) -> None:
         assert 1 == agent.log.count("status.unavailable")
     agent.wait_for(lambda: "status.listening" in agent.log, timeout=15)
     assert 200 == http_client.get(PORT, "/livez").status
+    assert 0 == agent.stop()
 
 
 def test_nothing_listens_when_it_is_off(world: World) -> None:
@@ -143,6 +144,7 @@ def test_nothing_listens_when_it_is_off(world: World) -> None:
     with pytest.raises(ConnectionRefusedError):
         http_client.get(PORT)
     assert 2 == len(list(Path(f"/proc/{agent.pid}/task").iterdir()))
+    assert 0 == agent.stop()
 
 
 def test_an_address_that_cannot_be_is_refused_at_the_start(world: World) -> None:
