@@ -147,8 +147,11 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
             f"{paint('the check fails', 'bad')}{since}: {reason}", columns, "  "
         )
     yield from _indented(data["reasons"], columns)
-    off = [each for each in data["protections"] if each.get("reason")]
-    yield from _indented([f"{each['kind']} is off: {each['reason']}" for each in off], columns)
+    off = [f"{each['kind']} is off: {each['reason']}" for each in data["protections"]]
+    yield from _indented(
+        [text for text, each in zip(off, data["protections"], strict=True) if each["reason"]],
+        columns,
+    )
     yield from _indented(_grouped_by(data["instances"], "held"), columns)
     yield from _indented(_grouped_by(data["instances"], "drained", "drained: "), columns)
     yield from _indented(_silent(data["instances"]), columns)

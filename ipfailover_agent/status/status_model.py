@@ -165,7 +165,7 @@ class Protection(Struct, frozen=True, kw_only=True):
 
     kind: str
     active: bool
-    reason: str = ""
+    reason: str
 
 
 class ReloadStatus(Struct, frozen=True, kw_only=True):

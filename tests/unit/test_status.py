@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent import codec
+from ipfailover_agent import codec, terminal
 from ipfailover_agent.cli import status as status_command
 from ipfailover_agent.status import running, status_model
 from tests.support import status_schema
@@ -47,7 +47,8 @@ def lines_of(
     """Return what a person sees of a status at its moment."""
     if isinstance(data, status_model.AgentStatus):
         data = status_model.from_json(codec.encode(data))
-    return status_command._text(data, NOW, columns, is_whole=is_whole)  # noqa: SLF001
+    paint = terminal.painter({}, is_terminal=False)
+    return status_command._text(data, NOW, columns, paint, is_whole=is_whole)  # noqa: SLF001
 
 
 def test_a_snapshot_is_one_line_of_json_and_comes_back() -> None:
@@ -92,6 +93,7 @@ RELIED_ON = (
     *((name,) for name in ("instances", "reload", "restarts", "lines_dropped", "protections")),
     *(("config", name) for name in DATA["config"]),
     *(("reload", name) for name in DATA["reload"]),
+    *(("protections", 0, name) for name in DATA["protections"][0]),
     *(("instances", 1, name) for name in OF_AN_INSTANCE),
     ("reasons", 0),
     *(("check", name) for name in ("state", "reason", "since")),
