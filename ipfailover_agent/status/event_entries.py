@@ -5,13 +5,11 @@ An entry has the same name as its event in the log, so that each leads to the ot
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta, Struct
-from msgspec.structs import asdict
 
 from ipfailover_agent import codec
 
@@ -40,7 +38,7 @@ _SENTENCES = ("cause", "reason", "meaning", "text", "error", "changes", "version
 Text = Annotated[str, Meta(max_length=_LONGEST_READ)]
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened.
 
     Attributes:
@@ -95,8 +93,7 @@ def _sentence(details: Mapping[str, object]) -> str:
 
 def to_line(kept: Entry) -> str:
     """Return an entry as one line of JSON, without what it does not say."""
-    kept_values = {name: value for name, value in asdict(kept).items() if value not in {None, ""}}
-    return json.dumps(kept_values, separators=(",", ":"))
+    return codec.encode(kept).rstrip("\n")
 
 
 def from_line(line: str) -> Entry | None:

@@ -192,8 +192,3 @@ def read_lines(path: str) -> list[str]:
 def utc(seconds: float) -> str:
     """Return a time in ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def utc_now() -> str:
-    """Return the time in ISO 8601."""
-    return utc(time.time())

@@ -90,19 +90,12 @@ def _processors(log_format: LogFormat) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if log_format is LogFormat.JSON:
-        return [
-            *shared,
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(default=str),
-        ]
-    return [
-        *shared,
-        structlog.processors.format_exc_info,
-        _flatten,
-        structlog.processors.LogfmtRenderer(
-            key_order=["timestamp", "level", "event"], drop_missing=True, bool_as_flag=False
-        ),
-    ]
+        renderer = structlog.processors.JSONRenderer(default=str)
+        return [*shared, structlog.processors.dict_tracebacks, renderer]
+    logfmt = structlog.processors.LogfmtRenderer(
+        key_order=["timestamp", "level", "event"], drop_missing=True, bool_as_flag=False
+    )
+    return [*shared, structlog.processors.format_exc_info, _flatten, logfmt]
 
 
 def _flatten(_logger: object, _method: str, event: EventDict) -> EventDict:

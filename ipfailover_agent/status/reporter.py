@@ -31,7 +31,7 @@ from ipfailover_agent.linux import files
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status import readiness, status_model
 from ipfailover_agent.status.exchange import StatusView
-from ipfailover_agent.status.history import utc, utc_now
+from ipfailover_agent.status.history import utc
 from ipfailover_agent.status.logs import Repeats
 from ipfailover_agent.status.readiness import InstanceFacts, Readiness
 from ipfailover_agent.status.status_file import ReadyFile, StatusFile
@@ -116,7 +116,7 @@ class Reporter:
         self._transition_causes = transition_causes
         self._file = StatusFile(paths.status, log)
         self._ready = ReadyFile(paths.ready)
-        self._started_at = utc_now()
+        self._started_at = utc(time.time())
         self._lifecycle = Lifecycle()
         self._active: Active | None = None
         self._problems: tuple[str, ...] = ()  # keep the node from being ready
@@ -239,7 +239,7 @@ class Reporter:
                 name=config.config_name,
                 interface=config.interface,
                 digest=candidate.rendering.digest,
-                since=since or utc_now(),
+                since=since or utc(time.time()),
                 source=self._source,
             ),
             fingerprint=fingerprint(config),
@@ -296,7 +296,7 @@ class Reporter:
                 lines = lines or ("no address is affected",)
                 self.log.info("reload.accepted", changes=lines)
         self._reload = status_model.ReloadStatus(
-            started=ended, ended=ended, verdict=end.verdict.value, at=utc_now(), lines=lines
+            started=ended, ended=ended, verdict=end.verdict.value, at=utc(time.time()), lines=lines
         )
         self.write_status()
 
@@ -409,7 +409,7 @@ class Reporter:
             version=__version__,
             pid=os.getpid(),
             started_at=self._started_at,
-            written_at=utc_now(),
+            written_at=utc(now),
             phase=self.phase.value,
             ready=ready.is_ready,
             reasons=ready.reasons,

@@ -165,7 +165,7 @@ class Protection(Struct, frozen=True, kw_only=True):
 
     kind: str
     active: bool
-    reason: str = ""
+    reason: str
 
 
 class ReloadStatus(Struct, frozen=True, kw_only=True):
@@ -312,7 +312,7 @@ class AgentStatus(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCH
 
     version: str
     pid: int
-    started_at: str
+    started_at: str = ""
     written_at: str
     phase: str
     ready: bool
@@ -337,16 +337,25 @@ class AgentStatus(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCH
     listen: ListenStatus | None = None
 
 
+_UNREAD: Final = frozenset(  # by the commands
+    (
+        *("started_at", "keepalived_pid", "worst_seconds", "lease", "counts", "fingerprint"),
+        *("keepalived_version", "python", "events", "listen", "lease_remaining", "dump"),
+        *("rivals", "timeline", "transition_counts", "duration", "lasted"),
+    )
+)
+
+
 def from_json(text: str) -> dict[str, Any]:
     """Return the snapshot in ``text`` as plain data, checked for what the commands rely on.
 
-    Fields of a later version, which this one does not know, are left as they are.
+    Fields of a later version and those that no command reads are left as they are.
 
     Raises:
         ValueError: this is no snapshot, one with a schema that this version does not know, or a
             damaged one.
     """
-    status, data = codec.read(text, AgentStatus, "status")
+    status, data = codec.read(text, AgentStatus, "status", _UNREAD)
     if not all(map(is_time, _times(status))):
         raise ValueError("it is no status: a time of it is none")
     return data

@@ -235,22 +235,11 @@ def test_with_json_the_line_about_dropped_lines_parses_too(
 # --- disks --
 
 
-def small_disk(world: World, size: str, then: str = "") -> tuple[str, ...]:
+def small_disk(world: World, size: str) -> tuple[str, ...]:
     """Return words that run the agent with a run directory on a tiny file system of its own."""
     there = world.run_directory
-    script = f"mkdir -p {there} && mount -t tmpfs -o size={size} tmpfs {there} || exit; {then}"
-    return ("sh", "-c", f'{script}\nexec "$@"', "sh")
-
-
-def fill(world: World) -> str:
-    """Return a script that leaves no room in the run directory."""
-    return f"dd if=/dev/zero of={world.run_directory}/fill bs=4096 2>/dev/null || true"
-
-
-def ended(world: World, agent: AgentProcess) -> int:
-    """Return how many reloads have ended, by a status file on a disk of the agent's own."""
-    text = inside(world, agent, f"cat {world.run_directory}/status.json")
-    return int(json.loads(text)["reload"]["ended"])
+    script = f'mkdir -p {there} && mount -t tmpfs -o size={size} tmpfs {there} && exec "$@"'
+    return ("sh", "-c", script, "sh")
 
 
 def inside(world: World, agent: AgentProcess, script: str) -> str:
@@ -261,7 +250,10 @@ def inside(world: World, agent: AgentProcess, script: str) -> str:
 
 def test_a_run_directory_that_is_full_at_start_ends_with_71(world: World) -> None:
     """It says which file could not be written."""
-    agent = world.start(policy=SHORT, before=small_disk(world, "4k", fill(world)))
+    fill = f"dd if=/dev/zero of={world.run_directory}/fill bs=4096 count=100 2>/dev/null"
+    words = small_disk(world, "4k")
+    before = (*words[:2], words[2].replace("&& exec", f"&& {{ {fill}; exec").strip() + "; }", "sh")
+    agent = world.start(policy=SHORT, before=before)
     assert 71 == agent.ends()
     assert "No space left on device" in agent.log
     assert 0 == world.fake.count("start")
@@ -275,7 +267,7 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
     agent.wait_for(lambda: world.fake.count("start"))
     agent.wait_for(lambda: "Startup complete" in agent.output)
     before = world.keepalived_conf.read_bytes()
-    inside(world, agent, fill(world))
+    inside(world, agent, f"dd if=/dev/zero of={there}/fill bs=4096 2>/dev/null || true")
     world.write(VIRTUAL_IPS="10.0.0.101-103")
     agent.reload()
     agent.wait_for(lambda: "event=reload.refused" in agent.log)
@@ -285,7 +277,11 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
     inside(world, agent, f"rm {there}/fill")
     agent.reload()
     agent.wait_for(lambda: "event=reload.accepted" in agent.log)
-    agent.wait_for(lambda: 2 == ended(world, agent))  # written after the line of the log
+
+    def ended() -> object:
+        return json.loads(inside(world, agent, f"cat {there}/status.json"))["reload"]["ended"]
+
+    agent.wait_for(lambda: 2 == ended())  # the status is written after the line of the log
 
 
 @pytest.mark.slow
@@ -296,12 +292,17 @@ def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) ->
     agent.wait_for(lambda: "Startup complete" in agent.output)
     there = world.run_directory
     within = ("nsenter", "--target", str(agent.pid), "--mount")
-    inside(world, agent, fill(world))
+    fill = f"dd if=/dev/zero of={there}/fill bs=4096 2>/dev/null || true"
+    inside(world, agent, fill)
     agent.reload()
     agent.wait_for(lambda: "event=reload.unchanged" in agent.log)
-    agent.wait_for(lambda: 1 == ended(world, agent))  # written after the line
+    agent.wait_for(  # written after the line
+        lambda: (
+            1 == json.loads(inside(world, agent, f"cat {there}/status.json"))["reload"]["ended"]
+        )
+    )
     assert "status.unwritten" not in agent.log
-    inside(world, agent, f"rm {there}/status.json; {fill(world)}")
+    inside(world, agent, f"rm {there}/status.json; {fill}")
     agent.reload()
     agent.wait_for(lambda: "event=status.unwritten" in agent.log)
     unseen = f"there is no {there}/status.json"

@@ -150,7 +150,7 @@ def test_what_is_heard_twice_is_dropped_and_what_is_gone_let_in(world: World) ->
     world.hear()
     world.until(dropping=True)
     assert "192.168.55.77 timeout 1m" in world.table()
-    assert Protection(kind="shield", active=True) == world.shields.protection()
+    assert Protection(kind="shield", active=True, reason="") == world.shields.protection()
     assert "are dropped here" in world.shields.outlook()
     assert ["shield.raised"] == world.named()
     world.configure(replace(ON, virtual_addresses=(ip_address("192.168.55.200"),)))
@@ -252,7 +252,7 @@ def test_a_shield_that_is_not_wanted_any_more_goes(
     world.until(dropping=True)
     world.configure(settings)
     world.until(dropping=False)
-    assert Protection(kind="shield", active=False) == world.shields.protection()
+    assert Protection(kind="shield", active=False, reason="") == world.shields.protection()
     assert f"nothing drops it here ({why})" in world.shields.outlook()
     world.hear()
     world.pass_time()
@@ -319,7 +319,7 @@ def test_a_shield_without_nft_is_off_and_says_so(world: World) -> None:
     world.environment["PATH"] = path
     world.hear()
     world.until(dropping=True)
-    assert Protection(kind="shield", active=True) == world.shields.protection()
+    assert Protection(kind="shield", active=True, reason="") == world.shields.protection()
 
 
 def test_an_nft_that_hangs_is_killed_and_not_waited_for(
@@ -342,7 +342,7 @@ def test_an_nft_that_hangs_is_killed_and_not_waited_for(
     monkeypatch.undo()
     world.hear()
     world.until(dropping=True)
-    assert Protection(kind="shield", active=True) == world.shields.protection()
+    assert Protection(kind="shield", active=True, reason="") == world.shields.protection()
 
 
 def test_a_table_of_a_run_that_was_killed_goes(world: World) -> None:

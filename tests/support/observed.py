@@ -116,7 +116,7 @@ def observation(
         drain_requests=(),
         worst_seconds=(("silent_death", 3.7), ("two_holders", None)),
         protections=tuple(
-            status_model.Protection(kind=kind, active=True)
+            status_model.Protection(kind=kind, active=True, reason="")
             for kind in ("lease", "watch", "conflict")
         ),
         check=status_model.CheckStatus(state="ok", reason="", since=ago(4000)),
@@ -168,7 +168,7 @@ WHOLE = observation(
         state="failing", reason="no answer", since=ago(9), duration=0.25
     ),
     protections=(
-        status_model.Protection(kind="lease", active=True),
+        status_model.Protection(kind="lease", active=True, reason=""),
         status_model.Protection(kind="conflict", active=False, reason="no NET_RAW"),
     ),
     counts=status_model.Counts(

@@ -20,12 +20,13 @@ from ipfailover_agent.config.prepare import Candidate
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.keepalived.lifecycle import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.linux.process import ChildExit
-from ipfailover_agent.model import HostFacts, Interface, InterfaceAddress, RenderedFile, Rendering
+from ipfailover_agent.model import RenderedFile, Rendering
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.reporter import Reporter, problems_of
 from ipfailover_agent.status.status_model import StatusPart
 from ipfailover_agent.status.transition_causes import TransitionCauses
+from tests.support.vectors import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,14 +94,13 @@ def candidate(ips: str = "10.0.0.101", **variables: str) -> Candidate:
     """Return a candidate of a node with one interface; its files are made up."""
     values = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
     settings = parse({"OPENSHIFT_HA_VIRTUAL_IPS": ips, **values})
-    node = parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}).virtual_addresses[0]
-    held = InterfaceAddress(address=node, prefix_length=24)
-    facts = HostFacts(interfaces=(Interface(name="ens3", index=2, addresses=(held,)),))
-    config = plan(settings, facts)
-    paths = RunPaths(directory="/run/x", config="/etc/k.conf")
-    rendering = Rendering(config=RenderedFile(path="/etc/k.conf", text=""), digest="d" * 64)
+    facts = host_facts({"ens3": ["10.0.0.1/24"]})
     return Candidate(
-        settings=settings, facts=facts, config=config, paths=paths, rendering=rendering
+        settings=settings,
+        facts=facts,
+        config=plan(settings, facts),
+        paths=RunPaths(directory="/run/x", config="/etc/k.conf"),
+        rendering=Rendering(config=RenderedFile(path="/etc/k.conf", text=""), digest="d" * 64),
     )
 
 

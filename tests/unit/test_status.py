@@ -93,6 +93,7 @@ RELIED_ON = (
     *((name,) for name in ("instances", "reload", "restarts", "lines_dropped", "protections")),
     *(("config", name) for name in DATA["config"]),
     *(("reload", name) for name in DATA["reload"]),
+    *(("protections", 0, name) for name in DATA["protections"][0]),
     *(("instances", 1, name) for name in OF_AN_INSTANCE),
     ("reasons", 0),
     *(("check", name) for name in ("state", "reason", "since")),
@@ -164,6 +165,23 @@ def test_a_snapshot_with_something_else_in_it_is_refused(
     """Of another type, or a time that nothing can be counted from."""
     with pytest.raises(ValueError, match="it is no status: "):
         status_model.from_json(damaged(path, value))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *((name,) for name in ("started_at", "keepalived_pid", "worst_seconds", "lease")),
+        *((name,) for name in ("counts", "fingerprint", "keepalived_version", "python", "events")),
+        *(("instances", 0, name) for name in ("lease_remaining", "dump", "rivals", "timeline")),
+        ("instances", 0, "transition_counts"),
+        *(("check", "duration"), ("instances", 0, "transitions", 0, "lasted")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("value", [{}, 1.5, "x", None, []], ids=str)
+def test_what_no_command_reads_may_be_damaged(path: tuple[str | int, ...], value: object) -> None:
+    """The rest is shown as ever."""
+    assert lines_of(SNAPSHOT) == lines_of(status_model.from_json(damaged(path, value)))
 
 
 def test_a_snapshot_of_a_later_version_is_taken() -> None:
