@@ -78,8 +78,7 @@ def test_keepaliveds_lines_reach_stdout_word_for_word(world: World) -> None:
 def test_the_last_words_of_keepalived_are_not_lost(world: World) -> None:
     """The reason why it ends is in its last lines, however many came before."""
     world.fake.plays({"says": [*MANY_LINES[:2000], "the reason"], "exit": 2})
-    agent = world.start(policy=SHORT)
-    assert 78 == agent.ends()
+    agent = world.ended(78)
     assert agent.output.endswith("the reason\n")
     assert 2001 == len(agent.output.splitlines())
 
@@ -253,8 +252,7 @@ def test_a_run_directory_that_is_full_at_start_ends_with_71(world: World) -> Non
     fill = f"dd if=/dev/zero of={world.run_directory}/fill bs=4096 count=100 2>/dev/null"
     words = small_disk(world, "4k")
     before = (*words[:2], words[2].replace("&& exec", f"&& {{ {fill}; exec").strip() + "; }", "sh")
-    agent = world.start(policy=SHORT, before=before)
-    assert 71 == agent.ends()
+    agent = world.ended(71, before=before)
     assert "No space left on device" in agent.log
     assert 0 == world.fake.count("start")
 
