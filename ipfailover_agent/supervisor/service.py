@@ -276,7 +276,7 @@ class Supervisor(Service):
         if self.pid is not None:
             process.signal_group(self.pid, number)
 
-    def kill_keepalived(self) -> None:
+    def kill(self) -> None:
         """End keepalived's process group at once: it hangs."""
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
         self._transition_causes.ends(hangs)
