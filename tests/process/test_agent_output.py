@@ -88,10 +88,10 @@ def test_the_end_of_one_keepalived_does_not_cost_the_next_one_its_output(world: 
     world.write(VIRTUAL_IPS="10.0.0.101")
     world.fake.plays({"hup": "die"}, {"says": ["Startup complete", "second"]})
     agent = world.running(reads_file=True)
-    agent.reload_with(VIRTUAL_IPS="10.0.0.102")
+    agent.reloaded(VIRTUAL_IPS="10.0.0.102")
     agent.wait_for(lambda: "second" in agent.output)
     agent.wait_for_phase("running")
-    assert "accepted" == agent.reload_with(VIRTUAL_IPS="10.0.0.103")[0]
+    assert "accepted" == agent.reloaded(VIRTUAL_IPS="10.0.0.103")[0]
     assert "Reload complete" in agent.output
     assert 2 == world.fake.count("start")
 
@@ -184,7 +184,7 @@ def test_with_json_every_line_of_both_streams_parses(world: World) -> None:
     """keepalived's lines are wrapped, and grep still finds its words."""
     world.fake.plays({"says": ["Startup complete", MASTER_LINE, 'a "quoted" \\ line \t']})
     agent = world.running(log_format="json")
-    agent.reload_with()
+    agent.reloaded()
     agent.wait_for(lambda: "quoted" in agent.output)
     assert 0 == agent.stop()
     for line in (*agent.output.splitlines(), *agent.log.splitlines()):

@@ -51,7 +51,7 @@ def test_a_changed_variable_reaches_keepalived_by_one_sighup(world: World) -> No
     """The same process, the new file, and the verdict says what happened to which address."""
     agent = reading_file(world)
     pid = agent.status["keepalived_pid"]
-    assert ("accepted", ["10.0.0.103 is added"]) == agent.reload_with(VIRTUAL_IPS="10.0.0.101-103")
+    assert ("accepted", ["10.0.0.103 is added"]) == agent.reloaded(VIRTUAL_IPS="10.0.0.101-103")
     assert pid == agent.status["keepalived_pid"]
     (signalled,) = world.fake.journal("SIGHUP")
     assert active_digest(world) == signalled["digest"]
@@ -62,7 +62,7 @@ def test_a_reload_without_a_change_signals_nothing(world: World) -> None:
     """Same digest, no signal, no write; the verdict is unchanged."""
     agent = reading_file(world)
     before = generated_files(world)
-    assert "unchanged" == agent.reload_with()[0]
+    assert "unchanged" == agent.reloaded()[0]
     assert before == generated_files(world)
     assert 0 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("test")
@@ -71,7 +71,7 @@ def test_a_reload_without_a_change_signals_nothing(world: World) -> None:
 def test_a_change_that_touches_no_address_is_said_to_touch_none(world: World) -> None:
     """It is accepted all the same: keepalived is signalled."""
     agent = reading_file(world)
-    assert ("accepted", ["no address is affected"]) == agent.reload_with(
+    assert ("accepted", ["no address is affected"]) == agent.reloaded(
         VIRTUAL_IPS="10.0.0.101-102", PREEMPTION="nopreempt"
     )
     assert 1 == world.fake.count("SIGHUP")
@@ -83,7 +83,7 @@ def test_a_change_of_the_scripts_alone_signals_nothing(world: World) -> None:
     world.write(**addresses)
     agent = world.running(reads_file=True)
     before = (world.run_directory / "check").read_text(encoding="utf-8")
-    assert "accepted" == agent.reload_with(**addresses, MONITOR_PORT="8080")[0]
+    assert "accepted" == agent.reloaded(**addresses, MONITOR_PORT="8080")[0]
     assert before != (world.run_directory / "check").read_text(encoding="utf-8")
     assert 0 == world.fake.count("SIGHUP")
 
@@ -92,7 +92,7 @@ def test_an_address_that_moves_to_an_earlier_instance_takes_a_second_sighup(worl
     """In one step keepalived 2.2.7 loses it; the second waits for the first to end."""
     world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.102")
     agent = reading_file(world)
-    verdict, lines = agent.reload_with(VIRTUAL_IPS="10.0.0.102,10.0.0.101")
+    verdict, lines = agent.reloaded(VIRTUAL_IPS="10.0.0.102,10.0.0.101")
     assert "accepted" == verdict
     assert 2 == world.fake.count("SIGHUP")
     assert 2 == agent.output.count("Reload complete")
@@ -117,7 +117,7 @@ def test_a_mounted_configmap_that_is_swapped_is_read_as_a_whole(
     assert "10.0.0.101/32" in world.keepalived_conf.read_text(encoding="utf-8")
     (mounted / "..new").symlink_to("..2")
     (mounted / "..new").replace(mounted / "..data")
-    assert "accepted" == agent.reload_with()[0]
+    assert "accepted" == agent.reloaded()[0]
     expected = "10.0.0.103/32" if deletes else "10.0.0.102/32"  # the environment's, else the new
     assert expected in world.keepalived_conf.read_text(encoding="utf-8")
 
@@ -129,7 +129,7 @@ def test_what_is_degraded_no_more_is_ready_again_without_a_signal(world: World) 
     agent = reading_file(world)
     assert agent.status["ready"] is False
     assert "10.0.0.300" in " ".join(agent.status["reasons"])
-    agent.reload_with(VIRTUAL_IPS="10.0.0.101", ON_INVALID="serve-valid")
+    agent.reloaded(VIRTUAL_IPS="10.0.0.101", ON_INVALID="serve-valid")
     agent.wait_for(lambda: agent.status["ready"] is True)
     assert [] == agent.status["reasons"]
 
@@ -157,7 +157,7 @@ def test_a_refused_reload_changes_nothing_and_says_why(
     agent = reading_file(world)
     before, pid = generated_files(world), agent.status["keepalived_pid"]
     world.fake.plays(STANDING_BY, test=test)
-    verdict, lines = agent.reload_with(**written)
+    verdict, lines = agent.reloaded(**written)
     assert "refused" == verdict
     assert said in " ".join(lines)
     assert said in agent.log
@@ -186,12 +186,12 @@ def test_a_change_that_only_a_restart_can_bring_is_refused(
     agent = reading_file(world)
     text = world.config_file.read_text(encoding="utf-8")
     world.config_file.write_text(f"{text}{name}={value}\n", encoding="utf-8")
-    verdict, lines = agent.reload_with()
+    verdict, lines = agent.reloaded()
     assert "refused" == verdict
     assert name in lines[0]
     assert "needs a restart" in lines[0]
     world.config_file.write_text(text, encoding="utf-8")
-    assert "unchanged" == agent.reload_with()[0]
+    assert "unchanged" == agent.reloaded()[0]
 
 
 def test_a_source_that_vanished_is_a_refusal(world: World) -> None:
@@ -199,11 +199,11 @@ def test_a_source_that_vanished_is_a_refusal(world: World) -> None:
     agent = reading_file(world)
     hidden = world.config_file.with_suffix(".hidden")
     world.config_file.rename(hidden)
-    verdict, lines = agent.reload_with()
+    verdict, lines = agent.reloaded()
     assert "refused" == verdict
     assert str(world.config_file) in lines[0]
     hidden.rename(world.config_file)
-    assert "unchanged" == agent.reload_with()[0]
+    assert "unchanged" == agent.reloaded()[0]
 
 
 def test_a_refused_first_configuration_is_waited_on_until_it_is_mended(world: World) -> None:
@@ -232,7 +232,7 @@ def test_a_reload_that_cannot_be_written_is_refused_and_taken_back(world: World)
     inside = ["nsenter", "--target", str(agent.pid), "--mount"]
     world.namespace.run(*inside, "mount", "--bind", mounted, mounted)
     world.namespace.run(*inside, "mount", "-o", "remount,bind,ro", mounted)
-    verdict, lines = agent.reload_with(VIRTUAL_IPS="10.0.0.101-104", MONITOR_PORT="8080")
+    verdict, lines = agent.reloaded(VIRTUAL_IPS="10.0.0.101-104", MONITOR_PORT="8080")
     assert "refused" == verdict
     assert "Read-only file system" in lines[0]
     after = {name: text.split()[0] for name, text in generated_files(world).items()}
@@ -248,7 +248,7 @@ def test_a_reload_that_kills_keepalived_is_rolled_back(world: World) -> None:
     world.fake.plays({"hup": "die", "holds": [HELD]}, {})
     agent = reading_file(world)
     before = active_digest(world)
-    verdict, lines = agent.reload_with(VIRTUAL_IPS="10.0.0.101-104")
+    verdict, lines = agent.reloaded(VIRTUAL_IPS="10.0.0.101-104")
     assert ("refused", ["keepalived ended during the reload"]) == (verdict, lines)
     agent.wait_for_starts(2)
     first, second = world.fake.journal("start")
@@ -262,9 +262,9 @@ def test_a_reload_after_a_roll_back_tries_the_same_candidate_again(world: World)
     """It is no longer the active one, so it is not unchanged."""
     world.fake.plays({"hup": "die"}, {})
     agent = reading_file(world)
-    agent.reload_with(VIRTUAL_IPS="10.0.0.101-104")
+    agent.reloaded(VIRTUAL_IPS="10.0.0.101-104")
     agent.wait_for_starts(2)
-    verdict, lines = agent.reload_with()
+    verdict, lines = agent.reloaded()
     assert ("accepted", ["10.0.0.103 is added", "10.0.0.104 is added"]) == (verdict, lines)
 
 
@@ -272,10 +272,10 @@ def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(wor
     """keepalived runs on, and the next reload is carried out."""
     world.fake.plays({"hup": "silent"})
     agent = reading_file(world)
-    verdict, lines = agent.reload_with(VIRTUAL_IPS="10.0.0.101-103")
+    verdict, lines = agent.reloaded(VIRTUAL_IPS="10.0.0.101-103")
     assert "unconfirmed" == verdict
     assert "keepalived did not confirm the reload" == lines[0]
-    agent.reload_with(VIRTUAL_IPS="10.0.0.101-104")
+    agent.reloaded(VIRTUAL_IPS="10.0.0.101-104")
     assert 2 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("start")
 
@@ -295,7 +295,7 @@ def test_a_first_step_that_keepalived_does_not_confirm_is_taken_back_by_a_signal
     agent = reading_file(world)
     before = active_digest(world)
     pid = agent.status["keepalived_pid"]
-    verdict, lines = agent.reload_with(VIRTUAL_IPS=CIRCLE)
+    verdict, lines = agent.reloaded(VIRTUAL_IPS=CIRCLE)
     reason = "rolled back after the first of two steps: keepalived did not confirm the reload"
     assert ("refused", [reason]) == (verdict, lines)
     first, second = world.fake.journal("SIGHUP")
@@ -304,7 +304,7 @@ def test_a_first_step_that_keepalived_does_not_confirm_is_taken_back_by_a_signal
     assert pid == agent.status["keepalived_pid"]
     assert "event=config.restored" in agent.log
     assert not list(world.keepalived_conf.parent.glob(".*new~"))
-    assert "accepted" == agent.reload_with()[0]
+    assert "accepted" == agent.reloaded()[0]
     assert 4 == world.fake.count("SIGHUP")
 
 
@@ -315,7 +315,7 @@ def test_a_first_step_that_cannot_be_seen_in_time_is_taken_back_by_a_signal(worl
     agent = reading_file(world, policy={**SHORT, "verify_grace": 0.7, "reload_grace": 5.0})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     before = active_digest(world)
-    verdict, lines = agent.reload_with(VIRTUAL_IPS=CIRCLE)
+    verdict, lines = agent.reloaded(VIRTUAL_IPS=CIRCLE)
     assert "refused" == verdict
     assert lines[0].startswith(
         "rolled back after the first of two steps: whether keepalived does what was planned "
@@ -331,12 +331,12 @@ def test_an_answer_that_comes_too_late_is_none(world: World) -> None:
     world.fake.plays({"dump": {"delay": [0, 1.2, 0]}})
     agent = reading_file(world, policy={**SHORT, "verify_grace": 0.7, "reload_grace": 5.0})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
-    verdict, lines = agent.reload_with(VIRTUAL_IPS="10.0.0.101-103")
+    verdict, lines = agent.reloaded(VIRTUAL_IPS="10.0.0.101-103")
     assert "unconfirmed" == verdict
     assert "it gave no answer within 0." in lines[0]
     agent.wait_for(lambda: world.fake.count("dump") >= 2)
     assert "unconfirmed" == agent.status["reload"]["verdict"]
-    assert "accepted" == agent.reload_with(VIRTUAL_IPS="10.0.0.101-104")[0]
+    assert "accepted" == agent.reloaded(VIRTUAL_IPS="10.0.0.101-104")[0]
     assert 1 == world.fake.count("start")
 
 
@@ -387,7 +387,7 @@ def test_a_sighup_during_start_is_a_reload_once_keepalived_runs(world: World) ->
     world.write(VIRTUAL_IPS="10.0.0.101")
     agent = world.start(policy={**SHORT, "okay_delay": 0.6}, reads_file=True)
     agent.wait_for(lambda: world.fake.count("start"))
-    assert "accepted" == agent.reload_with(VIRTUAL_IPS="10.0.0.102")[0]
+    assert "accepted" == agent.reloaded(VIRTUAL_IPS="10.0.0.102")[0]
     assert 1 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("start")
 
@@ -399,7 +399,7 @@ def test_a_sighup_during_the_first_configuration_test_reads_again(world: World) 
     agent = world.start(policy=SHORT, reads_file=True)
     agent.wait_for(lambda: world.fake.count("test"))
     world.fake.plays({})
-    assert "accepted" == agent.reload_with(VIRTUAL_IPS="10.0.0.102")[0]
+    assert "accepted" == agent.reloaded(VIRTUAL_IPS="10.0.0.102")[0]
     agent.wait_for_phase("running")
     assert "10.0.0.102/32" in world.keepalived_conf.read_text(encoding="utf-8")
 
@@ -412,7 +412,7 @@ def test_a_sighup_during_a_test_that_hangs_gets_its_own_verdict(world: World) ->
     agent.reload()
     agent.wait_for(lambda: world.fake.count("test") == 2)
     world.fake.plays()
-    agent.reload_with()
+    agent.reloaded()
     assert "refused" in agent.log
     assert "accepted" == agent.wait_for_reloads(2)["verdict"]
 
@@ -463,7 +463,7 @@ def test_a_sighup_while_waiting_looks_at_once(world: World) -> None:
     slow = {**SHORT, "waiting_interval": 60}
     agent = world.start(policy=slow, environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
     agent.wait_for_phase("waiting")
-    verdict, lines = agent.reload_with()
+    verdict, lines = agent.reloaded()
     assert "refused" == verdict
     assert "nosuch0" in lines[0]
 

@@ -110,7 +110,7 @@ def test_a_refused_candidate_is_not_tried_again_until_it_changes(world: World) -
 def test_a_reload_by_signal_in_between_is_not_done_twice(world: World) -> None:
     """The signal reads what was changed; the looks after it find nothing new."""
     agent = watching(world, policy={**QUICK, "source_interval": 1.0})
-    assert "accepted" == agent.reload_with(VIRTUAL_IPS="10.0.0.101-103")[0]
+    assert "accepted" == agent.reloaded(VIRTUAL_IPS="10.0.0.101-103")[0]
     agent.wait_for(lambda: True)
     wait_for_looks(agent)
     assert 1 == reloads(agent)

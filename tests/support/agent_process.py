@@ -157,7 +157,7 @@ class AgentProcess:
         """Send SIGHUP."""
         self.signal(signal.SIGHUP)
 
-    def reload_with(self, **variables: str) -> tuple[str, list[str]]:
+    def reloaded(self, **variables: str) -> tuple[str, list[str]]:
         """Write the variables that are given, ask for a reload; return its verdict and lines."""
         ended: int = self.status["reload"]["ended"]
         if variables:
