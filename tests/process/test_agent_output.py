@@ -252,7 +252,8 @@ def test_a_run_directory_that_is_full_at_start_ends_with_71(world: World) -> Non
     fill = f"dd if=/dev/zero of={world.run_directory}/fill bs=4096 count=100 2>/dev/null"
     words = small_disk(world, "4k")
     before = (*words[:2], words[2].replace("&& exec", f"&& {{ {fill}; exec").strip() + "; }", "sh")
-    agent = world.ended(71, before=before)
+    agent = world.start(policy=SHORT, before=before)
+    assert 71 == agent.ends()
     assert "No space left on device" in agent.log
     assert 0 == world.fake.count("start")
 
