@@ -155,7 +155,7 @@ class Agent:
     def _hear_last_words(self) -> None:
         """Pass on what keepalived wrote before it ended: a round reads only a part of it."""
         deadline = time.monotonic() + _LAST_WORDS_SECONDS
-        while self._supervisor.child.has_output and time.monotonic() < deadline:
+        while self._supervisor.child.outputs and time.monotonic() < deadline:
             for event in self._loop.wait(deadline):
                 self._handle(event)
 
@@ -224,7 +224,7 @@ class Agent:
                 if event.source == _NOTIFY:
                     notices.append(event.line)
                     continue
-                if self._supervisor.child.writes(event.source):
+                if event.source in self._supervisor.child.outputs:
                     self._services.transition_causes.line(event.line, now)
             others.append(event)
         if notices:

@@ -436,7 +436,8 @@ def _on_ended(state: Lifecycle, event: KeepalivedEnded, now: float) -> Step:
         # It will be prepared anew for the next start, and then gets its verdict.
         actions = (Order.ABANDON_PREPARATION,)
     elif state.reload is not Reload.NONE:
-        actions = (_cut_short(state),)
+        is_wanted = state.reload is Reload.ROLLING_BACK
+        actions = (_refused(_and_then(state.difference, "" if is_wanted else _ENDED)),)
     state = replace(
         state,
         phase=AgentPhase.CLEARING,
@@ -651,7 +652,9 @@ def _on_verified(state: Lifecycle, event: VerificationEnded, now: float) -> Step
     if event.doubt:
         return _on_doubt(state, f"{_UNSEEN}: {event.doubt}", now)
     if state.signals_left:
-        return _next_step(state, now)
+        left, deadline = state.signals_left - 1, now + state.policy.reload_grace
+        state = replace(state, reload=Reload.APPLYING, signals_left=left, deadline=deadline)
+        return state, (Order.PLACE_STEP, Order.HUP)
     done = _refused(state.difference) if state.difference else EndReload(lines=state.lines)
     return _end_reload(state, done)
 
@@ -672,28 +675,11 @@ def _on_reload_deadline(state: Lifecycle, now: float) -> Step:
             return replace(state, deadline=None), ()
 
 
-def _cut_short(state: Lifecycle) -> EndReload:
-    """Return the verdict on a reload during which keepalived ended, if only on purpose."""
-    if state.reload is Reload.ROLLING_BACK:
-        return _refused(state.difference)
-    return _refused(_and_then(state.difference, _ENDED))
-
-
 def _wait(state: Lifecycle, grace: float, now: float) -> Lifecycle:
     """Wait less long for a first step: what it takes down is on no node meanwhile."""
     if state.signals_left:
         grace = min(grace, state.policy.first_step_grace)
     return replace(state, deadline=now + grace)
-
-
-def _next_step(state: Lifecycle, now: float) -> Step:
-    state = replace(
-        state,
-        reload=Reload.APPLYING,
-        signals_left=state.signals_left - 1,
-        deadline=now + state.policy.reload_grace,
-    )
-    return state, (Order.PLACE_STEP, Order.HUP)
 
 
 def _on_doubt(state: Lifecycle, reason: str, now: float) -> Step:
@@ -722,4 +708,4 @@ def _on_doubt(state: Lifecycle, reason: str, now: float) -> Step:
 
 
 def _and_then(before: str, then: str) -> str:
-    return f"{before}; then: {then}" if before else then
+    return "; then: ".join(filter(None, (before, then)))

@@ -258,8 +258,12 @@ def _on_answer(state: Liveness, instances: tuple[InstanceDump, ...], now: float)
     }
     for name, since in standing.items():
         ticks = state.ticks - since.ticks
-        if _reached(ticks, _longest_silence(masters[name])):
-            reason = _describe_silence(masters[name], ticks * TICK)
+        own, heard = masters[name].advert_interval, masters[name].master_advert_interval
+        if _reached(ticks, max(STANDING_INTERVALS * max(own, heard), STANDING_LEAST)):
+            reason = (
+                f"instance {name} is MASTER and sent no advert for {ticks * TICK:.1f} s in which"
+                f" this agent ran on time; it should every {own:g} s"
+            )
             return Liveness(), (Kill(reason=reason),)
     suspects = _suspects(state, masters, standing, now)
     if (state.is_alarmed or state.suspects) and not suspects:
@@ -287,18 +291,6 @@ def _suspects(
         if too_long or (name in state.suspects and not has_moved):
             found.add(name)
     return frozenset(found)
-
-
-def _longest_silence(instance: InstanceDump) -> float:
-    interval = max(instance.advert_interval, instance.master_advert_interval)
-    return max(STANDING_INTERVALS * interval, STANDING_LEAST)
-
-
-def _describe_silence(instance: InstanceDump, seconds: float) -> str:
-    return (
-        f"instance {instance.name} is MASTER and sent no advert for {seconds:.1f} s in which this"
-        f" agent ran on time; it should every {instance.advert_interval:g} s"
-    )
 
 
 def _want(state: Liveness, now: float) -> Step:

@@ -47,28 +47,21 @@ class Watcher(Service):
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        if self._reporter.phase is not AgentPhase.RUNNING:
+        if not self._is_on or self._reporter.phase is not AgentPhase.RUNNING:
             return None
-        return earliest(
-            None if self._path is None else self._source.deadline,
-            self._node.deadline if self._looks_at_node else None,
-        )
-
-    @property
-    def _looks_at_node(self) -> bool:
-        """Before anything is in force supervision itself looks, every second."""
-        return self._is_on and self._config_manager.active is not None
+        return earliest(None if self._path is None else self._source.deadline, self._node.deadline)
 
     def reading(self) -> None:
         """Variables and node are about to be read: what is there now is handled by that."""
         if self._path is not None:
             self._source = debounce.handled(self._source, sources.fingerprint(self._path))
-        if self._looks_at_node:
+        # Before anything is in force supervision itself looks, every second.
+        if self._is_on and self._config_manager.active is not None:
             self._node = debounce.handled(self._node, self._look())
 
     def tick(self, now: float) -> None:
         """Look at what is due."""
-        if self._reporter.phase is not AgentPhase.RUNNING:
+        if not self._is_on or self._reporter.phase is not AgentPhase.RUNNING:
             return
         if self._path is not None and now >= self._source.deadline:
             look = sources.fingerprint(self._path)
@@ -76,7 +69,7 @@ class Watcher(Service):
             if is_due:
                 self._log.info("source.changed", source=self._path)
                 self._dispatch(Occurrence.RELOAD_REQUESTED)
-        if self._looks_at_node and now >= self._node.deadline:
+        if now >= self._node.deadline:
             self._look_at_node(now)
 
     def _look_at_node(self, now: float) -> None:

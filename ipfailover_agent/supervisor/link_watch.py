@@ -247,7 +247,7 @@ class LinkWatch(Service):
             notices = self._monitor.read()
         except AgentError as error:
             self._log.warning("links.unheard", reason=str(error))
-            self._unwatch()
+            self.close()
             notices = (Overrun(),)
         if not any(map(self._matters, notices)):
             return False
@@ -356,6 +356,7 @@ class LinkWatch(Service):
         kept: set[_Sockets] = set()
         for each in config.instances:
             sockets = (each.family, each.named_source, bool(each.unicast_peers))
+            others = self._holds.reasons(each.name) - {REASON}  # to keep it in FAULT
             match dumps.get(each.name):
                 case InstanceDump(state=VrrpState.MASTER):
                     works = self._contests.has_left(each.name, state.ready_at, found.index)
@@ -366,7 +367,7 @@ class LinkWatch(Service):
                     if works and is_new and each.family is Family.IPV6:
                         kept.add(sockets)
                         continue
-                case InstanceDump(state=VrrpState.FAULT) if self._is_kept(each.name):
+                case InstanceDump(state=VrrpState.FAULT) if others:
                     kept.add(sockets)
                     continue
                 case _:
@@ -376,10 +377,6 @@ class LinkWatch(Service):
             working.add(sockets)
         return bool(working) and kept <= working
 
-    def _is_kept(self, name: str) -> bool:
-        """Return whether the agent keeps an instance in FAULT though its source is there."""
-        return bool(self._holds.reasons(name) - {REASON})
-
     def _hold(self, names: frozenset[str]) -> None:
         # A reload may have given an instance another name, and its hold goes with it.
         every = () if self._config is None else self._config.instances
@@ -388,15 +385,12 @@ class LinkWatch(Service):
                 (self._holds.set if name in names else self._holds.clear)(name, REASON)
         self._held = names
 
-    def _unwatch(self) -> None:
+    def close(self) -> None:
+        """Close the socket."""
         if self._monitor is not None:
             self._loop.unwatch(self._monitor.fileno())
             self._monitor.close()
         self._monitor = None
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._unwatch()
 
 
 # --- the node -----------------------------------------------------------------------------------

@@ -33,6 +33,9 @@ class Child:
 
     Lines of one that ended may still be there to read when its successor writes already: each
     has a stream of its own, whose name is the source of the loop's events.
+
+    Attributes:
+        outputs: descriptors by the name of the stream, the newest one last.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -41,20 +44,7 @@ class Child:
         self._output = runtime.output
         self._wrap = runtime.wrap
         self._refusals = Repeats()
-        self._outputs: dict[str, int] = {}  # by name of the stream, the newest one last
-
-    @property
-    def has_output(self) -> bool:
-        """Return whether there may be lines to read."""
-        return bool(self._outputs)
-
-    def writes(self, source: str) -> bool:
-        """Return whether an event's source is one of the streams."""
-        return source in self._outputs
-
-    def is_newest(self, source: str) -> bool:
-        """Return whether a stream is that of the keepalived that was started last."""
-        return source == next(reversed(self._outputs))
+        self.outputs: dict[str, int] = {}
 
     def spawn(self, active: Candidate, environment: Mapping[str, str]) -> int:
         """Start keepalived with a configuration and return its pid.
@@ -63,7 +53,7 @@ class Child:
             KeepalivedMissingError: keepalived or setpriv is not there or cannot be executed.
             SystemRefusedError: no process could be made.
         """
-        for old in list(self._outputs)[:-1]:  # the last one may still have lines to read
+        for old in list(self.outputs)[:-1]:  # the last one may still have lines to read
             self.close(old)
         path = environment.get("PATH")
         read_end, write_end = process.make_output_pipe()
@@ -81,7 +71,7 @@ class Child:
         finally:
             os.close(write_end)
         stream = f"{SOURCE} {pid}"
-        self._outputs[stream] = read_end
+        self.outputs[stream] = read_end
         self._loop.watch_lines(read_end, stream)
         return pid
 
@@ -105,7 +95,7 @@ class Child:
 
     def close(self, stream: str) -> None:
         """Let go of a stream that has ended."""
-        fd = self._outputs.pop(stream)
+        fd = self.outputs.pop(stream)
         self._loop.unwatch(fd)
         os.close(fd)
 
@@ -170,10 +160,10 @@ class Supervisor(Service):
 
     def on_line(self, source: str, line: bytes) -> None:
         """Take a line of keepalived's."""
-        if not self.child.writes(source):
+        if source not in self.child.outputs:
             return
         self.child.pass_on(line, is_alone=self._config_manager.is_alone)
-        if not self.child.is_newest(source):
+        if source != next(reversed(self.child.outputs)):
             return  # the last lines of one that ended do not concern its successor
         if protocol.says_started(line):
             self.dispatch(Occurrence.KEEPALIVED_READY)
@@ -184,7 +174,7 @@ class Supervisor(Service):
 
     def stream_closed(self, source: str) -> None:
         """Note that a keepalived has written its last line."""
-        if self.child.writes(source):
+        if source in self.child.outputs:
             self.child.close(source)
 
     # --- deciding and doing ---------------------------------------------------------------------
@@ -286,7 +276,7 @@ class Supervisor(Service):
         if self.pid is not None:
             process.signal_group(self.pid, number)
 
-    def kill_keepalived(self) -> None:
+    def kill(self) -> None:
         """End keepalived's process group at once: it hangs."""
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
         self._transition_causes.ends(hangs)

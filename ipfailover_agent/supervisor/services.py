@@ -73,9 +73,7 @@ class Services:
         self._leases = Leases(common)
         self._listener = AdvertListener(log, runtime.loop)
         holds = Holds(common)
-        watchdog = KeepalivedWatchdog(
-            common, kill=supervisor.kill_keepalived, answered=self._on_dump
-        )
+        watchdog = KeepalivedWatchdog(common, kill=supervisor.kill, answered=self._on_dump)
         self.keepalived_watchdog = watchdog
         self.drains = Drains(common, holds, self._listener)
         holders = HolderMonitor(common)

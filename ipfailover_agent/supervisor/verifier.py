@@ -80,13 +80,14 @@ class Verifier(Service):
             return
         now = time.monotonic()
         try:
-            found = verify.mismatches(self._expected, instances, _held(self._expected.interfaces))
+            held = _held(self._expected.interfaces)
         except AgentError as error:
             self._log.warning("reload.unseen", error=str(error))
             self._trouble = str(error)
             self.deadline = now + verify.LOOK_EVERY
             return
         self._trouble = ""
+        found = tuple(verify.mismatches(self._expected, instances, held))
         self._state, ended = verify.step(self._state, found, now)
         if ended is None:
             self.deadline = now + verify.LOOK_EVERY

@@ -105,16 +105,26 @@ def expect(
 
 
 def mismatches(
-    expected: Expectation, dump: Collection[InstanceDump], held: Collection[Held]
-) -> tuple[Mismatch, ...]:
-    """Return everything that is not as planned.
+    expected: Expectation, dump: Collection[InstanceDump], held: set[Held]
+) -> Iterator[Mismatch]:
+    """Yield everything that is not as planned.
 
     Args:
         expected: the plan.
         dump: keepalived's answer.
         held: the host addresses (/32, /128) that the kernel shows, by interface.
     """
-    return tuple(_mismatches(expected, {each.name: each for each in dump}, frozenset(held)))
+    found = {each.name: each for each in dump}
+    planned = {each.name: each for each in expected.config.instances}
+    for name in found.keys() - planned.keys():
+        yield Mismatch(text=f"keepalived runs {name}, which is not planned")
+    for name, instance in planned.items():
+        if name not in found:
+            yield Mismatch(text=f"keepalived does not run {name}")
+        else:
+            yield from _of_instance(instance, found[name], expected, held)
+    for interface, address in expected.gone & held:
+        yield Mismatch(text=f"{address} is still on {interface}")
 
 
 def step(
@@ -158,23 +168,8 @@ def describe(state: Verification) -> str:
     return f"{shown}; and {more} more like that" if more > 0 else shown
 
 
-def _mismatches(
-    expected: Expectation, dump: Mapping[str, InstanceDump], held: frozenset[Held]
-) -> Iterator[Mismatch]:
-    planned = {each.name: each for each in expected.config.instances}
-    for name in dump.keys() - planned.keys():
-        yield Mismatch(text=f"keepalived runs {name}, which is not planned")
-    for name, instance in planned.items():
-        if name not in dump:
-            yield Mismatch(text=f"keepalived does not run {name}")
-        else:
-            yield from _of_instance(instance, dump[name], expected, held)
-    for interface, address in expected.gone & held:
-        yield Mismatch(text=f"{address} is still on {interface}")
-
-
 def _of_instance(
-    planned: VrrpInstance, found: InstanceDump, expected: Expectation, held: frozenset[Held]
+    planned: VrrpInstance, found: InstanceDump, expected: Expectation, held: set[Held]
 ) -> Iterator[Mismatch]:
     identifier = planned.virtual_router_id
     if found.virtual_router_id != identifier:

@@ -78,8 +78,7 @@ def test_keepaliveds_lines_reach_stdout_word_for_word(world: World) -> None:
 def test_the_last_words_of_keepalived_are_not_lost(world: World) -> None:
     """The reason why it ends is in its last lines, however many came before."""
     world.fake.plays({"says": [*MANY_LINES[:2000], "the reason"], "exit": 2})
-    agent = world.start(policy=SHORT)
-    assert 78 == agent.ends()
+    agent = world.ended(78)
     assert agent.output.endswith("the reason\n")
     assert 2001 == len(agent.output.splitlines())
 

@@ -250,8 +250,7 @@ def test_a_reload_that_kills_keepalived_is_rolled_back(world: World) -> None:
     before = active_digest(world)
     verdict, lines = agent.reloaded(VIRTUAL_IPS="10.0.0.101-104")
     assert ("refused", ["keepalived ended during the reload"]) == (verdict, lines)
-    agent.wait_for(lambda: world.fake.count("start") == 2)
-    agent.wait_for_phase("running")
+    agent.wait_for_starts(2)
     first, second = world.fake.journal("start")
     assert before == first["digest"] == second["digest"] == active_digest(world)
     assert 2 == len(agent.status["instances"])
@@ -264,8 +263,7 @@ def test_a_reload_after_a_roll_back_tries_the_same_candidate_again(world: World)
     world.fake.plays({"hup": "die"}, {})
     agent = reading_file(world)
     agent.reloaded(VIRTUAL_IPS="10.0.0.101-104")
-    agent.wait_for(lambda: world.fake.count("start") == 2)
-    agent.wait_for_phase("running")
+    agent.wait_for_starts(2)
     verdict, lines = agent.reloaded()
     assert ("accepted", ["10.0.0.103 is added", "10.0.0.104 is added"]) == (verdict, lines)
 
@@ -363,8 +361,7 @@ def test_a_slow_keepalived_does_not_escape_by_its_few_answers(
     assert verdict == told["verdict"]
     assert words in told["lines"][0]
     assert "is MASTER and 10.0.0.10" in told["lines"][0]
-    agent.wait_for(lambda: world.fake.count("start") == starts)
-    agent.wait_for_phase("running")
+    agent.wait_for_starts(starts)
 
 
 # --- signals at any time ------------------------------------------------------------------------

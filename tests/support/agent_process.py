@@ -167,6 +167,11 @@ class AgentProcess:
         """Wait until the status file says one of the phases."""
         self.wait_for(lambda: self.status.get("phase") in phases, timeout)
 
+    def wait_for_starts(self, count: int) -> None:
+        """Wait until keepalived was started that often, and runs."""
+        self.wait_for(lambda: self._world.fake.count("start") == count)
+        self.wait_for_phase("running")
+
     def wait_for_reloads(self, ended: int, timeout: float = 10) -> dict[str, Any]:
         """Wait until that many reloads have ended; return the last one's verdict."""
         self.wait_for(lambda: self.status.get("reload", {}).get("ended", 0) >= ended, timeout)
@@ -298,6 +303,12 @@ class World:
             stderr=stderr,
         )
         self.agents.append(agent)
+        return agent
+
+    def ended(self, code: int, **options: Any) -> AgentProcess:  # noqa: ANN401 - those of start
+        """Start an agent with short delays, and see it end with that exit code."""
+        agent = self.start(**{"policy": SHORT, **options})
+        assert code == agent.ends()
         return agent
 
     def running(self, **options: Any) -> AgentProcess:  # noqa: ANN401 - those of start

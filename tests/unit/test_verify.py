@@ -243,7 +243,7 @@ def test_a_keepalived_that_does_as_it_is_told_is_never_blamed(
             for address in each.all_addresses
             if seen.state is MASTER and address.interface is None
         }
-        assert () == mismatches(expect(old, target, masters), found, held)
+        assert () == (*mismatches(expect(old, target, masters), found, held),)
 
 
 @given(before=NUMBERS, after=NUMBERS, data=st.data())
@@ -256,6 +256,6 @@ def test_a_lost_or_a_left_address_is_always_seen(
     found = dump(new, MASTER)
     held = on(*(f"10.0.0.{number}" for number in after))
     lost = data.draw(st.sampled_from(after))
-    assert () != mismatches(expected, found, held - on(f"10.0.0.{lost}"))
+    assert any(mismatches(expected, found, held - on(f"10.0.0.{lost}")))
     for number in set(before) - set(after):
-        assert () != mismatches(expected, found, held | on(f"10.0.0.{number}"))
+        assert any(mismatches(expected, found, held | on(f"10.0.0.{number}")))
