@@ -87,13 +87,17 @@ def stage(wanted: RenderedFile) -> StagedFile:
     number = next(_temporary_numbers)
     temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
     staged = StagedFile(path=wanted.path, temporary=temporary, target=target)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with _explained(f"cannot write {wanted.path}"):
         if os.path.islink(target):  # what realpath leaves of a loop
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if reason := obstacle(target):
             raise OSError(errno.EINVAL, reason)
+        discard(staged)  # of an earlier process with the same pid
         try:
-            _write_new(temporary, wanted.text.encode("utf-8", "surrogateescape"), wanted.mode)
+            with open(os.open(temporary, flags, _PRIVATE_FILE), "wb") as file:
+                file.write(wanted.text.encode("utf-8", "surrogateescape"))
+                os.fchmod(file.fileno(), wanted.mode)
         except BaseException:
             discard(staged)
             raise
@@ -334,15 +338,6 @@ def without_waiting(path: str, flags: int) -> int:
     Given a descriptor instead, ``open`` would leave it open where it finds a directory.
     """
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
-
-
-def _write_new(path: str, data: bytes, mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of an earlier process with the same pid
-    with open(os.open(path, flags, _PRIVATE_FILE), "wb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), mode)
 
 
 def _refuse_foreign_link(path: str, what: str) -> None:

@@ -28,7 +28,7 @@ from ipfailover_agent.status import history
 from tests.support.apart import mounted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipfailover_agent.model import IPAddress
 
@@ -328,23 +328,22 @@ def test_a_link_in_the_run_directory_costs_nobody_a_file(tmp_path: Path) -> None
 # --- the FIFO -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "obstacle", ["nothing", "fifo", "file", "directory", "link"], ids=lambda each: f"{each} there"
-)
-def test_the_fifo_replaces_whatever_is_in_its_place(tmp_path: Path, obstacle: str) -> None:
+OBSTACLES: dict[str, Callable[[Path], object]] = {
+    "nothing there": Path.exists,
+    "fifo there": lambda path: os.mkfifo(path, 0o666),
+    "file there": Path.touch,
+    "directory there": lambda path: (path / "below").mkdir(parents=True),
+    "link there": lambda path: path.symlink_to("/dev/null"),
+}
+
+
+@pytest.mark.parametrize("make", OBSTACLES.values(), ids=OBSTACLES.keys())
+def test_the_fifo_replaces_whatever_is_in_its_place(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
     """What is opened is a FIFO of the agent alone, which never ends and never blocks."""
     path = tmp_path / "notify.fifo"
-    match obstacle:
-        case "fifo":
-            os.mkfifo(path, 0o666)
-        case "file":
-            path.write_text("")
-        case "directory":
-            (path / "below").mkdir(parents=True)
-        case "link":
-            path.symlink_to("/dev/null")
-        case _:
-            pass
+    make(path)
     fd = files.open_notify_fifo(str(path))
     try:
         assert stat.S_ISFIFO(path.lstat().st_mode)
@@ -478,20 +477,21 @@ def test_a_pipe_in_the_place_of_a_file_is_empty(tmp_path: Path) -> None:
 # --- the record of addresses --------------------------------------------------------------------
 
 
+def recorded(path: Path) -> tuple[str | None, tuple[IPAddress, ...]]:
+    """Return the interface and the addresses of a record."""
+    return memory.read_recorded_interface(str(path)), memory.read_recorded_addresses(str(path))
+
+
 def test_recorded_addresses_are_read_back(tmp_path: Path) -> None:
     """Both families, in order, with their interface."""
-    path = str(tmp_path / "addresses.json")
-    memory.record_addresses(path, "br-ex", ADDRESSES)
-    assert ADDRESSES == memory.read_recorded_addresses(path)
-    assert memory.read_recorded_interface(path) == "br-ex"
+    path = tmp_path / "addresses.json"
+    memory.record_addresses(str(path), "br-ex", ADDRESSES)
+    assert ("br-ex", ADDRESSES) == recorded(path)
 
 
 def test_no_record_is_no_addresses(tmp_path: Path) -> None:
     """A first start."""
-    path = str(tmp_path / "missing")
-    assert memory.read_recorded_addresses(path) == ()
-    assert memory.read_recorded_interface(path) is None
-    assert memory.read_recorded_addresses(str(tmp_path)) == ()
+    assert (None, ()) == recorded(tmp_path / "missing") == recorded(tmp_path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -505,32 +505,25 @@ def test_a_damaged_record_is_no_addresses(tmp_path: Path, content: bytes) -> Non
     """Whatever is in the file, nothing is raised and nothing is invented."""
     path = tmp_path / "addresses.json"
     path.write_bytes(content)
-    assert memory.read_recorded_addresses(str(path)) == ()
-    assert memory.read_recorded_interface(str(path)) in (None, "br-ex")
-
-
-def test_usable_addresses_of_a_damaged_record_are_kept(tmp_path: Path) -> None:
-    """One bad element does not cost the others."""
-    path = tmp_path / "addresses.json"
-    path.write_text('{"interface": "br-ex", "addresses": ["10.9.0.5", "10.9", 168, "fd00:9::5"]}')
-    assert ADDRESSES == memory.read_recorded_addresses(str(path))
+    assert recorded(path) in ((None, ()), ("br-ex", ()))
 
 
 @pytest.mark.parametrize(
     ("record", "interface", "addresses"),
     [
-        ('{"interface": null, "addresses": ["10.9.0.5", "fd00:9::5"]}', None, ADDRESSES),
-        ('{"interface": "br-ex", "addresses": null}', "br-ex", ()),
+        ('"br-ex", "addresses": ["10.9.0.5", "10.9", 168, "fd00:9::5"]', "br-ex", ADDRESSES),
+        ('null, "addresses": ["10.9.0.5", "fd00:9::5"]', None, ADDRESSES),
+        ('"br-ex", "addresses": null', "br-ex", ()),
     ],
+    ids=["bad elements", "no interface", "no addresses"],
 )
-def test_a_damaged_field_of_a_record_costs_no_other_one(
+def test_what_is_damaged_in_a_record_costs_nothing_else(
     tmp_path: Path, record: str, interface: str | None, addresses: tuple[IPAddress, ...]
 ) -> None:
     """The clean-up after a crash goes by what is left."""
     path = tmp_path / "addresses.json"
-    path.write_text(record)
-    found = memory.read_recorded_interface(str(path)), memory.read_recorded_addresses(str(path))
-    assert (interface, addresses) == found
+    path.write_text(f'{{"interface": {record}}}')
+    assert (interface, addresses) == recorded(path)
 
 
 def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:
