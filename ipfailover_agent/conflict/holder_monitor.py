@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.conflict.holders import AdvertClaim
-    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, VrrpInstance
+    from ipfailover_agent.model import IPAddress, VrrpInstance
     from ipfailover_agent.service import Common
     from ipfailover_agent.vrrp.packets import Advert
 
@@ -39,14 +39,11 @@ class HolderMonitor(Service):
         self._look_at: float | None = None
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
-        """Apply the active configuration."""
-        self.apply(candidate.config, candidate.facts)
-
-    def apply(self, config: KeepalivedConfig, facts: HostFacts) -> None:
-        """Apply a configuration on a node; claims of instances that stay are kept."""
+        """Apply the active configuration; claims of instances that stay are kept."""
+        config = candidate.config
         before = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: _identity(each) for each in config.instances}
-        self._sources = contexts.sources(config, facts)
+        self._sources = contexts.sources(config, candidate.facts)
         self._newest.clear()
         self._claims = {
             name: self._claims.get(before.get(identity, ""), ())
