@@ -105,8 +105,8 @@ def was_defying(state: Contest, rival: Rival, now: float) -> bool:
     Then it does not receive adverts, and will not receive this instance's either.
     """
     context = state.context
-    time = 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
-    return is_recent(rival, context, now) and now - rival.defied_at <= time
+    within = 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
+    return is_recent(rival, context, now) and now - rival.defied_at <= within
 
 
 def note_defiance(state: Contest, leaving: Rival, now: float) -> Contest:
