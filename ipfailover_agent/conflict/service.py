@@ -202,7 +202,7 @@ class Contests(Service):
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
         self._take_contexts(candidate, before)
-        self._farewells.configure(instances, before)
+        self._farewells.configure(before)
         self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         by_address = candidate.config.by_address
@@ -470,7 +470,7 @@ class Contests(Service):
                 self._announcer = announcing.drop(self._announcer, served)
         if state is VrrpState.FAULT:
             self.readable()  # keepalived may have sent priority 0 itself
-        self._farewells.entered(name, state, now, self._listener.wire)
+        self._farewells.entered(before.instance, state, now, self._listener.wire)
         self._feed(name, state, now)
 
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
