@@ -203,7 +203,7 @@ class Contests(Service):
         }
         self._take_contexts(candidate, before)
         self._farewells.configure(before)
-        self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
+        self._own_adverts.configure(before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         by_address = candidate.config.by_address
         self._by_address = {address: each.name for address, each in by_address.items()}
@@ -507,7 +507,8 @@ class Contests(Service):
             state = self._states.get(name)
             if state is None or not self.is_on:
                 continue
-            look = self._own_adverts.look(name, state.context.advert_interval, now)
+            interval, peers = state.context.advert_interval, state.context.unicast_peers
+            look = self._own_adverts.look(name, interval, peers, now)
             if look.is_partial:
                 self._feed(name, ContestSign.NOT_LEAVING, now)
             if look.is_silent:
