@@ -131,13 +131,6 @@ class Contests(Service):
 
     # --- the state, for others ------------------------------------------------------------------
 
-    def describe(self, name: str) -> str | None:
-        """Return the reason in words why an instance is held, None when it is not."""
-        state = self._states.get(name)
-        if state is None or state.phase is ContestPhase.WATCHING or state.cause is None:
-            return None
-        return f"{state.phase.value}: {state.cause.text}"
-
     @property
     def is_on(self) -> bool:
         """Return whether the wire is watched."""
@@ -153,24 +146,21 @@ class Contests(Service):
     def status(self) -> StatusPart:
         """Return rivals and holds, and for which addresses no host answers."""
         is_on, reason = self.is_on, self._listener.refusal
-        if lacking := self.uncovered():
+        # Of these no address to send from is there: their adverts compare with no other's.
+        lacking = [name for name in self._identities if name not in self._states]
+        if is_on and lacking:
             is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
         return StatusPart(
             protections=(Protection(kind="conflict", active=is_on, reason=reason),),
             rivals=self._news.rivals(time.time()),
             unanswered=self._answers.unanswered(self._states),
-            held={name: text for name in self._states if (text := self.describe(name))},
+            held={
+                name: f"{state.phase.value}: {state.cause.text}"
+                for name, state in self._states.items()
+                if state.phase is not ContestPhase.WATCHING and state.cause is not None
+            },
             contests=self.count,
         )
-
-    def uncovered(self) -> tuple[str, ...]:
-        """Return the names of the instances that nothing is done for, though the wire is watched.
-
-        They have no address to send from, so their adverts cannot be compared with others'.
-        """
-        if not self.is_on:
-            return ()
-        return tuple(name for name in self._identities if name not in self._states)
 
     def has_left(self, name: str, since: float, index: int) -> bool:
         """Return whether a MASTER's advert was seen leaving by the interface of that index."""
