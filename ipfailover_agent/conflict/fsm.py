@@ -385,7 +385,7 @@ def _on_reconfigured(state: Contest, event: conflict.InstanceReconfigured, now: 
     dump_at = None if state.dump_at is None else now
     ending: tuple[Action, ...] = ()
     if state.phase is not ContestPhase.WATCHING:
-        if not context.shares(state.context):
+        if context.served.isdisjoint(state.context.served):
             fresh = Contest(context=context, state=state.state, since=since, rivals=rivals)
             return replace(fresh, dump_at=dump_at), (ContestOrder.RELEASE,)
         if not context.is_resolving:

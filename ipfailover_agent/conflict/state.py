@@ -292,11 +292,6 @@ class Rival(Struct, frozen=True, kw_only=True):
     is_reported: bool = False
 
     @property
-    def has_disclaimed(self) -> bool:
-        """Return whether its newest advert for the id lists none of this instance's addresses."""
-        return self.disclaimed_at >= self.advert_at
-
-    @property
     def last_seen(self) -> float:
         """Return when it last gave any sign of life."""
         return max(self.first_seen, self.advert_at, self.announced_at)
