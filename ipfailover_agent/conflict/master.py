@@ -20,7 +20,6 @@ from ipfailover_agent.model import VrrpState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfailover_agent.conflict.causes import Cause
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.conflict.state import Action, Contest, Rival, Step
     from ipfailover_agent.vrrp.packets import Advert
@@ -77,7 +76,7 @@ def challenged_early(rival: Rival, state: Contest, now: float) -> Rival:
 # --- announcements ------------------------------------------------------------------------------
 
 
-def on_announcement(state: Contest, rival: Rival, cause: Cause, now: float) -> Step:
+def on_announcement(state: Contest, rival: Rival, cause: causes.Cause, now: float) -> Step:
     """Answer an announcement while MASTER: defend the address, or yield by the rules."""
     actions: tuple[Action, ...] = ()
     if rival.contact_at is None:
@@ -97,7 +96,7 @@ def on_announcement(state: Contest, rival: Rival, cause: Cause, now: float) -> S
     return state, actions
 
 
-def cause_of(state: Contest, rival: Rival) -> Cause:
+def cause_of(state: Contest, rival: Rival) -> causes.Cause:
     """Return the cause that a rival is of which only announcements are seen."""
     context = state.context
     adverts = [each.advert for each in state.rivals if each.mac == rival.mac]

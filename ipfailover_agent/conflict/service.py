@@ -17,9 +17,7 @@ from msgspec.structs import replace
 from ipfailover_agent.conflict import announcing, causes, contexts, evidence, fsm, held, master
 from ipfailover_agent.conflict import state as conflict
 from ipfailover_agent.conflict.advert_listener import SOURCE
-from ipfailover_agent.conflict.announcing import Announcer
 from ipfailover_agent.conflict.answer_monitor import AnswerMonitor
-from ipfailover_agent.conflict.contexts import is_from_segment
 from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.conflict.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.conflict.state import Contest, ContestOrder, ContestPhase, ContestSign
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.advert_listener import AdvertListener
-    from ipfailover_agent.conflict.causes import Cause
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.shields import Shields
     from ipfailover_agent.holds import Holds
@@ -115,7 +112,7 @@ class Contests(Service):
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
         self._claimed: evidence.ClaimedIds = {}  # where other nodes had whose addresses
-        self._announcer = Announcer()
+        self._announcer = announcing.Announcer()
         self._is_ending = False  # keepalived is about to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
@@ -244,7 +241,7 @@ class Contests(Service):
             else Contest(context=state.context)
             for name, state in self._states.items()
         }
-        self._announcer = Announcer()
+        self._announcer = announcing.Announcer()
         self._own_adverts.clear()
         self._farewells.clear()
         for name in self._identities:
@@ -354,7 +351,7 @@ class Contests(Service):
             self._feed(name, event, now)
             # Unicast peers may be behind a router.
             if (state := self._states.get(name)) is not None and (
-                advert.source in state.context.unicast_peers or is_from_segment(advert)
+                advert.source in state.context.unicast_peers or contexts.is_from_segment(advert)
             ):
                 for each in self._hearers:
                     each.on_advert(name, advert, state.context)
@@ -663,7 +660,7 @@ class RivalNews:
         }
         return dict(self._rivals)
 
-    def held(self, name: str, reason: conflict.HoldReason, cause: Cause) -> None:
+    def held(self, name: str, reason: conflict.HoldReason, cause: causes.Cause) -> None:
         """Report that an instance was held for a rival."""
         self._note(name, cause)
         self.log_event(
@@ -675,7 +672,7 @@ class RivalNews:
             cause=cause.text,
         )
 
-    def seen(self, name: str, cause: Cause, *, would_hold: bool) -> None:
+    def seen(self, name: str, cause: causes.Cause, *, would_hold: bool) -> None:
         """Report a rival that an instance is not held for."""
         self._note(name, cause)
         self.log_event(
@@ -699,7 +696,7 @@ class RivalNews:
         if repeated is not None:
             self._log.warning(event, **fields, repeated=repeated or None)
 
-    def _note(self, name: str, cause: Cause) -> None:
+    def _note(self, name: str, cause: causes.Cause) -> None:
         """Remember a rival for the status."""
         newest = RivalStatus(
             rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())
