@@ -161,8 +161,8 @@ class Contests(Service):
 
     def has_left(self, name: str, since: float, index: int) -> bool:
         """Return whether a MASTER's advert was seen leaving by the interface of that index."""
-        heard_by = self._listener.wire
-        is_there = heard_by is not None and heard_by.index == index
+        wire = self._listener.wire
+        is_there = wire is not None and wire.index == index
         return is_there and self._own_adverts.has_left(name, since)
 
     def close(self) -> None:
@@ -438,8 +438,8 @@ class Contests(Service):
             self._feed(name, event, now)
             if name in self._states:
                 self._announced(name, announcement, self._states[name].context)
-            mac = announcement.announced_mac
-            self._answers.on_answer(announcement.address, mac, is_unasked=True)
+            address, mac = announcement.address, announcement.announced_mac
+            self._answers.on_answer(address, mac, is_unasked=True)
 
     def on_transition(self, before: InstanceState, state: VrrpState) -> None:
         """Note that keepalived reported a transition of an instance."""
