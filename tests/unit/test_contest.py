@@ -95,6 +95,11 @@ def announced(mac: bytes) -> AnnouncementSeen:
     )
 
 
+def becomes(**changes: object) -> InstanceReconfigured:
+    """Return a reload, or another look at this node, after which the instance is another one."""
+    return InstanceReconfigured(context=replace(CONTEXT, **changes))
+
+
 def every_second(event: Event, times: int, pause: float = 1.0) -> list[Event | float]:
     """Return an event that comes so often, each followed by a pause."""
     return [event, pause] * times
@@ -484,10 +489,7 @@ def test_what_others_claim_under_other_ids_is_known_by_id_and_family() -> None:
 
 def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
     """keepalived stays MASTER of the id; who has held the address under another id is no newer."""
-    before = replace(CONTEXT, addresses=(IPv4Address("10.0.0.6"),))
-    replay = played(
-        InstanceReconfigured(context=before), MASTER, 60.0, InstanceReconfigured(context=CONTEXT)
-    )
+    replay = played(becomes(addresses=(IPv4Address("10.0.0.6"),)), MASTER, 60.0, becomes())
     rival = announced(LOWER_MAC)
     assert [] == holds(replay(rival, 0.35))
     [(reason, _)] = holds(replay(0.05, rival))
@@ -1364,8 +1366,7 @@ def test_time_in_which_we_did_not_look_confirms_nothing() -> None:
 def test_a_reload_looks_anew() -> None:
     """Rivals of addresses that are gone are forgotten, and in time the hold."""
     replay = outranked()
-    fewer = replace(CONTEXT, addresses=(VIRTUAL,), priority=90)
-    assert () == replay(HIGHER, InstanceReconfigured(context=fewer))
+    assert () == replay(HIGHER, becomes(addresses=(VIRTUAL,), priority=90))
     assert (ContestOrder.RELEASE,) == replay(DOWN + 1.0)
 
 
@@ -1374,8 +1375,7 @@ def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: VrrpState) -> 
     """What one address was held for must not take another one away."""
     replay = outranked()
     replay(HIGHER, state)
-    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))
-    assert (ContestOrder.RELEASE,) == replay(InstanceReconfigured(context=moved))[:1]
+    assert (ContestOrder.RELEASE,) == replay(becomes(addresses=(IPv4Address("10.0.0.77"),)))[:1]
     assert (ContestPhase.WATCHING, state) == (replay.state.phase, replay.state.state)
     assert () == tuple(
         each for each in replay(*every_second(HIGHER, 4)) if isinstance(each, HoldInstance)
@@ -1385,8 +1385,9 @@ def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: VrrpState) -> 
 def test_an_address_that_is_excluded_now_is_still_the_same() -> None:
     """The hold goes on."""
     replay = outranked()
-    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),), excluded_addresses=(VIRTUAL,))
-    assert () == replay(HIGHER, InstanceReconfigured(context=moved))
+    assert () == replay(
+        HIGHER, becomes(addresses=(IPv4Address("10.0.0.77"),), excluded_addresses=(VIRTUAL,))
+    )
     assert replay.state.is_held
 
 
@@ -1475,7 +1476,7 @@ def test_a_gap_puts_a_trial_off() -> None:
 def test_a_reload_of_a_backup_asks_anew() -> None:
     """The counters may have begun anew."""
     replay = played(BACKUP, 0.02, DUMP)
-    assert (ContestOrder.ASK_DUMP,) == replay(InstanceReconfigured(context=CONTEXT))
+    assert (ContestOrder.ASK_DUMP,) == replay(becomes())
 
 
 MOVED = replace(CONTEXT, mac=HIGHER_MAC, host_macs=CONTEXT.host_macs | {HIGHER_MAC})
@@ -1523,12 +1524,10 @@ def test_a_contest_goes_on_when_a_mac_of_this_host_changes() -> None:
     replay = played(MASTER, 60.0, HIGHER, 1.0)
     assert replay.state.is_held
     rivals = replay.state.rivals
-    replay(InstanceReconfigured(context=replace(CONTEXT, host_macs=frozenset({LOWER_MAC}))))
+    replay(becomes(host_macs=frozenset({LOWER_MAC})))
     assert replay.state.is_held
     assert rivals == replay.state.rivals
-    assert [] == announcements(
-        replay(InstanceReconfigured(context=replace(CONTEXT, mac=LOWER_MAC)))
-    )
+    assert [] == announcements(replay(becomes(mac=LOWER_MAC)))
 
 
 @pytest.mark.parametrize(
@@ -1543,7 +1542,7 @@ def test_a_contest_goes_on_when_what_surrounds_the_instance_changes(
 ) -> None:
     """As after a reload that removes an address: it is still there when the node is looked at."""
     replay = reloaded(ELSEWHERE)
-    replay(0.2, InstanceReconfigured(context=replace(CONTEXT, **around)))
+    replay(0.2, becomes(**around))
     assert HELD_OTHER_ID == holds(replay(0.35))
 
 
