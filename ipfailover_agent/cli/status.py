@@ -208,12 +208,10 @@ def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[
     at = data.get("written_at")
     if not instances or at is None:
         return
-    every = [
-        holder_text.holders(convert(each["holders"], list[HolderStatus]), at) for each in instances
-    ]
+    every = [convert(each["holders"], list[HolderStatus]) for each in instances]
     for group in holder_text.grouped(every):
         addresses = [text for each in group.members for text in instances[each]["addresses"]]
-        lead = f"holder of {{}}: {holder_text.words(group.holders)}"
+        lead = f"holder of {{}}: {holder_text.words(group.holders, datetime.fromisoformat(at))}"
         fitting = terminal.addresses(addresses, columns - len(lead))
         shown = " ".join(addresses) if is_whole else fitting
         yield from terminal.fold(harmless(lead.format(shown)), columns, "  ")

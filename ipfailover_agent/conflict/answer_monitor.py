@@ -135,13 +135,11 @@ class AnswerMonitor:
         try:
             usable = usable_addresses(wire.index)
             for each in questions:
-                if each.own in usable:
-                    wire.send(
-                        packets.neighbour_question(
-                            wire.mac, each.own, each.target, receiver=each.mac
-                        )
-                    )
-                else:
+                if each.own not in usable:
                     self._become(answering.missed(self._state, each.target))
+                    continue
+                wire.send(
+                    packets.neighbour_question(wire.mac, each.own, each.target, receiver=each.mac)
+                )
         except AgentError:
             self.missed()  # a host that was not asked cannot answer

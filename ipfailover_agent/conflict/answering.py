@@ -290,16 +290,13 @@ def configured(
         own = state.own_for(address)
         if own is None:
             continue
-        first = now + policy.settle + _phase(own, address) * policy.interval
+        # Another place of the interval for each node and address.
+        phase = zlib.crc32(own.packed + address.packed) / 2**32
+        first = now + policy.settle + phase * policy.interval
         fresh = AddressQuestion(own=own, due_at=max(first, past.get(address, first)))
         each = state.inquiries.get(address, fresh)
         inquiries[address] = replace(each, instance=instance, own=own)
     return replace(state, inquiries=inquiries, holders=holders)
-
-
-def _phase(own: IPAddress, address: IPAddress) -> float:
-    """Return where in the interval to ask: another place for each node and address."""
-    return zlib.crc32(own.packed + address.packed) / 2**32
 
 
 def missed(state: Answering, target: IPAddress | None = None) -> Answering:

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import causes, evidence, held
-from ipfailover_agent.conflict.state import (
-    NEVER,
-    POLICY,
-    AdvertCount,
-    ContestOrder,
-    ContestPhase,
-    HoldReason,
-)
+from ipfailover_agent.conflict import state as conflict
+from ipfailover_agent.conflict.state import POLICY, ContestOrder, ContestPhase, HoldReason
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
@@ -61,7 +55,7 @@ def on_advert(state: Contest, heard_at: float, now: float, *, is_new: bool) -> C
         return state
     if is_new:
         # What was counted since the baseline shows nothing about this advert.
-        count = AdvertCount() if count.is_counting or count.passed else count
+        count = conflict.AdvertCount() if count.is_counting or count.passed else count
         dump_at = now
         state = replace(state, count=count, dump_at=now)
     if count.baseline is None or heard_at <= count.baseline.taken_at:
@@ -90,11 +84,11 @@ def on_dump(state: Contest, answer: DumpAnswered, now: float) -> Step:
     state = _plan_dump(state, answer, now)
     count, baseline = state.count, state.count.baseline
     if baseline is None or evidence.went_back(baseline, answer):
-        return replace(state, count=AdvertCount(baseline=answer)), ()
+        return replace(state, count=conflict.AdvertCount(baseline=answer)), ()
     if evidence.accepted(state, baseline, answer) > 0:
-        state = replace(state, count=AdvertCount(baseline=answer, is_counting=True))
+        state = replace(state, count=conflict.AdvertCount(baseline=answer, is_counting=True))
         if state.phase is ContestPhase.TRIAL:
-            state = replace(held.calm(state, now), blind_until=NEVER)
+            state = replace(held.calm(state, now), blind_until=conflict.NEVER)
             return state, (ContestOrder.END_TRIAL,)
         return state, ()
     is_refused = evidence.refused(baseline, answer)

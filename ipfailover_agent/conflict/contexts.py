@@ -148,10 +148,6 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         """Return whether this instance serves ``address``."""
         return address in self.served
 
-    def shares(self, other: ContestContext) -> bool:
-        """Return whether both serve one of the same addresses."""
-        return not self.served.isdisjoint(other.served)
-
     def is_claimed_by(self, advert: Advert) -> bool:
         """Return whether an advert lists at least one address that this instance serves."""
         return not self.served.isdisjoint(advert.addresses)

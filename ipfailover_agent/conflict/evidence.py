@@ -105,8 +105,8 @@ def was_defying(state: Contest, rival: Rival, now: float) -> bool:
     Then it does not receive adverts, and will not receive this instance's either.
     """
     context = state.context
-    time = 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
-    return is_recent(rival, context, now) and now - rival.defied_at <= time
+    within = 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
+    return is_recent(rival, context, now) and now - rival.defied_at <= within
 
 
 def note_defiance(state: Contest, leaving: Rival, now: float) -> Contest:
@@ -244,7 +244,7 @@ def claims_of(contests: Iterable[Contest], now: float) -> Claims:
     newest: dict[tuple[bytes, int | None], Rival] = {}
     for state in contests:
         for each in state.rivals:
-            if not each.advertises(state.context, now) or each.has_disclaimed:
+            if not each.advertises(state.context, now) or each.disclaimed_at >= each.advert_at:
                 continue
             key = each.mac, each.router_id
             if key not in newest or newest[key].advert_at < each.advert_at:
@@ -256,9 +256,7 @@ def claims_of(contests: Iterable[Contest], now: float) -> Claims:
     return found
 
 
-def claims_against(
-    context: ContestContext, claims: Mapping[IPAddress, tuple[Rival, ...]]
-) -> tuple[Rival, ...]:
+def claims_against(context: ContestContext, claims: Claims) -> tuple[Rival, ...]:
     """Return the rivals that claim an instance's address under another id, oldest advert first.
 
     Rivals that claim it under the instance's own id are left out: whether keepalived takes those

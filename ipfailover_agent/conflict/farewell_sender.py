@@ -15,7 +15,7 @@ from ipfailover_agent.conflict.farewell import Farewell
 from ipfailover_agent.errors import AgentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -37,13 +37,11 @@ class Farewells:
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._of: defaultdict[str, Farewell] = defaultdict(Farewell)
-        self._intervals: dict[str, float] = {}
         self._failed: dict[str, str] = {}  # why, by the instance; logged together
         self.deadline: float | None = None
 
-    def configure(self, instances: Iterable[VrrpInstance], before: Mapping[str, str]) -> None:
-        """Apply all instances; ``before`` has the former names of those that stay."""
-        self._intervals = {each.name: each.advertisement.interval for each in instances}
+    def configure(self, before: Mapping[str, str]) -> None:
+        """Keep what concerns the instances that stay; ``before``: their former names."""
         kept = {name: self._of[old] for name, old in before.items() if old in self._of}
         self._of = defaultdict(Farewell, kept)
 
@@ -60,11 +58,11 @@ class Farewells:
         """Note that another node is MASTER of an instance's id."""
         self._of[name] = replace(self._of[name], others_at=now)
 
-    def entered(self, name: str, state: VrrpState, now: float, wire: PacketSocket | None) -> None:
+    def entered(
+        self, instance: VrrpInstance, state: VrrpState, now: float, wire: PacketSocket | None
+    ) -> None:
         """Note a transition that keepalived reported, after all adverts that left before it."""
-        interval = self._intervals.get(name)
-        if interval is None:
-            return
+        name, interval = instance.name, instance.advertisement.interval
         self._of[name], frames = farewell.entered(self._of[name], state, interval, now)
         if not frames or wire is None:
             return

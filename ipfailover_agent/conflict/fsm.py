@@ -267,9 +267,7 @@ def _on_advert(state: Contest, event: conflict.AdvertSeen, now: float, read_at: 
         cause = causes.id_clash([advert], context.router_ids, event.seen_ids, event.outlook)
         return state, (conflict.ReportCause(cause=cause),)
     if known is None:
-        known = conflict.Rival(
-            mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now
-        )
+        known = conflict.Rival(mac=mac, router_id=router_id, first_seen=now)
     elif now - known.left_at < POLICY.leaving:
         return state, ()
     was_in_sight = known.advertises(context, now)
@@ -387,7 +385,7 @@ def _on_reconfigured(state: Contest, event: conflict.InstanceReconfigured, now: 
     dump_at = None if state.dump_at is None else now
     ending: tuple[Action, ...] = ()
     if state.phase is not ContestPhase.WATCHING:
-        if not context.shares(state.context):
+        if context.served.isdisjoint(state.context.served):
             fresh = Contest(context=context, state=state.state, since=since, rivals=rivals)
             return replace(fresh, dump_at=dump_at), (ContestOrder.RELEASE,)
         if not context.is_resolving:

@@ -6,19 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from ipfailover_agent.conflict import state as conflict
 from ipfailover_agent.conflict.causes import difference
-from ipfailover_agent.conflict.state import (
-    NEVER,
-    POLICY,
-    UNPLANNED,
-    AdvertCount,
-    Contest,
-    ContestOrder,
-    ContestPhase,
-    HoldInstance,
-    HoldReason,
-    ReportCause,
-)
+from ipfailover_agent.conflict.state import POLICY, Contest, ContestOrder, ContestPhase, HoldReason
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
@@ -31,7 +21,7 @@ def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
     if not state.context.is_resolving:
         rivals = tuple(each.forgiven() for each in state.rivals)
         state = replace(state, rivals=rivals, not_before=now + POLICY.report_interval)
-        return state, (ReportCause(cause=cause, would_hold=True),)
+        return state, (conflict.ReportCause(cause=cause, would_hold=True),)
     if state.phase is ContestPhase.TRIAL:
         return _resume(replace(state, cause=cause), now)
     if now - state.calm_at > POLICY.trial_limit:
@@ -45,17 +35,17 @@ def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
         alive_until=now + state.context.master_down_interval,
         trial_at=now + _trial_delay(state.trials),
         losses=state.losses + (reason is HoldReason.ANNOUNCED),
-        announce_at=UNPLANNED,
+        announce_at=conflict.UNPLANNED,
         fresh_until=None,
     )
     return state, (hold_again(state),)
 
 
-def hold_again(state: Contest) -> HoldInstance:
+def hold_again(state: Contest) -> conflict.HoldInstance:
     """Return the hold that is in force, to be set once more."""
     if state.reason is None or state.cause is None:
         raise AssertionError("internal error: held without a reason")
-    return HoldInstance(reason=state.reason, cause=state.cause)
+    return conflict.HoldInstance(reason=state.reason, cause=state.cause)
 
 
 def _resume(state: Contest, now: float) -> Step:
@@ -80,7 +70,7 @@ def calm(state: Contest, now: float) -> Contest:
         phase=ContestPhase.WATCHING,
         reason=None,
         cause=None,
-        trial_at=UNPLANNED,
+        trial_at=conflict.UNPLANNED,
         calm_at=now,
         rivals=rivals,
     )
@@ -92,7 +82,12 @@ def restarted(state: Contest) -> Contest:
     What keepalived counted is past; which rival holds the address, and until when, is not.
     """
     return replace(
-        state, state=VrrpState.INIT, dump=None, count=AdvertCount(), asked_at=NEVER, dump_at=None
+        state,
+        state=VrrpState.INIT,
+        dump=None,
+        count=conflict.AdvertCount(),
+        asked_at=conflict.NEVER,
+        dump_at=None,
     )
 
 
@@ -110,7 +105,7 @@ def judge(state: Contest, now: float) -> Step:
         if is_trial:
             return calm(state, now), (ContestOrder.END_TRIAL,)
         is_blind = state.reason is HoldReason.ANNOUNCED
-        blind_until = now + POLICY.fresh_for if is_blind else NEVER
+        blind_until = now + POLICY.fresh_for if is_blind else conflict.NEVER
         return replace(calm(state, now), blind_until=blind_until), (ContestOrder.RELEASE,)
     if is_trial:
         return _resume(state, now)
@@ -119,7 +114,9 @@ def judge(state: Contest, now: float) -> Step:
     if not _may_try(state, now):
         return replace(state, trial_at=now + POLICY.trial_first), ()
     lasts = POLICY.trial_adverts * state.context.advert_interval
-    state = replace(state, phase=ContestPhase.TRIAL, trial_at=now + lasts, count=AdvertCount())
+    state = replace(
+        state, phase=ContestPhase.TRIAL, trial_at=now + lasts, count=conflict.AdvertCount()
+    )
     return state, (ContestOrder.BEGIN_TRIAL,)
 
 

@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import causes, evidence, held
-from ipfailover_agent.conflict.state import (
-    POLICY,
-    ContestOrder,
-    ContestPhase,
-    HoldReason,
-    ReportCause,
-)
+from ipfailover_agent.conflict import state as conflict
+from ipfailover_agent.conflict.state import POLICY, ContestOrder, ContestPhase, HoldReason
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfailover_agent.conflict.causes import Cause
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.conflict.state import Action, Contest, Rival, Step
     from ipfailover_agent.vrrp.packets import Advert
@@ -82,7 +76,7 @@ def challenged_early(rival: Rival, state: Contest, now: float) -> Rival:
 # --- announcements ------------------------------------------------------------------------------
 
 
-def on_announcement(state: Contest, rival: Rival, cause: Cause, now: float) -> Step:
+def on_announcement(state: Contest, rival: Rival, cause: causes.Cause, now: float) -> Step:
     """Answer an announcement while MASTER: defend the address, or yield by the rules."""
     actions: tuple[Action, ...] = ()
     if rival.contact_at is None:
@@ -94,7 +88,7 @@ def on_announcement(state: Contest, rival: Rival, cause: Cause, now: float) -> S
         lasted = now - rival.contact_at
         stage = math.floor(lasted / stage_length(state.context) + 1e-6)
         if stage and not rival.stage:
-            actions = (ReportCause(cause=cause),)
+            actions = (conflict.ReportCause(cause=cause),)
         rival = replace(rival, stage=stage)
     state = state.with_rival(rival)
     if not state.is_muted(now) and _yields(state, rival):
@@ -102,7 +96,7 @@ def on_announcement(state: Contest, rival: Rival, cause: Cause, now: float) -> S
     return state, actions
 
 
-def cause_of(state: Contest, rival: Rival) -> Cause:
+def cause_of(state: Contest, rival: Rival) -> causes.Cause:
     """Return the cause that a rival is of which only announcements are seen."""
     context = state.context
     adverts = [each.advert for each in state.rivals if each.mac == rival.mac]
@@ -259,7 +253,7 @@ def _judge_lower(state: Contest, rival: Rival, advert: Advert, begin: float, now
         # Asking also shows whether keepalived hangs, which the keepalived watchdog deals with.
         rival = replace(rival, is_reported=True)
         state = replace(state.with_rival(rival), asked_at=now)
-        actions = (ReportCause(cause=cause), ContestOrder.ASK_DUMP)
+        actions = (conflict.ReportCause(cause=cause), ContestOrder.ASK_DUMP)
     if rival.is_reported:
         # The rival may not receive this node's adverts and know it by announcements only.
         state = replace(state, fresh_until=rival.advert_at + POLICY.fresh_for)

@@ -17,9 +17,7 @@ from msgspec.structs import replace
 from ipfailover_agent.conflict import announcing, causes, contexts, evidence, fsm, held, master
 from ipfailover_agent.conflict import state as conflict
 from ipfailover_agent.conflict.advert_listener import SOURCE
-from ipfailover_agent.conflict.announcing import Announcer
 from ipfailover_agent.conflict.answer_monitor import AnswerMonitor
-from ipfailover_agent.conflict.contexts import is_from_segment
 from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.conflict.own_adverts import OwnAdvertMonitor
 from ipfailover_agent.conflict.state import Contest, ContestOrder, ContestPhase, ContestSign
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.advert_listener import AdvertListener
-    from ipfailover_agent.conflict.causes import Cause
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.shields import Shields
     from ipfailover_agent.holds import Holds
@@ -115,7 +112,7 @@ class Contests(Service):
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
         self._claimed: evidence.ClaimedIds = {}  # where other nodes had whose addresses
-        self._announcer = Announcer()
+        self._announcer = announcing.Announcer()
         self._is_ending = False  # keepalived is about to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
@@ -130,13 +127,6 @@ class Contests(Service):
         self.count = 0  # of contests that this node lost
 
     # --- the state, for others ------------------------------------------------------------------
-
-    def describe(self, name: str) -> str | None:
-        """Return the reason in words why an instance is held, None when it is not."""
-        state = self._states.get(name)
-        if state is None or state.phase is ContestPhase.WATCHING or state.cause is None:
-            return None
-        return f"{state.phase.value}: {state.cause.text}"
 
     @property
     def is_on(self) -> bool:
@@ -153,29 +143,26 @@ class Contests(Service):
     def status(self) -> StatusPart:
         """Return rivals and holds, and for which addresses no host answers."""
         is_on, reason = self.is_on, self._listener.refusal
-        if lacking := self.uncovered():
+        # Of these no address to send from is there: their adverts compare with no other's.
+        lacking = [name for name in self._identities if name not in self._states]
+        if is_on and lacking:
             is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
         return StatusPart(
             protections=(Protection(kind="conflict", active=is_on, reason=reason),),
             rivals=self._news.rivals(time.time()),
             unanswered=self._answers.unanswered(self._states),
-            held={name: text for name in self._states if (text := self.describe(name))},
+            held={
+                name: f"{state.phase.value}: {state.cause.text}"
+                for name, state in self._states.items()
+                if state.phase is not ContestPhase.WATCHING and state.cause is not None
+            },
             contests=self.count,
         )
 
-    def uncovered(self) -> tuple[str, ...]:
-        """Return the names of the instances that nothing is done for, though the wire is watched.
-
-        They have no address to send from, so their adverts cannot be compared with others'.
-        """
-        if not self.is_on:
-            return ()
-        return tuple(name for name in self._identities if name not in self._states)
-
     def has_left(self, name: str, since: float, index: int) -> bool:
         """Return whether a MASTER's advert was seen leaving by the interface of that index."""
-        heard_by = self._listener.wire
-        is_there = heard_by is not None and heard_by.index == index
+        wire = self._listener.wire
+        is_there = wire is not None and wire.index == index
         return is_there and self._own_adverts.has_left(name, since)
 
     def close(self) -> None:
@@ -202,8 +189,8 @@ class Contests(Service):
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
         self._take_contexts(candidate, before)
-        self._farewells.configure(instances, before)
-        self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
+        self._farewells.configure(before)
+        self._own_adverts.configure(before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
         by_address = candidate.config.by_address
         self._by_address = {address: each.name for address, each in by_address.items()}
@@ -254,7 +241,7 @@ class Contests(Service):
             else Contest(context=state.context)
             for name, state in self._states.items()
         }
-        self._announcer = Announcer()
+        self._announcer = announcing.Announcer()
         self._own_adverts.clear()
         self._farewells.clear()
         for name in self._identities:
@@ -364,7 +351,7 @@ class Contests(Service):
             self._feed(name, event, now)
             # Unicast peers may be behind a router.
             if (state := self._states.get(name)) is not None and (
-                advert.source in state.context.unicast_peers or is_from_segment(advert)
+                advert.source in state.context.unicast_peers or contexts.is_from_segment(advert)
             ):
                 for each in self._hearers:
                     each.on_advert(name, advert, state.context)
@@ -451,8 +438,8 @@ class Contests(Service):
             self._feed(name, event, now)
             if name in self._states:
                 self._announced(name, announcement, self._states[name].context)
-            mac = announcement.announced_mac
-            self._answers.on_answer(announcement.address, mac, is_unasked=True)
+            address, mac = announcement.address, announcement.announced_mac
+            self._answers.on_answer(address, mac, is_unasked=True)
 
     def on_transition(self, before: InstanceState, state: VrrpState) -> None:
         """Note that keepalived reported a transition of an instance."""
@@ -470,7 +457,7 @@ class Contests(Service):
                 self._announcer = announcing.drop(self._announcer, served)
         if state is VrrpState.FAULT:
             self.readable()  # keepalived may have sent priority 0 itself
-        self._farewells.entered(name, state, now, self._listener.wire)
+        self._farewells.entered(before.instance, state, now, self._listener.wire)
         self._feed(name, state, now)
 
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
@@ -507,7 +494,8 @@ class Contests(Service):
             state = self._states.get(name)
             if state is None or not self.is_on:
                 continue
-            look = self._own_adverts.look(name, state.context.advert_interval, now)
+            interval, peers = state.context.advert_interval, state.context.unicast_peers
+            look = self._own_adverts.look(name, interval, peers, now)
             if look.is_partial:
                 self._feed(name, ContestSign.NOT_LEAVING, now)
             if look.is_silent:
@@ -672,7 +660,7 @@ class RivalNews:
         }
         return dict(self._rivals)
 
-    def held(self, name: str, reason: conflict.HoldReason, cause: Cause) -> None:
+    def held(self, name: str, reason: conflict.HoldReason, cause: causes.Cause) -> None:
         """Report that an instance was held for a rival."""
         self._note(name, cause)
         self.log_event(
@@ -684,7 +672,7 @@ class RivalNews:
             cause=cause.text,
         )
 
-    def seen(self, name: str, cause: Cause, *, would_hold: bool) -> None:
+    def seen(self, name: str, cause: causes.Cause, *, would_hold: bool) -> None:
         """Report a rival that an instance is not held for."""
         self._note(name, cause)
         self.log_event(
@@ -708,7 +696,7 @@ class RivalNews:
         if repeated is not None:
             self._log.warning(event, **fields, repeated=repeated or None)
 
-    def _note(self, name: str, cause: Cause) -> None:
+    def _note(self, name: str, cause: causes.Cause) -> None:
         """Remember a rival for the status."""
         newest = RivalStatus(
             rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())

@@ -292,11 +292,6 @@ class Rival(Struct, frozen=True, kw_only=True):
     is_reported: bool = False
 
     @property
-    def has_disclaimed(self) -> bool:
-        """Return whether its newest advert for the id lists none of this instance's addresses."""
-        return self.disclaimed_at >= self.advert_at
-
-    @property
     def last_seen(self) -> float:
         """Return when it last gave any sign of life."""
         return max(self.first_seen, self.advert_at, self.announced_at)
@@ -439,7 +434,7 @@ class Contest(Struct, frozen=True, kw_only=True):
     count: AdvertCount = AdvertCount()
     asked_at: float = NEVER
     dump_at: float | None = None
-    announced_at: float | None = None
+    announced_at: float = NEVER
     burst_until: float = 0.0
     fresh_until: float | None = None
     announce_at: float = UNPLANNED
@@ -476,8 +471,6 @@ class Contest(Struct, frozen=True, kw_only=True):
         """Return when a MASTER announces next: UNPLANNED unless its addresses were disputed."""
         if self.fresh_until is None:
             return UNPLANNED
-        if self.announced_at is None:
-            return now
         wanted = POLICY.defend_interval if now < self.fresh_until else POLICY.slow_announce
         if now < self.burst_until:
             wanted = POLICY.burst_interval

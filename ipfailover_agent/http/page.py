@@ -79,7 +79,6 @@ def _template() -> jinja2.Template:
         "holder_style": holder_style,
         "look_of": look_of,
         "states": terminal.states,
-        "words": holder_text.words,
     }
     return environment.get_template("status.html.j2")
 
@@ -91,9 +90,7 @@ class Page:
         self.status = status = seen.status
         self.node = node
         self.now = datetime.fromisoformat(status.written_at)
-        self.holders = tuple(
-            holder_text.holders(each.holders, status.written_at) for each in status.instances
-        )
+        self.words = functools.partial(holder_text.words, now=self.now)
         self._present = seen.part.present
 
     @property
@@ -123,7 +120,8 @@ class Page:
     @property
     def groups(self) -> tuple[holder_text.Group, ...]:
         """Return the overview of many instances: a part for each holder."""
-        return holder_text.grouped(self.holders) if len(self.holders) > _MANY else ()
+        every = [each.holders for each in self.status.instances]
+        return holder_text.grouped(every) if len(every) > _MANY else ()
 
     def size(self, group: holder_text.Group) -> str:
         """Return how many addresses a part of the overview has."""
@@ -254,7 +252,7 @@ def look_of(state: str) -> tuple[str, str]:
     return _LOOKS.get(state, _OTHER)
 
 
-def holder_style(holders: tuple[holder_text.ShownHolder, ...]) -> str:
+def holder_style(holders: tuple[object, ...]) -> str:
     """Return the class of the style sheet: one holder is as it should be, none or two are not."""
     return "mute" if len(holders) == 1 else "fault" if holders else "other"
 

@@ -143,7 +143,7 @@ def test_what_was_lost_stays_lost_while_the_node_has_no_address(world: World) ->
     assert {world.name} == world.holds.held
     world.contests.node_is(world.facts)
     assert {world.name} == world.holds.held
-    assert world.contests.describe(world.name)
+    assert world.contests.status().held[world.name].startswith("held: ")
 
 
 def test_what_was_lost_ends_without_an_address_too(world: World) -> None:
@@ -157,7 +157,9 @@ def test_what_was_lost_ends_without_an_address_too(world: World) -> None:
 def test_an_instance_that_has_no_address_and_no_rival_is_not_covered(world: World) -> None:
     """That is said."""
     world.contests.node_is(world.without_address())
-    assert (world.name,) == world.contests.uncovered()
+    (protection,) = world.contests.status().protections
+    lacking = f"not for {world.name}: no address to advertise from is on the interface yet"
+    assert (False, lacking) == (protection.active, protection.reason)
 
 
 def test_a_foreign_speaker_of_our_id_is_no_other_node(world: World) -> None:

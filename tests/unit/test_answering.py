@@ -358,29 +358,34 @@ def test_only_addresses_on_the_link_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("held", "variables", "askers"),
     [
-        (["10.0.0.11/24", "10.0.0.77/24"], {}, ["10.0.0.11"]),
-        (["10.0.0.11/24", "172.16.0.77/24"], {}, ["10.0.0.11"]),
-        (
+        pytest.param(
+            ["10.0.0.11/24", "10.0.0.77/24"],
+            {},
+            ["10.0.0.11"],
+            id="another's address in our network",
+        ),
+        pytest.param(["10.0.0.11/24", "172.16.0.77/24"], {}, ["10.0.0.11"], id="another network"),
+        pytest.param(
             ["10.0.0.11/24", "172.16.0.11/24"],
             {
                 "OPENSHIFT_HA_UNICAST_PEERS": "172.16.0.12,fe80::12",
                 "OPENSHIFT_HA_UNICAST_SOURCE_IPADDRESS": "172.16.0.11",
             },
             ["10.0.0.11", "172.16.0.11"],
+            id="another network whose address is named",
         ),
-        (["10.0.0.11/24", "fd00::77/64", "fd00::11/64"], {}, ["10.0.0.11"]),
-        (
+        pytest.param(
+            ["10.0.0.11/24", "fd00::77/64", "fd00::11/64"],
+            {},
+            ["10.0.0.11"],
+            id="no link-local address",
+        ),
+        pytest.param(
             ["10.0.0.11/24", "fd00::77/64", "fe80::1/64", "fe80::11/64", "fe80::2/128"],
             {},
             ["10.0.0.11", "fe80::11"],
+            id="another's link-local addresses",
         ),
-    ],
-    ids=[
-        "another's address in our network",
-        "another network",
-        "another network whose address is named",
-        "no link-local address",
-        "another's link-local addresses",
     ],
 )
 def test_nobody_asks_from_what_may_be_anothers_virtual_address(
@@ -442,24 +447,21 @@ def test_the_holder_is_whom_a_backup_hears() -> None:
 @pytest.mark.parametrize(
     "contest",
     [
-        replace(LISTENING, state=VrrpState.MASTER),
-        replace(LISTENING, state=VrrpState.FAULT),
-        replace(LISTENING, phase=ContestPhase.TRIAL),
-        replace(LISTENING, count=AdvertCount()),
-        replace(LISTENING, rivals=()),
-        replace(LISTENING, rivals=(replace(RIVAL, advert_at=190.0),)),
-        replace(LISTENING, rivals=(replace(RIVAL, mac=OTHER_MAC), RIVAL)),
-        replace(LISTENING, rivals=(replace(RIVAL, advert=replace(ADVERT, virtual_router_id=12)),)),
-    ],
-    ids=[
-        "MASTER",
-        "FAULT",
-        "on trial",
-        "not counted",
-        "nobody",
-        "silent",
-        "two masters",
-        "another id",
+        pytest.param(replace(LISTENING, state=VrrpState.MASTER), id="MASTER"),
+        pytest.param(replace(LISTENING, state=VrrpState.FAULT), id="FAULT"),
+        pytest.param(replace(LISTENING, phase=ContestPhase.TRIAL), id="on trial"),
+        pytest.param(replace(LISTENING, count=AdvertCount()), id="not counted"),
+        pytest.param(replace(LISTENING, rivals=()), id="nobody"),
+        pytest.param(replace(LISTENING, rivals=(replace(RIVAL, advert_at=190.0),)), id="silent"),
+        pytest.param(
+            replace(LISTENING, rivals=(replace(RIVAL, mac=OTHER_MAC), RIVAL)), id="two masters"
+        ),
+        pytest.param(
+            replace(
+                LISTENING, rivals=(replace(RIVAL, advert=replace(ADVERT, virtual_router_id=12)),)
+            ),
+            id="another id",
+        ),
     ],
 )
 def test_there_is_no_holder_to_ask(contest: Contest) -> None:

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 OURS = bytes.fromhex("525400000005")
 LOWER_MAC = bytes.fromhex("525400000001")
 HIGHER_MAC = bytes.fromhex("525400000009")
-VIRTUAL = IPv4Address("10.0.0.5")
+VIRTUAL, SECOND = IPv4Address("10.0.0.5"), IPv4Address("10.0.0.6")
+OTHER, FOREIGN = IPv4Address("10.0.0.77"), IPv4Address("10.0.0.254")
 CONTEXT = ContestContext(
     addresses=(VIRTUAL,),
     virtual_router_id=11,
@@ -93,6 +94,11 @@ def announced(mac: bytes) -> AnnouncementSeen:
     return AnnouncementSeen(
         announcement=Announcement(source_mac=mac, announced_mac=mac, address=VIRTUAL)
     )
+
+
+def becomes(**changes: object) -> InstanceReconfigured:
+    """Return a reload, or another look at this node, after which the instance is another one."""
+    return InstanceReconfigured(context=replace(CONTEXT, **changes))
 
 
 def every_second(event: Event, times: int, pause: float = 1.0) -> list[Event | float]:
@@ -399,7 +405,7 @@ def test_what_was_in_sight_at_the_promotion_is_yielded_to_though_it_ends_meanwhi
 
 
 ELSEWHERE = replace(ADVERT, virtual_router_id=12)
-BEFORE = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))  # what our id was for
+BEFORE = replace(CONTEXT, addresses=(OTHER,))  # what our id was for
 OLD_ID = replace(CONTEXT, virtual_router_id=12)  # what the address was under here
 
 
@@ -484,10 +490,7 @@ def test_what_others_claim_under_other_ids_is_known_by_id_and_family() -> None:
 
 def test_a_master_is_new_to_an_address_that_a_reload_gives_it() -> None:
     """keepalived stays MASTER of the id; who has held the address under another id is no newer."""
-    before = replace(CONTEXT, addresses=(IPv4Address("10.0.0.6"),))
-    replay = played(
-        InstanceReconfigured(context=before), MASTER, 60.0, InstanceReconfigured(context=CONTEXT)
-    )
+    replay = played(becomes(addresses=(SECOND,)), MASTER, 60.0, becomes())
     rival = announced(LOWER_MAC)
     assert [] == holds(replay(rival, 0.35))
     [(reason, _)] = holds(replay(0.05, rival))
@@ -602,9 +605,9 @@ def test_one_advert_of_a_lower_rank_proves_nothing() -> None:
 
 def test_addresses_under_several_ids_are_several_rivals() -> None:
     """A node that groups addresses otherwise ranks differently under each id."""
-    context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    context = replace(CONTEXT, addresses=(VIRTUAL, SECOND))
     one = theirs(priority=100)
-    other = theirs(virtual_router_id=12, addresses=(IPv4Address("10.0.0.6"),))
+    other = theirs(virtual_router_id=12, addresses=(SECOND,))
     replay = played(MASTER, 60.0, context=context)
     assert HELD_OTHER_ID == holds(replay(one, 0.1, other, 0.15, one, 0.1, other, 0.5))
 
@@ -653,7 +656,7 @@ def test_a_backup_that_counts_is_looked_at_every_five_seconds() -> None:
 
 def test_a_list_that_differs_counts_and_is_refused_all_the_same() -> None:
     """keepalived counts before it compares addresses: its error counter moves as well."""
-    other = replace(ADVERT, addresses=(IPv4Address("10.0.0.6"), VIRTUAL))
+    other = replace(ADVERT, addresses=(SECOND, VIRTUAL))
     context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.7")))
     replay = Replay(context)
     seen = AdvertSeen(advert=other)
@@ -663,7 +666,7 @@ def test_a_list_that_differs_counts_and_is_refused_all_the_same() -> None:
     assert HELD_OTHER_LIST == holds(replay(DUMP))
 
 
-OTHER_LIST = theirs(addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+OTHER_LIST = theirs(addresses=(VIRTUAL, SECOND))
 
 
 def counting(replay: Replay) -> None:
@@ -789,7 +792,7 @@ def test_a_held_node_tries_soon_when_the_adverts_are_as_they_should_be() -> None
 
 def test_a_held_node_tries_soon_after_its_own_reload() -> None:
     """Once an advert has shown that the lists agree now."""
-    context = replace(CONTEXT, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    context = replace(CONTEXT, addresses=(VIRTUAL, SECOND))
     replay = played(MASTER, 60.0, OTHER_LIST, 1.0, FAULT)
     assert () == replay(OTHER_LIST, 0.5, InstanceReconfigured(context=context))
     assert (ContestOrder.BEGIN_TRIAL,) == replay(*every_second(OTHER_LIST, 2))
@@ -1127,7 +1130,7 @@ def test_an_advert_that_says_why_it_is_refused_is_not_tried() -> None:
             id="an address of this node",
         ),
         pytest.param(
-            replace(ADVERT, priority=255, addresses=(IPv4Address("10.0.0.254"),)),
+            replace(ADVERT, priority=255, addresses=(FOREIGN,)),
             CauseKind.ID_CLASH,
             id="other addresses",
         ),
@@ -1152,9 +1155,7 @@ def test_own_announcements_come_back_without_a_word() -> None:
 def test_a_clash_of_ids_names_a_free_offset() -> None:
     """For as many ids as the configuration needs."""
     clash = AdvertSeen(
-        advert=replace(
-            ADVERT, source=IPv4Address("10.0.0.1"), addresses=(IPv4Address("10.0.0.254"),)
-        ),
+        advert=replace(ADVERT, source=IPv4Address("10.0.0.1"), addresses=(FOREIGN,)),
         seen_ids=frozenset({11, 21, 32}),
     )
     replay = Replay(replace(CONTEXT, router_ids=3))
@@ -1168,7 +1169,7 @@ def test_a_clash_of_ids_names_a_free_offset() -> None:
 
 def test_how_it_goes_on_with_a_speaker_that_is_no_rival_is_said() -> None:
     """At the end of the sentence; with another end it is told again."""
-    foreign = replace(ADVERT, addresses=(IPv4Address("10.0.0.254"),))
+    foreign = replace(ADVERT, addresses=(FOREIGN,))
     routed = replace(ADVERT, ttl=60)
     for advert in (foreign, routed):
         (told,) = reports(
@@ -1190,7 +1191,7 @@ def test_a_carp_device_is_named_without_an_offset_where_none_is_free() -> None:
 
 def test_other_speakers_are_described() -> None:
     """One that a router forwarded may list our addresses."""
-    foreign = replace(ADVERT, addresses=(IPv4Address("10.0.0.254"),))
+    foreign = replace(ADVERT, addresses=(FOREIGN,))
     assert causes.speaker(foreign, CONTEXT).endswith("uses router id 11 for other addresses")
     assert "(behind a router) sends adverts for router id 11" in causes.speaker(ADVERT, CONTEXT)
 
@@ -1212,7 +1213,7 @@ def test_no_free_offset_is_no_advice() -> None:
         (replace(ADVERT, authentication=0, password=None), CauseKind.PASSWORD, "other password"),
         (replace(ADVERT, authentication=2, password=None), CauseKind.PASSWORD, "other password"),
         (
-            replace(ADVERT, addresses=(VIRTUAL, IPv4Address("10.0.0.6"))),
+            replace(ADVERT, addresses=(VIRTUAL, SECOND)),
             CauseKind.ADDRESSES,
             "address list differs: they list 10.0.0.5 10.0.0.6, this node lists 10.0.0.5",
         ),
@@ -1319,7 +1320,7 @@ def test_what_keepalived_refuses_is_named(advert: Advert, words: str) -> None:
 
 def test_what_keepalived_takes_differs_in_nothing() -> None:
     """The order of addresses does not matter, nor the hop limit of a peer behind a router."""
-    addresses = (IPv4Address("10.0.0.6"), VIRTUAL)
+    addresses = (SECOND, VIRTUAL)
     context = replace(CONTEXT, addresses=addresses[::-1])
     assert causes.difference(replace(ADVERT, addresses=addresses, ttl=255), context) is None
     unicast = replace(CONTEXT, unicast_peers=frozenset({ADVERT.source}))
@@ -1364,8 +1365,7 @@ def test_time_in_which_we_did_not_look_confirms_nothing() -> None:
 def test_a_reload_looks_anew() -> None:
     """Rivals of addresses that are gone are forgotten, and in time the hold."""
     replay = outranked()
-    fewer = replace(CONTEXT, addresses=(VIRTUAL,), priority=90)
-    assert () == replay(HIGHER, InstanceReconfigured(context=fewer))
+    assert () == replay(HIGHER, becomes(addresses=(VIRTUAL,), priority=90))
     assert (ContestOrder.RELEASE,) == replay(DOWN + 1.0)
 
 
@@ -1374,8 +1374,7 @@ def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: VrrpState) -> 
     """What one address was held for must not take another one away."""
     replay = outranked()
     replay(HIGHER, state)
-    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),))
-    assert (ContestOrder.RELEASE,) == replay(InstanceReconfigured(context=moved))[:1]
+    assert (ContestOrder.RELEASE,) == replay(becomes(addresses=(OTHER,)))[:1]
     assert (ContestPhase.WATCHING, state) == (replay.state.phase, replay.state.state)
     assert () == tuple(
         each for each in replay(*every_second(HIGHER, 4)) if isinstance(each, HoldInstance)
@@ -1385,8 +1384,7 @@ def test_an_id_that_gets_other_addresses_is_let_go_at_once(state: VrrpState) -> 
 def test_an_address_that_is_excluded_now_is_still_the_same() -> None:
     """The hold goes on."""
     replay = outranked()
-    moved = replace(CONTEXT, addresses=(IPv4Address("10.0.0.77"),), excluded_addresses=(VIRTUAL,))
-    assert () == replay(HIGHER, InstanceReconfigured(context=moved))
+    assert () == replay(HIGHER, becomes(addresses=(OTHER,), excluded_addresses=(VIRTUAL,)))
     assert replay.state.is_held
 
 
@@ -1427,10 +1425,8 @@ def test_rivals_are_remembered_within_limits() -> None:
 
 def test_what_is_neither_our_id_nor_our_address_is_nobodys_business() -> None:
     """The filter lets all adverts pass."""
-    other = replace(ADVERT, virtual_router_id=99, addresses=(IPv4Address("10.0.0.254"),))
-    elsewhere = Announcement(
-        source_mac=LOWER_MAC, announced_mac=LOWER_MAC, address=IPv4Address("10.0.0.254")
-    )
+    other = replace(ADVERT, virtual_router_id=99, addresses=(FOREIGN,))
+    elsewhere = Announcement(source_mac=LOWER_MAC, announced_mac=LOWER_MAC, address=FOREIGN)
     replay = played(MASTER, 60.0)
     assert () == replay(AdvertSeen(advert=other), AnnouncementSeen(announcement=elsewhere), 9.0)
     assert () == replay.state.rivals
@@ -1475,7 +1471,7 @@ def test_a_gap_puts_a_trial_off() -> None:
 def test_a_reload_of_a_backup_asks_anew() -> None:
     """The counters may have begun anew."""
     replay = played(BACKUP, 0.02, DUMP)
-    assert (ContestOrder.ASK_DUMP,) == replay(InstanceReconfigured(context=CONTEXT))
+    assert (ContestOrder.ASK_DUMP,) == replay(becomes())
 
 
 MOVED = replace(CONTEXT, mac=HIGHER_MAC, host_macs=CONTEXT.host_macs | {HIGHER_MAC})
@@ -1523,12 +1519,10 @@ def test_a_contest_goes_on_when_a_mac_of_this_host_changes() -> None:
     replay = played(MASTER, 60.0, HIGHER, 1.0)
     assert replay.state.is_held
     rivals = replay.state.rivals
-    replay(InstanceReconfigured(context=replace(CONTEXT, host_macs=frozenset({LOWER_MAC}))))
+    replay(becomes(host_macs=frozenset({LOWER_MAC})))
     assert replay.state.is_held
     assert rivals == replay.state.rivals
-    assert [] == announcements(
-        replay(InstanceReconfigured(context=replace(CONTEXT, mac=LOWER_MAC)))
-    )
+    assert [] == announcements(replay(becomes(mac=LOWER_MAC)))
 
 
 @pytest.mark.parametrize(
@@ -1543,7 +1537,7 @@ def test_a_contest_goes_on_when_what_surrounds_the_instance_changes(
 ) -> None:
     """As after a reload that removes an address: it is still there when the node is looked at."""
     replay = reloaded(ELSEWHERE)
-    replay(0.2, InstanceReconfigured(context=replace(CONTEXT, **around)))
+    replay(0.2, becomes(**around))
     assert HELD_OTHER_ID == holds(replay(0.35))
 
 
@@ -1596,7 +1590,7 @@ def test_rare_adverts_of_a_slow_rival_have_their_own_silence() -> None:
 
 def test_a_lower_rank_that_refuses_our_adverts_is_told_as_such() -> None:
     """What differs explains why he does not yield."""
-    other = replace(ADVERT, priority=100, addresses=(VIRTUAL, IPv4Address("10.0.0.6")))
+    other = replace(ADVERT, priority=100, addresses=(VIRTUAL, SECOND))
     cause = causes.unheard(other, CONTEXT)
     assert (CauseKind.ADDRESSES, ("addresses", "10.0.0.12")) == (cause.kind, cause.key)
 

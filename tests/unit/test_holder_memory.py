@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -41,7 +43,8 @@ class Scene:
         pins = {"OPENSHIFT_HA_VRRP_IDS": "10.0.0.102=12"} if "102" in addresses else {}
         self.config = plan(settings.parse(values | pins), FACTS)
         self.contexts = contexts.build(self.config, FACTS, mac=MAC, host_macs=frozenset({MAC}))
-        self.holders.apply(self.config, FACTS)
+        candidate: Any = SimpleNamespace(config=self.config, facts=FACTS)
+        self.holders.configure(candidate, InstanceStates())
         instance_states = InstanceStates().reconfigured(self.config.instances)
         entries = tuple(
             replace(

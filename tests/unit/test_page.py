@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import holder_text
 from ipfailover_agent.http import page
 from ipfailover_agent.status import status_model
 from tests.support.observed import RIVAL, SILENT, WHOLE, ago, instance, observation
@@ -111,7 +110,7 @@ def test_a_full_node_says_at_the_top_who_holds_what() -> None:
         ("10.0.0.12 (priority 200, heard 0.4 s ago)", "8 addresses", "mute"),
         ("unknown, no master is heard", "1 address", "other"),
     ] == [
-        (holder_text.words(each.holders), made.size(each), page.holder_style(each.holders))
+        (made.words(each.holders), made.size(each), page.holder_style(each.holders))
         for each in made.groups
     ]
     assert () == page.Page(observation(*every[:12]), "n").groups
