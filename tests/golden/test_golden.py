@@ -8,18 +8,21 @@ from __future__ import annotations
 import subprocess
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
-from ipfailover_agent.model import HostFacts, IPAddress, RenderedFile, Rendering, Settings
+from ipfailover_agent.model import RenderedFile, Rendering, Settings
 from tests.support import sandbox
 from tests.support.cases import PATHS, Case, load_cases
 from tests.support.program import KEEPALIVED, version
 from tests.support.vectors import host_facts
+
+if TYPE_CHECKING:
+    from ipfailover_agent.model import HostFacts, IPAddress
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 
@@ -89,34 +92,58 @@ def sequence(first: str, count: int) -> tuple[IPAddress, ...]:
     return tuple(ip_address(first) + number for number in range(count))
 
 
-_EXTREMES: dict[str, tuple[tuple[IPAddress, ...], dict[str, Any]]] = {
-    "254 one by one": (sequence("10.0.0.1", 254), {"virtual_router_id_offset": 0}),
-    "255 in 238 groups": (
-        sequence("192.168.254.1", 255),
-        {"address_groups": 238, "virtual_router_id_offset": 0},
-    ),
-    "more than an advert carries, both families": (
-        sequence("10.0.0.0", 300) + sequence("fd00::1:0", 300),
-        {"address_groups": 1},
-    ),
-    "the longest interval of version 2": (sequence("10.0.0.1", 2), {"advert_interval": 255}),
-    "the longest interval of version 3": (sequence("fd00::1:0", 2), {"advert_interval": 40}),
-    "the shortest interval": (sequence("10.0.0.1", 2), {"advert_interval": 0.1, "priority": 1}),
-    "an IPv6 multicast source": (
-        sequence("10.0.0.1", 1) + sequence("fd00::1:0", 1),
-        {"multicast_source": ip_address("fd00:55::10")},
-    ),
-    "the longest name": (sequence("10.0.0.1", 1), {"config_name": "a" * 253}),
-}
-
-
 @pytest.mark.netns
-@pytest.mark.parametrize(("addresses", "more"), _EXTREMES.values(), ids=_EXTREMES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 254), virtual_router_id_offset=0),
+            id="254 one by one",
+        ),
+        pytest.param(
+            Settings(
+                virtual_addresses=sequence("192.168.254.1", 255),
+                address_groups=238,
+                virtual_router_id_offset=0,
+            ),
+            id="255 in 238 groups",
+        ),
+        pytest.param(
+            Settings(
+                virtual_addresses=sequence("10.0.0.0", 300) + sequence("fd00::1:0", 300),
+                address_groups=1,
+            ),
+            id="more than an advert carries, both families",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 2), advert_interval=255),
+            id="the longest interval of version 2",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("fd00::1:0", 2), advert_interval=40),
+            id="the longest interval of version 3",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 2), advert_interval=0.1, priority=1),
+            id="the shortest interval",
+        ),
+        pytest.param(
+            Settings(
+                virtual_addresses=sequence("10.0.0.1", 1) + sequence("fd00::1:0", 1),
+                multicast_source=ip_address("fd00:55::10"),
+            ),
+            id="an IPv6 multicast source",
+        ),
+        pytest.param(
+            Settings(virtual_addresses=sequence("10.0.0.1", 1), config_name="a" * 253),
+            id="the longest name",
+        ),
+    ],
+)
 def test_keepalived_passes_extreme_shapes_without_a_word(
-    addresses: tuple[IPAddress, ...], more: dict[str, Any], tmp_path: Path
+    settings: Settings, tmp_path: Path
 ) -> None:
     """At the limits of what the plan lets through."""
-    settings = Settings(virtual_addresses=addresses, **more)
     outcome = keepalived_says(render(plan(settings, FACTS), PATHS), FACTS, tmp_path)
     assert (0, "") == (outcome.status, outcome.output)
 

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
+from tests.support.agent_process import SHORT, STANDING_BY
 from tests.support.pipes import open_pipe
 from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 
@@ -34,7 +39,8 @@ def pipe() -> Iterator[tuple[int, int]]:
 def answers_reload(agent: AgentProcess, ended: int) -> None:
     """Ask for a reload and see that the verdict comes at once."""
     begun = time.monotonic()
-    agent.reloaded(ended, timeout=5)
+    agent.reload()
+    agent.wait_for_reloads(ended, timeout=5)
     assert time.monotonic() - begun < 3
 
 
@@ -85,11 +91,13 @@ def test_the_end_of_one_keepalived_does_not_cost_the_next_one_its_output(world: 
     world.fake.plays({"hup": "die"}, {"says": ["Startup complete", "second"]})
     agent = world.running(reads_file=True)
     world.write(VIRTUAL_IPS="10.0.0.102")
-    agent.reloaded(1)
+    agent.reload()
+    agent.wait_for_reloads(1)
     agent.wait_for(lambda: "second" in agent.output)
     agent.wait_for_phase("running")
     world.write(VIRTUAL_IPS="10.0.0.103")
-    agent.reloaded(2, "accepted")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
     assert "Reload complete" in agent.output
     assert 2 == world.fake.count("start")
     assert 0 == agent.stop()
@@ -142,7 +150,8 @@ def test_a_reader_that_left_stops_nothing(world: World, both: bool) -> None:  # 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_stop_nothing(world: World, closed: str) -> None:
     """No file of the agent's becomes its stdout by accident."""
-    agent = world.running(before=("sh", "-c", f'exec "$@" {closed}', "sh"))
+    agent = world.start(policy=SHORT, before=("sh", "-c", f'exec "$@" {closed}', "sh"))
+    agent.wait_for_phase("running")
     answers_reload(agent, 1)
     assert 0 == agent.stop()
     text = (world.run_directory / "status.json").read_text(encoding="utf-8")
@@ -158,7 +167,8 @@ def test_a_full_disk_under_the_log_stops_nothing(world: World) -> None:
         f"mount -t tmpfs -o size=16k tmpfs {there} && dd if=/dev/zero of={there}/fill bs=4096 "
         f'2>/dev/null; exec "$@" >{there}/log 2>&1'
     )
-    agent = world.running(before=("sh", "-c", script, "sh"))
+    agent = world.start(policy=SHORT, before=("sh", "-c", script, "sh"))
+    agent.wait_for_phase("running")
     answers_reload(agent, 1)
     inside(world, agent, f"rm {there}/fill")
     answers_reload(agent, 2)
@@ -184,7 +194,8 @@ def test_with_json_every_line_of_both_streams_parses(world: World) -> None:
     """keepalived's lines are wrapped, and grep still finds its words."""
     world.fake.plays({"says": ["Startup complete", MASTER_LINE, 'a "quoted" \\ line \t']})
     agent = world.running(log_format="json")
-    agent.reloaded(1)
+    agent.reload()
+    agent.wait_for_reloads(1)
     agent.wait_for(lambda: "quoted" in agent.output)
     assert 0 == agent.stop()
     for line in (*agent.output.splitlines(), *agent.log.splitlines()):
@@ -362,7 +373,8 @@ def test_the_status_file_is_always_whole(world: World) -> None:
     try:
         for number in range(1, 6):
             world.write(VIRTUAL_IPS=f"10.0.9.1-{240 - number}")
-            agent.reloaded(number)
+            agent.reload()
+            agent.wait_for_reloads(number)
     finally:
         over.set()
         reader.join(10)

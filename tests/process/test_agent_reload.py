@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
+from tests.support.agent_process import SHORT, STANDING_BY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 
@@ -47,7 +52,9 @@ def test_a_changed_variable_reaches_keepalived_by_one_sighup(world: World) -> No
     agent = reading_file(world)
     pid = agent.status["keepalived_pid"]
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    assert ["10.0.0.103 is added"] == agent.reloaded(1, "accepted")
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert ("accepted", ["10.0.0.103 is added"]) == (verdict["verdict"], verdict["lines"])
     assert pid == agent.status["keepalived_pid"]
     (signalled,) = world.fake.journal("SIGHUP")
     assert active_digest(world) == signalled["digest"]
@@ -59,7 +66,8 @@ def test_a_reload_without_a_change_signals_nothing(world: World) -> None:
     """Same digest, no signal, no write; the verdict is unchanged."""
     agent = reading_file(world)
     before = generated_files(world)
-    agent.reloaded(1, "unchanged")
+    agent.reload()
+    assert "unchanged" == agent.wait_for_reloads(1)["verdict"]
     assert before == generated_files(world)
     assert 0 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("test")
@@ -70,7 +78,9 @@ def test_a_change_that_touches_no_address_is_said_to_touch_none(world: World) ->
     """It is accepted all the same: keepalived is signalled."""
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-102", PREEMPTION="nopreempt")
-    assert ["no address is affected"] == agent.reloaded(1, "accepted")
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert ("accepted", ["no address is affected"]) == (verdict["verdict"], verdict["lines"])
     assert 1 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
 
@@ -81,7 +91,8 @@ def test_a_change_of_the_scripts_alone_signals_nothing(world: World) -> None:
     agent = world.running(reads_file=True)
     before = (world.run_directory / "check").read_text(encoding="utf-8")
     world.write(VIRTUAL_IPS="10.0.0.101-102", CHECK_WATCH="0", MONITOR_PORT="8080")
-    agent.reloaded(1, "accepted")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
     assert before != (world.run_directory / "check").read_text(encoding="utf-8")
     assert 0 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
@@ -92,10 +103,12 @@ def test_an_address_that_moves_to_an_earlier_instance_takes_a_second_sighup(worl
     world.write(VIRTUAL_IPS="10.0.0.101,10.0.0.102")
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.102,10.0.0.101")
-    lines = agent.reloaded(1, "accepted")
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "accepted" == verdict["verdict"]
     assert 2 == world.fake.count("SIGHUP")
     assert 2 == agent.output.count("Reload complete")
-    assert "signalled twice" in lines[-1]
+    assert "signalled twice" in verdict["lines"][-1]
     assert 0 == agent.stop()
 
 
@@ -117,7 +130,8 @@ def test_a_mounted_configmap_that_is_swapped_is_read_as_a_whole(
     assert "10.0.0.101/32" in world.keepalived_conf.read_text(encoding="utf-8")
     (mounted / "..new").symlink_to("..2")
     (mounted / "..new").replace(mounted / "..data")
-    agent.reloaded(1, "accepted")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
     expected = "10.0.0.103/32" if deletes else "10.0.0.102/32"  # the environment's, else the new
     assert expected in world.keepalived_conf.read_text(encoding="utf-8")
     assert 0 == agent.stop()
@@ -131,7 +145,8 @@ def test_what_is_degraded_no_more_is_ready_again_without_a_signal(world: World) 
     assert agent.status["ready"] is False
     assert "10.0.0.300" in " ".join(agent.status["reasons"])
     world.write(VIRTUAL_IPS="10.0.0.101", ON_INVALID="serve-valid")
-    agent.reloaded(1)
+    agent.reload()
+    agent.wait_for_reloads(1)
     agent.wait_for(lambda: agent.status["ready"] is True)
     assert [] == agent.status["reasons"]
     assert 0 == agent.stop()
@@ -161,8 +176,10 @@ def test_a_refused_reload_changes_nothing_and_says_why(
     before, pid = generated_files(world), agent.status["keepalived_pid"]
     world.fake.plays(STANDING_BY, test=test)
     world.write(**written)
-    lines = agent.reloaded(1, "refused")
-    assert said in " ".join(lines)
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "refused" == verdict["verdict"]
+    assert said in " ".join(verdict["lines"])
     assert said in agent.log
     assert before.keys() == generated_files(world).keys()
     assert [each.split()[0] for each in before.values()] == [
@@ -190,11 +207,14 @@ def test_a_change_that_only_a_restart_can_bring_is_refused(
     agent = reading_file(world)
     text = world.config_file.read_text(encoding="utf-8")
     world.config_file.write_text(f"{text}{name}={value}\n", encoding="utf-8")
-    lines = agent.reloaded(1, "refused")
-    assert name in lines[0]
-    assert "needs a restart" in lines[0]
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "refused" == verdict["verdict"]
+    assert name in verdict["lines"][0]
+    assert "needs a restart" in verdict["lines"][0]
     world.config_file.write_text(text, encoding="utf-8")
-    agent.reloaded(2, "unchanged")
+    agent.reload()
+    assert "unchanged" == agent.wait_for_reloads(2)["verdict"]
     assert 0 == agent.stop()
 
 
@@ -203,10 +223,13 @@ def test_a_source_that_vanished_is_a_refusal(world: World) -> None:
     agent = reading_file(world)
     hidden = world.config_file.with_suffix(".hidden")
     world.config_file.rename(hidden)
-    lines = agent.reloaded(1, "refused")
-    assert str(world.config_file) in lines[0]
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "refused" == verdict["verdict"]
+    assert str(world.config_file) in verdict["lines"][0]
     hidden.rename(world.config_file)
-    agent.reloaded(2, "unchanged")
+    agent.reload()
+    assert "unchanged" == agent.wait_for_reloads(2)["verdict"]
     assert 0 == agent.stop()
 
 
@@ -238,8 +261,10 @@ def test_a_reload_that_cannot_be_written_is_refused_and_taken_back(world: World)
     world.namespace.run(*inside, "mount", "--bind", mounted, mounted)
     world.namespace.run(*inside, "mount", "-o", "remount,bind,ro", mounted)
     world.write(VIRTUAL_IPS="10.0.0.101-104", MONITOR_PORT="8080")
-    lines = agent.reloaded(1, "refused")
-    assert "Read-only file system" in lines[0]
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "refused" == verdict["verdict"]
+    assert "Read-only file system" in verdict["lines"][0]
     after = {name: text.split()[0] for name, text in generated_files(world).items()}
     assert before == after
     assert 0 == world.fake.count("SIGHUP")
@@ -255,7 +280,12 @@ def test_a_reload_that_kills_keepalived_is_rolled_back(world: World) -> None:
     agent = reading_file(world)
     before = active_digest(world)
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    assert ["keepalived ended during the reload"] == agent.reloaded(1, "refused")
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert ("refused", ["keepalived ended during the reload"]) == (
+        verdict["verdict"],
+        verdict["lines"],
+    )
     agent.wait_for(lambda: world.fake.count("start") == 2)
     agent.wait_for_phase("running")
     first, second = world.fake.journal("start")
@@ -271,10 +301,16 @@ def test_a_reload_after_a_roll_back_tries_the_same_candidate_again(world: World)
     world.fake.plays({"hup": "die"}, {})
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    agent.reloaded(1)
+    agent.reload()
+    agent.wait_for_reloads(1)
     agent.wait_for(lambda: world.fake.count("start") == 2)
     agent.wait_for_phase("running")
-    assert ["10.0.0.103 is added", "10.0.0.104 is added"] == agent.reloaded(2, "accepted")
+    agent.reload()
+    verdict = agent.wait_for_reloads(2)
+    assert ("accepted", ["10.0.0.103 is added", "10.0.0.104 is added"]) == (
+        verdict["verdict"],
+        verdict["lines"],
+    )
     assert 0 == agent.stop()
 
 
@@ -283,10 +319,13 @@ def test_a_reload_that_keepalived_does_not_confirm_is_said_to_be_unconfirmed(wor
     world.fake.plays({"hup": "silent"})
     agent = reading_file(world)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    lines = agent.reloaded(1, "unconfirmed")
-    assert "keepalived did not confirm the reload" == lines[0]
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "unconfirmed" == verdict["verdict"]
+    assert "keepalived did not confirm the reload" == verdict["lines"][0]
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    agent.reloaded(2)
+    agent.reload()
+    agent.wait_for_reloads(2)
     assert 2 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
@@ -308,15 +347,18 @@ def test_a_first_step_that_keepalived_does_not_confirm_is_taken_back_by_a_signal
     before = active_digest(world)
     pid = agent.status["keepalived_pid"]
     world.write(VIRTUAL_IPS=CIRCLE)
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
     reason = "rolled back after the first of two steps: keepalived did not confirm the reload"
-    assert [reason] == agent.reloaded(1, "refused")
+    assert ("refused", [reason]) == (verdict["verdict"], verdict["lines"])
     first, second = world.fake.journal("SIGHUP")
     assert first["digest"] != before
     assert before == second["digest"] == active_digest(world)
     assert pid == agent.status["keepalived_pid"]
     assert "event=config.restored" in agent.log
     assert not list(world.keepalived_conf.parent.glob(".*new~"))
-    agent.reloaded(2, "accepted")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
     assert 4 == world.fake.count("SIGHUP")
     assert 0 == agent.stop()
 
@@ -329,8 +371,10 @@ def test_a_first_step_that_cannot_be_seen_in_time_is_taken_back_by_a_signal(worl
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     before = active_digest(world)
     world.write(VIRTUAL_IPS=CIRCLE)
-    lines = agent.reloaded(1, "refused")
-    assert lines[0].startswith(
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "refused" == verdict["verdict"]
+    assert verdict["lines"][0].startswith(
         "rolled back after the first of two steps: whether keepalived does what was planned "
         "could not be seen: it gave no answer within 0."
     )
@@ -346,12 +390,15 @@ def test_an_answer_that_comes_too_late_is_none(world: World) -> None:
     agent = reading_file(world, policy={**SHORT, "verify_grace": 0.7, "reload_grace": 5.0})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    lines = agent.reloaded(1, "unconfirmed")
-    assert "it gave no answer within 0." in lines[0]
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "unconfirmed" == verdict["verdict"]
+    assert "it gave no answer within 0." in verdict["lines"][0]
     agent.wait_for(lambda: world.fake.count("dump") >= 2)
     assert "unconfirmed" == agent.status["reload"]["verdict"]
     world.write(VIRTUAL_IPS="10.0.0.101-104")
-    agent.reloaded(2, "accepted")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
 
@@ -372,9 +419,11 @@ def test_a_slow_keepalived_does_not_escape_by_its_few_answers(
     agent = reading_file(world, policy={**SHORT, "verify_grace": grace})
     agent.wait_for(lambda: world.fake.count("dump") == 1)
     world.write(VIRTUAL_IPS="10.0.0.101-103")
-    lines = agent.reloaded(1, verdict, timeout=15)
-    assert words in lines[0]
-    assert "is MASTER and 10.0.0.10" in lines[0]
+    agent.reload()
+    told = agent.wait_for_reloads(1, timeout=15)
+    assert verdict == told["verdict"]
+    assert words in told["lines"][0]
+    assert "is MASTER and 10.0.0.10" in told["lines"][0]
     agent.wait_for(lambda: world.fake.count("start") == starts)
     agent.wait_for_phase("running")
     assert 0 == agent.stop()
@@ -404,7 +453,8 @@ def test_a_sighup_during_start_is_a_reload_once_keepalived_runs(world: World) ->
     agent = world.start(policy={**SHORT, "okay_delay": 0.6}, reads_file=True)
     agent.wait_for(lambda: world.fake.count("start"))
     world.write(VIRTUAL_IPS="10.0.0.102")
-    agent.reloaded(1, "accepted")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
     assert 1 == world.fake.count("SIGHUP")
     assert 1 == world.fake.count("start")
     assert 0 == agent.stop()
@@ -418,7 +468,8 @@ def test_a_sighup_during_the_first_configuration_test_reads_again(world: World) 
     agent.wait_for(lambda: world.fake.count("test"))
     world.fake.plays({})
     world.write(VIRTUAL_IPS="10.0.0.102")
-    agent.reloaded(1, "accepted")
+    agent.reload()
+    assert "accepted" == agent.wait_for_reloads(1)["verdict"]
     agent.wait_for_phase("running")
     assert "10.0.0.102/32" in world.keepalived_conf.read_text(encoding="utf-8")
     assert 0 == agent.stop()
@@ -432,7 +483,8 @@ def test_a_sighup_during_a_test_that_hangs_gets_its_own_verdict(world: World) ->
     agent.reload()
     agent.wait_for(lambda: world.fake.count("test") == 2)
     world.fake.plays()
-    agent.reloaded(1)
+    agent.reload()
+    agent.wait_for_reloads(1)
     assert "refused" in agent.log
     assert "accepted" == agent.wait_for_reloads(2)["verdict"]
     assert 0 == agent.stop()
@@ -486,8 +538,10 @@ def test_a_sighup_while_waiting_looks_at_once(world: World) -> None:
     slow = {**SHORT, "waiting_interval": 60}
     agent = world.start(policy=slow, environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
     agent.wait_for_phase("waiting")
-    lines = agent.reloaded(1, "refused")
-    assert "nosuch0" in lines[0]
+    agent.reload()
+    verdict = agent.wait_for_reloads(1)
+    assert "refused" == verdict["verdict"]
+    assert "nosuch0" in verdict["lines"][0]
     assert 0 == agent.stop()
 
 

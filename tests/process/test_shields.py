@@ -109,7 +109,7 @@ class World:
             self.turn()
             return not self.shields.is_busy and dropping is ("counter" in self.table())
 
-        wait_until(is_so, timeout=20, what=f"dropping is {dropping}")
+        wait_until(is_so, timeout=20, message=f"dropping is {dropping}")
 
     def pass_time(self) -> None:
         """Go round for as long as the shield may take to act."""
@@ -119,21 +119,21 @@ class World:
             self.turn()
             return time.monotonic() > until
 
-        wait_until(is_over, timeout=20, what="time passes")
+        wait_until(is_over, timeout=20, message="time passes")
 
     def until_so(self, condition: Callable[[], bool], what: str) -> None:
         def is_so() -> bool:
             self.turn()
             return condition()
 
-        wait_until(is_so, timeout=20, what=what)
+        wait_until(is_so, timeout=20, message=what)
 
     def until_off(self, reason: str) -> None:
         def is_off() -> bool:
             self.turn()
             return reason in self.shields.protection().reason
 
-        wait_until(is_off, timeout=20, what=f"the shield is off: {reason}")
+        wait_until(is_off, timeout=20, message=f"the shield is off: {reason}")
 
     def named(self) -> list[str]:
         return [each["event"] for each in self.events]

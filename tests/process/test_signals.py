@@ -11,10 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import AgentProcess
+
+if TYPE_CHECKING:
+    from tests.support.agent_process import World
 
 pytestmark = pytest.mark.netns
 _CHECKOUT = Path(__file__).parents[2]

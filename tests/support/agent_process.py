@@ -164,13 +164,6 @@ class AgentProcess:
         verdict: dict[str, Any] = self.status["reload"]
         return verdict
 
-    def reloaded(self, ended: int, verdict: str = "", timeout: float = 10) -> list[str]:
-        """Send SIGHUP; return the lines once that many reloads have ended, with that verdict."""
-        self.reload()
-        found = self.wait_for_reloads(ended, timeout)
-        assert found["verdict"] == (verdict or found["verdict"]), found
-        return list(found["lines"])
-
     def wait_for(self, predicate: Any, timeout: float = 10) -> None:  # noqa: ANN401
         """Wait until the predicate holds; a failure shows everything there is to see."""
         wait_until(predicate, timeout, self.describe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
@@ -68,7 +68,17 @@ def setups(
 
 
 def _with_macs(drawn: tuple[tuple[NodeSetup, ...], list[int]]) -> tuple[NodeSetup, ...]:
-    return tuple(replace(node, mac=mac) for node, mac in zip(*drawn, strict=True))
+    return tuple(
+        NodeSetup(
+            priority=node.priority,
+            mac=mac,
+            preemption=node.preemption,
+            preempt_delay=node.preempt_delay,
+            dialect=node.dialect,
+            interval=node.interval,
+        )
+        for node, mac in zip(*drawn, strict=True)
+    )
 
 
 @st.composite
