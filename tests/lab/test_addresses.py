@@ -29,10 +29,7 @@ def test_ipv6_addresses_are_served_and_handed_over(pair: Lab) -> None:
     holder = pair.node(found[addresses[0]])
     assert f"{addresses[0]}/128" in holder.addresses()
     assert pair.client.ask(addresses[0]) == holder.name
-    asked = time.monotonic()
-    holder.terminate()
-    pair.wait_for_each(addresses, timeout=PLANNED, among=pair.others(holder))
-    assert holder.wait() == 0
+    asked = pair.hand_over(holder, *addresses)
     assert pair.recorder.seconds_with_two(*addresses, since=asked) == 0
     assert holder.virtual_addresses() == []
 
@@ -63,9 +60,7 @@ def test_unicast_with_the_nodes_own_address_in_the_list(lab: Lab, family: str) -
     stays(2.5)  # two adverts
     assert lab.recorder.holders(address) == [holder.name]
     assert lab.client.ask(address) == holder.name
-    holder.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
-    assert holder.wait() == 0
+    lab.hand_over(holder, address)
 
 
 def test_mixed_families_over_unicast_have_peers_of_their_own_family(pair: Lab) -> None:

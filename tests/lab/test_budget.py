@@ -122,19 +122,15 @@ def test_two_holders_are_no_longer_two_than_promised(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("story", "more"),
-    [(stories.container_killed, {}), (alarms.container_killed_fast, alarms.FAST)],
-    ids=["by default", "fast"],
-)
+@pytest.mark.parametrize("timing", [{}, alarms.FAST], ids=["by default", "fast"])
 def test_a_silent_death_takes_no_longer_than_promised(
-    make_lab: MakeLab, story: Callable[[Scene], None], more: dict[str, str]
+    make_lab: MakeLab, timing: dict[str, str]
 ) -> None:
     """The container is killed: neither no holder nor two for longer."""
     scene = Scene(make_lab(3), "multicast")
-    story(scene)
+    stories.container_killed(scene, timing)
     seen = [each for _, each in scene.seen()]
-    times = promised(scene, **more)
+    times = promised(scene, **timing)
     assert times.two_after_death is not None
     assert 0 < taken_after(scene) <= times.silent_death + margin(scene)
     assert max(each.none for each in seen) <= times.silent_death + margin(scene)

@@ -79,10 +79,7 @@ def test_an_address_moves_to_and_from_a_node_with_the_shell_image(pair: Lab, fam
     old.wait_for_line("Entering BACKUP STATE")
     stays(4.5)  # longer than an election
     assert pair.recorder.holders(address) == [new.name]
-    asked = time.monotonic()
-    new.terminate()
-    pair.wait_for_holder(address, timeout=PLANNED, among=[old])
-    assert new.wait() == 0
+    asked = pair.hand_over(new, address)
     assert pair.recorder.seconds_with_two(address, since=started) == 0
     assert pair.recorder.seconds_with_none(address, since=asked) < PLANNED
 

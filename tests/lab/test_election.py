@@ -107,11 +107,8 @@ def test_a_planned_stop_among_known_peers_takes_no_time(lab: Lab) -> None:
     """Listed peers have priorities near 254: their skew is some hundredths of a second."""
     address = lab.virtual(1)
     holder = lab.serve(address, UNICAST_PEERS=",".join(node.ip for node in lab.nodes))
-    asked = time.monotonic()
-    holder.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
+    asked = lab.hand_over(holder, address)
     gap = lab.recorder.seconds_with_none(address, since=asked)
-    assert holder.wait() == 0
     print(f"planned stop among known peers: no node held it for {gap:.3f} s")
     assert gap < 0.5
 
@@ -120,10 +117,7 @@ def test_a_planned_stop_of_sixty_addresses_leaves_none(pair: Lab) -> None:
     """TERM while sixty addresses are held: all of them move, none stays, exit code 0."""
     addresses = pair.numbered(60)
     holder = pair.serve_ranked(*addresses)
-    asked = time.monotonic()
-    holder.terminate()
-    pair.wait_for_each(addresses, timeout=2 * PLANNED, among=pair.others(holder))
-    assert holder.wait() == 0
+    asked = pair.hand_over(holder, *addresses, timeout=2 * PLANNED)
     gap = pair.recorder.seconds_with_none(*addresses, since=asked)
     two = pair.recorder.seconds_with_two(*addresses, since=asked)
     print(f"planned stop of 60 addresses: at worst {gap:.2f} s with none, {two:.2f} s with two")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from typing import Any
 
 import pytest
 
@@ -52,11 +54,11 @@ def move_to_bridge(node: Node) -> None:
     make_bridge(node)
 
 
-def remake(node: Node, *, pause: float = 0.3, addresses: bool = True) -> None:
-    """Delete the bridge and make it again: under the same name, with another index."""
+def remake(node: Node, *, pause: float = 0.3, **more: Any) -> None:  # noqa: ANN401
+    """Delete the bridge and make it again: under the same name, by default with another index."""
     node.network.ip([f"link del {BRIDGE}"])
     stays(pause)
-    make_bridge(node, addresses=addresses)
+    make_bridge(node, **more)
 
 
 def serve_on_bridges(
@@ -87,12 +89,8 @@ def is_ready(node: Node) -> bool:
 def wait_until_ready(lab: Lab) -> None:
     """Wait until every node is ready."""
     for node in lab.nodes:
-        wait_until(
-            lambda node=node: is_ready(node),  # type: ignore[misc]
-            NOTICED + ELECTION,
-            f"{node.name} is ready",
-            interval=0.2,
-        )
+        ready = functools.partial(is_ready, node)
+        wait_until(ready, NOTICED + ELECTION, f"{node.name} is ready", interval=0.2)
 
 
 @pytest.mark.slow
@@ -261,9 +259,7 @@ def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_me
     first, second = lab.nodes
     index = second.run(["ip", "-oneline", "link", "show", "dev", BRIDGE]).stdout.split(":")[0]
     began = time.monotonic()
-    second.network.ip([f"link del {BRIDGE}"])
-    stays(0.3)
-    make_bridge(second, index=index, addresses=False)
+    remake(second, index=index, addresses=False)
     stays(0.5)
     give_addresses(second)
     said = wait_until(lambda: second.events("instance.deaf"), 30, "deafness is said", interval=0.2)
@@ -352,14 +348,9 @@ def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_
     holder, other = pair.nodes
     addresses = [pair.virtual(1), pair.virtual6(1)]
     told = f"eth0 is a port of {BRIDGE}, which takes all that comes in there: no client reaches"
-    more: dict[str, str] = {}
-    for unicast in (False, True):
-        more = {
-            "PREEMPTION": "preempt",
-            "NETWORK_INTERFACE": "eth0",
-            **(pair.peers() if unicast else {}),
-        }
-        pair.serve_ranked(*addresses, **more)
+    more = {"PREEMPTION": "preempt", "NETWORK_INTERFACE": "eth0"}
+    for peers in ({}, pair.peers()):
+        pair.serve_ranked(*addresses, **more, **peers)
         wait_until_ready(pair)
         began = time.monotonic()
         make_bridge(holder, addresses=False)
@@ -373,10 +364,9 @@ def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_
         holder.network.ip([f"link del {BRIDGE}"])
         pair.wait_for_each(addresses, timeout=ELECTION, among=[holder])
         wait_until_ready(pair)
-        for node in pair.nodes:
-            node.stop()
+        pair.stop_everywhere()
     make_bridge(holder, addresses=False)
-    holder.start(variables(*addresses, **more))
+    holder.start(variables(*addresses, **more, **pair.peers()))
     found = holder.wait_for_status("phase", "waiting")
     assert told in "".join(found["reasons"])
     checked = holder.ask("check")

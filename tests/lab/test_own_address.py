@@ -132,8 +132,7 @@ def test_an_own_address_that_is_away_for_a_moment_costs_a_handover_unless_it_is_
                 assert pair.longest_gap(addresses[0], began) <= PLANNED
             for each in addresses:
                 assert pair.recorder.seconds_with_two(each, since=began) == 0
-            for node in pair.nodes:
-                node.stop()
+            pair.stop_everywhere()
 
 
 def only_link_local(node: Node, *more: str) -> None:

@@ -186,10 +186,7 @@ def test_a_holder_hands_over_while_another_node_is_reloaded(pair: Lab) -> None:
     first, second = pair.nodes
     source.write(variables(old, pair.virtual(2)))
     second.reload()
-    asked = time.monotonic()
-    first.terminate()
-    pair.wait_for_holder(old, timeout=PLANNED, among=[second])
-    assert first.wait() == 0
+    asked = pair.hand_over(first, old)
     assert pair.recorder.seconds_with_none(old, since=asked) < PLANNED
     pair.wait_for_holder(pair.virtual(2), timeout=ELECTION, among=[second])
     pair.wait_for_none([old, pair.virtual(2)], on=first, timeout=1)

@@ -77,7 +77,7 @@ class World:
             deadline = self.firewalls.deadline
             return deadline is None or now + 0.5 < deadline < now + 5
 
-        wait_until(is_over, timeout=20, what="nft goes on")
+        wait_until(is_over, timeout=20, message="nft goes on")
         told, self._events[:] = list(self._events), []
         return told
 
@@ -119,7 +119,7 @@ def test_a_configuration_that_is_renamed_has_the_rules_of_its_new_name(world: Wo
         told.extend(world.settled())
         return len(told) == 2
 
-    wait_until(is_renamed, timeout=10, what=world.rules)
+    wait_until(is_renamed, timeout=10, message=world.rules)
     expected = ["firewall.rule_inserted", "firewall.rule_removed"]
     assert expected == sorted(each["event"] for each in told)
     assert 'comment "ipfailover-agent there"' in world.rules()

@@ -13,22 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
+from structlog.testing import LogCapture
 
+from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.linux import process
 from tests.support.services import common
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from structlog.testing import LogCapture
-
-    from ipfailover_agent.keepalived.dump import InstanceDump
 
 ANSWERING = signal.SIGRTMIN + 2
 DUMP = [

@@ -124,7 +124,7 @@ def segment() -> Iterator[Segment]:
         with near.entered():
             made = Segment(near, far, sends, _raw_sockets("net0"), far_hears)
             try:
-                wait_until(made.is_up, timeout=10, what="the cable does not work")
+                wait_until(made.is_up, timeout=10, message="the cable does not work")
                 yield made
             finally:
                 for sockets in (sends, made.hears, far_hears):
@@ -154,7 +154,7 @@ class Keeper:
             is_due = deadline is not None and deadline <= time.monotonic()
             return self.firewall.is_active is not None and not is_due
 
-        wait_until(is_over, timeout=20, what=lambda: f"looking goes on: {self.reports}")
+        wait_until(is_over, timeout=20, message=lambda: f"looking goes on: {self.reports}")
         reports, self.reports[:] = list(self.reports), []
         return reports
 
@@ -366,7 +366,7 @@ def test_a_firewall_that_was_loaded_again_gets_the_rules_again(segment: Segment)
         keeper.turn()
         return len(keeper.reports) == len(first)
 
-    wait_until(is_back, timeout=12, what="the rules do not come back")
+    wait_until(is_back, timeout=12, message="the rules do not come back")
     assert time.monotonic() - began < 2.5
     assert segment.arrives(str(GROUP4))
 

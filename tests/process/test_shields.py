@@ -100,7 +100,7 @@ class World:
             self.turn()
             return condition()
 
-        wait_until(is_so, timeout=20, what=what)
+        wait_until(is_so, timeout=20, message=what)
 
     def until(self, *, dropping: bool) -> None:
         """Go round until the kernel drops something, or nothing."""

@@ -7,9 +7,12 @@ import ctypes
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from tests.support import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()

@@ -12,13 +12,13 @@ _Value = TypeVar("_Value")
 def wait_until(
     predicate: Callable[[], _Value | None],
     timeout: float,
-    what: str | Callable[[], str],
+    message: str | Callable[[], str],
     interval: float = 0.01,
 ) -> _Value:
     """Return the predicate's first true value.
 
-    AssertionError that names ``what`` when there is none within ``timeout`` seconds; a function
-    is called at the failure: it can show what was there instead.
+    AssertionError with the message when there is none within ``timeout`` seconds. A message that
+    is a function is called at the failure: it can show what was there instead.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -27,6 +27,6 @@ def wait_until(
         if value:
             return value
         if is_late:
-            text = what if isinstance(what, str) else what()
+            text = message if isinstance(message, str) else message()
             raise AssertionError(f"not within {timeout:g} s: {text} (last seen: {value!r})")
         time.sleep(interval)

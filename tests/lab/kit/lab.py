@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -158,6 +159,16 @@ class Lab:
         self.start_ranked(scenarios.variables(*addresses, **more))
         self.wait_for_each(addresses, timeout=scenarios.ELECTION, among=self.nodes[:1])
         return self.nodes[0]
+
+    def hand_over(
+        self, holder: Node, *addresses: str, timeout: float = scenarios.PLANNED
+    ) -> float:
+        """Stop a node as planned; return when that was, once others hold its addresses."""
+        asked = time.monotonic()
+        holder.terminate()
+        self.wait_for_each(addresses, timeout=timeout, among=self.others(holder))
+        assert holder.wait() == 0
+        return asked
 
     def wait_for_each(
         self, addresses: Iterable[str], *, timeout: float, among: Sequence[Node] | None = None

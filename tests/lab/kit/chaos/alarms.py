@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from tests.lab.kit import speakers
-from tests.lab.kit.chaos import wire
+from tests.lab.kit.chaos import stories, wire
 from tests.lab.kit.chaos.faults import (
     HANGS,
     HELD,
@@ -19,7 +19,7 @@ from tests.lab.kit.chaos.faults import (
     Rows,
 )
 from tests.lab.kit.chaos.scene import Scene
-from tests.lab.kit.chaos.stories import LONG, faulty
+from tests.lab.kit.chaos.stories import BACKUP, EVERY, LONG, faulty, firewalled
 
 ROWS = Rows()
 #: Fast timing, as far as stories that kill what serves are concerned.
@@ -246,38 +246,21 @@ def clock_stepped(scene: Scene) -> None:
 _SOON = {"two": 1.8, "none": 0.6}
 
 
-@ROWS.row("container SIGKILLed, fast", short="unicast", gains=2, old=NO_END, **_SOON)
-def container_killed_fast(scene: Scene) -> None:
-    with faulty(scene, then=5, **FAST):
-        scene.holder.kill()
-
-
-@ROWS.row("container frozen, fast", gains=6, old="until thawed", **_SOON)
-def container_frozen_fast(scene: Scene) -> None:
-    with faulty(scene, then=5, **FAST):
-        scene.holder.freeze()
-        scene.watch(5)
-        scene.holder.thaw()
-
-
-@ROWS.row("keepalived frozen, fast", logged=HANGS, old=NO_END, **_SOON)
-def keepalived_frozen_fast(scene: Scene) -> None:
-    with faulty(scene, **FAST):
-        for pid in scene.holder.pids("keepalived"):
-            scene.holder.freeze(pid)
-
-
-@ROWS.row("VRRP dropped by all firewalls, fast", logged=HELD, old=NO_END, **_SOON)
-def firewall_everywhere_fast(scene: Scene) -> None:
-    with faulty(scene, then=LONG, **FAST):
-        for node in scene.members:
-            node.firewall()
-
-
-@ROWS.row("VRRP dropped by a backup's input, fast", logged=HELD, old=NO_END, **_SOON)
-def backup_input_fast(scene: Scene) -> None:
-    with faulty(scene, then=LONG, **FAST):
-        scene.successor.firewall("in")
+ROWS.row("container SIGKILLed, fast", FAST, short="unicast", gains=2, old=NO_END, **_SOON)(
+    stories.container_killed
+)
+ROWS.row("container frozen, fast", 5, FAST, gains=6, old="until thawed", **_SOON)(
+    stories.container_frozen
+)
+ROWS.row("keepalived frozen, fast", FAST, logged=HANGS, old=NO_END, **_SOON)(
+    stories.keepalived_frozen
+)
+ROWS.row(
+    "VRRP dropped by all firewalls, fast", EVERY, "both", FAST, logged=HELD, old=NO_END, **_SOON
+)(firewalled)
+ROWS.row(
+    "VRRP dropped by a backup's input, fast", BACKUP, "in", FAST, logged=HELD, old=NO_END, **_SOON
+)(firewalled)
 
 
 @ROWS.row("application dies, fast", two=0, none=0.5, client=0.5, gains=1)

@@ -6,8 +6,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from tests.lab.kit.chaos.faults import (
     BLOCKED,
@@ -21,9 +21,13 @@ from tests.lab.kit.chaos.faults import (
 )
 from tests.lab.kit.chaos.scene import Scene
 from tests.lab.kit.node import Node
+from tests.lab.kit.switch import Direction
 
 QUICK = 8.0  # seconds in which everything has happened, as a rule
 LONG = 12.0  # and a trial too
+NORMAL: Final[Mapping[str, Any]] = {}  # nothing is set that is not by default
+LEASE = {"ADDRESS_LEASE": "2"}
+EVERY, HOLDER, BACKUP = slice(None), slice(1), slice(1, 2)  # of a scene's members
 ROWS = Rows()
 
 
@@ -56,15 +60,10 @@ def application_dies(scene: Scene) -> None:
         scene.holder.application.stop()
 
 
+@ROWS.row("container SIGKILLed, lease 2", LEASE, two=1.0, none=SUDDEN, gains=1, old=NO_END)
 @ROWS.row("container SIGKILLed", short="multicast", none=SUDDEN, gains=1, old=NO_END)
-def container_killed(scene: Scene) -> None:
-    with faulty(scene):
-        scene.holder.kill()
-
-
-@ROWS.row("container SIGKILLed, lease 2", two=1.0, none=SUDDEN, gains=1, old=NO_END)
-def container_killed_short_lease(scene: Scene) -> None:
-    with faulty(scene, ADDRESS_LEASE="2"):
+def container_killed(scene: Scene, timing: Mapping[str, Any] = NORMAL) -> None:
+    with faulty(scene, **timing):
         scene.holder.kill()
 
 
@@ -105,8 +104,8 @@ def agent_killed(scene: Scene) -> None:
 
 @ROWS.row("container frozen 30 s", 30, runs=1, none=SUDDEN, old="26.8 s")
 @ROWS.row("container frozen 8 s", 8, short="unicast", none=SUDDEN, old="4.8 s")
-def container_frozen(scene: Scene, seconds: float) -> None:
-    with faulty(scene):
+def container_frozen(scene: Scene, seconds: float, timing: Mapping[str, Any] = NORMAL) -> None:
+    with faulty(scene, **timing):
         scene.holder.freeze()
         scene.watch(seconds)
         scene.holder.thaw()
@@ -139,8 +138,8 @@ def node_stunned(scene: Scene, place: int, seconds: float) -> None:
 
 
 @ROWS.row("keepalived frozen", short="multicast", none=SUDDEN, logged=HANGS, old=NO_END)
-def keepalived_frozen(scene: Scene) -> None:
-    with faulty(scene, then=LONG):
+def keepalived_frozen(scene: Scene, timing: Mapping[str, Any] = NORMAL) -> None:
+    with faulty(scene, then=LONG, **timing):
         for pid in scene.holder.pids("keepalived"):
             scene.holder.freeze(pid)
 
@@ -198,38 +197,38 @@ def link_down(scene: Scene) -> None:
         scene.holder.link_up()
 
 
-@ROWS.row("holder cannot send", logged=HELD, old=NO_END)
-def holder_mute(scene: Scene) -> None:
+@ROWS.row("a backup cannot receive", 1, "in", logged=HELD, old=NO_END)
+@ROWS.row("holder cannot receive", 0, "in", runs=1, two=0)
+@ROWS.row("holder cannot send", 0, "out", logged=HELD, old=NO_END)
+def cut_off(scene: Scene, place: int, direction: Direction) -> None:
+    node = scene.members[place]
     with faulty(scene):
-        scene.holder.cut("out")
+        node.cut(direction)
         scene.watch(LONG)
-        scene.holder.join("out")
+        node.join(direction)
 
 
-@ROWS.row("holder cannot receive", runs=1, two=0)
-def holder_deaf(scene: Scene) -> None:
-    with faulty(scene, then=6):
-        scene.holder.cut("in")
-        scene.watch(QUICK)
-        scene.holder.join("in")
+def firewalled(
+    scene: Scene, who: slice, direction: Direction, timing: Mapping[str, Any] = NORMAL
+) -> None:
+    """Let some members' firewalls drop VRRP until the end."""
+    with faulty(scene, then=LONG, **timing):
+        for node in scene.members[who]:
+            node.firewall(direction)
 
 
-@ROWS.row("a backup cannot receive", logged=HELD, old=NO_END)
-def backup_deaf(scene: Scene) -> None:
+def firewalled_for_a_while(scene: Scene, who: slice, direction: Direction) -> None:
     with faulty(scene):
-        scene.successor.cut("in")
+        for node in scene.members[who]:
+            node.firewall(direction)
         scene.watch(LONG)
-        scene.successor.join("in")
-
-
-@ROWS.row("VRRP dropped by all firewalls", short="multicast", logged=HELD, old=NO_END)
-def firewall_everywhere(scene: Scene) -> None:
-    with faulty(scene):
-        for node in scene.members:
-            node.firewall()
-        scene.watch(LONG)
-        for node in scene.members:
+        for node in scene.members[who]:
             node.firewall_off()
+
+
+ROWS.row(
+    "VRRP dropped by all firewalls", EVERY, "both", short="multicast", logged=HELD, old=NO_END
+)(firewalled_for_a_while)
 
 
 @ROWS.row("VRRP dropped by all from the start", none=8.0, gains=9, logged=HELD, old=NO_END)
@@ -243,25 +242,11 @@ def firewall_everywhere_at_start(scene: Scene) -> None:
     scene.watch(20)
 
 
-@ROWS.row("VRRP dropped by the holder's input", runs=1, two=0)
-def holder_input(scene: Scene) -> None:
-    with faulty(scene, then=LONG):
-        scene.holder.firewall("in")
-
-
-@ROWS.row("VRRP dropped by a backup's input", logged=BLOCKED, old=NO_END)
-def backup_input(scene: Scene) -> None:
-    with faulty(scene):
-        scene.successor.firewall("in")
-        scene.watch(LONG)
-        scene.successor.firewall_off()
-
-
-@ROWS.row("VRRP dropped by all inputs", logged=BLOCKED, old=NO_END)
-def all_inputs(scene: Scene) -> None:
-    with faulty(scene, then=LONG):
-        for node in scene.members:
-            node.firewall("in")
+ROWS.row("VRRP dropped by the holder's input", HOLDER, "in", runs=1, two=0)(firewalled)
+ROWS.row("VRRP dropped by a backup's input", BACKUP, "in", logged=BLOCKED, old=NO_END)(
+    firewalled_for_a_while
+)
+ROWS.row("VRRP dropped by all inputs", EVERY, "in", logged=BLOCKED, old=NO_END)(firewalled)
 
 
 @ROWS.row("the same, then SIGKILL", none=SUDDEN_HELD, logged=BLOCKED, old=NO_END)
@@ -276,12 +261,9 @@ def held_successor(scene: Scene) -> None:
     scene.watch(LONG)
 
 
-@ROWS.row("VRRP dropped by the holder's output", short="unicast", logged=HELD, old=NO_END)
-def holder_output(scene: Scene) -> None:
-    with faulty(scene):
-        scene.holder.firewall("out")
-        scene.watch(LONG)
-        scene.holder.firewall_off()
+ROWS.row(
+    "VRRP dropped by the holder's output", HOLDER, "out", short="unicast", logged=HELD, old=NO_END
+)(firewalled_for_a_while)
 
 
 @ROWS.row("VRRP dropped by the switch", logged=HELD, old=NO_END)
