@@ -406,10 +406,8 @@ class Contests(Service):
         )
         self._news.seen(name, cause, would_hold=False)
         foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
-        sighting = NewestAdvert(
-            source=str(advert.source), priority=advert.priority, at=now, foreign=foreign
-        )
-        self._seen(name, sighting)
+        source, priority = str(advert.source), advert.priority
+        self._seen(name, NewestAdvert(source=source, priority=priority, at=now, foreign=foreign))
 
     def _on_carp(self, carp: Carp, now: float) -> None:
         """Handle a CARP advertisement, which keepalived refuses and which puts its timer off."""
@@ -468,9 +466,8 @@ class Contests(Service):
         now = time.monotonic()
         for each in instances:
             self._check_leaving(each, now)
-            answered = conflict.DumpAnswered(
-                taken_at=asked_at, state=each.state, counters=each.counters
-            )
+            state, counters = each.state, each.counters
+            answered = conflict.DumpAnswered(taken_at=asked_at, state=state, counters=counters)
             self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
