@@ -8,21 +8,18 @@ from __future__ import annotations
 import subprocess
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
-from ipfailover_agent.model import RenderedFile, Rendering, Settings
+from ipfailover_agent.model import HostFacts, IPAddress, RenderedFile, Rendering, Settings
 from tests.support import sandbox
 from tests.support.cases import PATHS, Case, load_cases
 from tests.support.program import KEEPALIVED, version
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import HostFacts, IPAddress
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -14,16 +14,12 @@ from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.conflict.advert_listener import SOURCE, AdvertListener
 from ipfailover_agent.linux.loop import Loop, Readable
+from ipfailover_agent.model import KeepalivedConfig
 from ipfailover_agent.vrrp.bpf import kernel_filter
 from ipfailover_agent.vrrp.packet_socket import PacketSocket
 from ipfailover_agent.vrrp.packets import Announcement, gratuitous_arp
 from tests.support.netns import fresh_namespace
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ipfailover_agent.model import KeepalivedConfig
 
 pytestmark = pytest.mark.netns
 

@@ -9,19 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 from tests.support.pipes import open_pipe
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

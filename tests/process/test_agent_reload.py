@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 from msgspec.structs import replace
+from structlog.testing import LogCapture
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
@@ -21,16 +23,9 @@ from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.vrrp.packets import NeighbourReply
 from tests.support.adverts import heard_advert
-from tests.support.netns import fresh_namespace
+from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from structlog.testing import LogCapture
-
-    from tests.support.netns import NetworkNamespace
 
 pytestmark = pytest.mark.netns
 

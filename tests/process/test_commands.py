@@ -8,16 +8,12 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 from tests.support.netns import fresh_namespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -21,18 +22,13 @@ from ipfailover_agent.conflict.state import AdvertSeen
 from ipfailover_agent.firewall.shields import Shields
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.linux.loop import Loop
-from ipfailover_agent.model import VrrpState
+from ipfailover_agent.model import HostFacts, VrrpState
 from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.vrrp.packets import Advert
 from tests.support.adverts import heard_advert
 from tests.support.netns import fresh_namespace
 from tests.support.services import common
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ipfailover_agent.model import HostFacts
-    from ipfailover_agent.vrrp.packets import Advert
 
 pytestmark = pytest.mark.netns
 

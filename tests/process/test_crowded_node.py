@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,9 +19,6 @@ from ipfailover_agent.model import Family, HostScope
 from ipfailover_agent.vrrp import packet_socket
 from tests.support import crowd
 from tests.support.netns import NetworkNamespace, fresh_namespace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.netns
 

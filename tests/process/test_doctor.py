@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ipfailover_agent.doctor import host_facts
 from ipfailover_agent.linux import host
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.agent_process import World
+from tests.support.agent_process import World
 
 pytestmark = pytest.mark.netns
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.support import frames
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
-
-    from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import AgentProcess, World
 
 NAMES = [f"OpenShift_IPFailover_VIP_{number}" for number in (1, 2, 3)]
 # a scripted keepalived does not step down: its agent must not contend

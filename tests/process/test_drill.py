@@ -6,14 +6,11 @@ import contextlib
 import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.agent_process import AgentProcess, World
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

@@ -7,18 +7,14 @@ import os
 import pty
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, AgentProcess, World
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

@@ -9,9 +9,9 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -22,15 +22,10 @@ from ipfailover_agent.drain.service import take_request
 from ipfailover_agent.errors import SettingsError, SystemRefusedError
 from ipfailover_agent.linux import files
 from ipfailover_agent.linux.host import process_started_at
-from ipfailover_agent.model import RenderedFile
+from ipfailover_agent.model import IPAddress, RenderedFile
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import history
 from tests.support.apart import mounted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ipfailover_agent.model import IPAddress
 
 ADDRESSES = tuple(map(ip_address, ("10.9.0.5", "fd00:9::5")))
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +17,6 @@ from ipfailover_agent.model import DefaultRoute, Family, HostScope, InterfaceAdd
 from tests.support.apart import mounted, run_code
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

@@ -7,20 +7,15 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import http_client
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, AgentProcess, World
+from tests.support.http_client import Answer
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.agent_process import AgentProcess, World
-    from tests.support.http_client import Answer
 
 pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("inside")]
 

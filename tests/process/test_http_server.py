@@ -12,8 +12,9 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -22,6 +23,7 @@ from ipfailover_agent.http.messages import HttpRequest, HttpResponse
 from ipfailover_agent.http.routes import Routes
 from ipfailover_agent.http.server import MOST_CONNECTIONS, Server, open_listener
 from ipfailover_agent.http.service import Web
+from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import ListenAddress
 from ipfailover_agent.status.exchange import Exchange, Listening
@@ -30,11 +32,6 @@ from tests.support.observed import instance, observation
 from tests.support.services import common
 from tests.support.waiting import wait_until
 from tests.unit.test_reporter import Told
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
 
 BIG = bytes(5_000_000)
 OWN = 5_900_000  # bytes of an answer that is made anew for each

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.status.history import LIMIT, History, Journal, read_lines
 from tests.support.apart import mounted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

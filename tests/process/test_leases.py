@@ -9,24 +9,21 @@ import select
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 
 from ipfailover_agent.lease.service import Leases
 from ipfailover_agent.linux.netlink import AddressSocket
+from ipfailover_agent.linux.rtnetlink import HeldAddress
+from ipfailover_agent.model import IPAddress
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
 from tests.support.services import common
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ipfailover_agent.linux.rtnetlink import HeldAddress
-    from ipfailover_agent.model import IPAddress
 
 pytestmark = pytest.mark.netns
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import select
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -23,14 +23,9 @@ from ipfailover_agent.linux.link_monitor import (
 )
 from ipfailover_agent.linux.rtnetlink import MalformedMessageError
 from ipfailover_agent.supervisor import link_watch
-from ipfailover_agent.supervisor.link_state import Ground
+from ipfailover_agent.supervisor.link_state import Ground, LinkFacts
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ipfailover_agent.supervisor.link_state import LinkFacts
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,14 +21,10 @@ from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceS
 from ipfailover_agent.linux.loop import Loop, Woken
 from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
 from tests.support.checking import Checking, no_descriptors
+from tests.support.netns import NetworkNamespace
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.netns import NetworkNamespace
 
 pytestmark = pytest.mark.netns
 

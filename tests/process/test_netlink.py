@@ -9,8 +9,8 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -24,9 +24,6 @@ from ipfailover_agent.model import Family, HostScope, InterfaceAddress
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,14 +21,9 @@ from ipfailover_agent.firewall.nft import owned_tables, read_generation
 from ipfailover_agent.firewall.ruleset import Table
 from ipfailover_agent.firewall.service import Firewall, remove_all
 from ipfailover_agent.linux import process, rtnetlink
+from ipfailover_agent.model import IPAddress
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from ipfailover_agent.model import IPAddress
 
 pytestmark = [
     pytest.mark.netns,

@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +20,6 @@ from ipfailover_agent.linux.loop import Loop, SignalReceived, Writable
 from ipfailover_agent.linux.output import LineSink
 from tests.support.apart import mounted
 from tests.support.pipes import open_pipe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LINE = b"2024-01-01 (ipfailover_VIP_1) Entering MASTER STATE " + b"." * 50
 PROMPT = 0.05

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -16,22 +18,16 @@ from msgspec.structs import replace
 
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.keepalived.lifecycle import Occurrence
 from ipfailover_agent.linux import host
 from ipfailover_agent.linux.loop import Loop, Readable
-from ipfailover_agent.model import Family, Settings
+from ipfailover_agent.model import Family, IPAddress, Settings
 from ipfailover_agent.peers import peers_record
 from ipfailover_agent.peers import service as peering
 from ipfailover_agent.peers.peers import LookupResult, PeersPolicy, Question
 from ipfailover_agent.peers.service import SOURCE, Peering
 from tests.support.services import candidate, common
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ipfailover_agent.keepalived.lifecycle import Occurrence
-    from ipfailover_agent.model import IPAddress
 
 FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)
 SETTINGS = Settings(

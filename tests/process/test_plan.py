@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

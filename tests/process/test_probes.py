@@ -6,8 +6,9 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -16,15 +17,10 @@ from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
+from tests.support.agent_process import AgentProcess, World
 from tests.support.checking import Checking, no_descriptors
+from tests.support.netns import NetworkNamespace
 from tests.unit.test_instance_states import instance
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.agent_process import AgentProcess, World
-    from tests.support.netns import NetworkNamespace
 
 pytestmark = pytest.mark.netns
 

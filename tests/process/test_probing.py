@@ -7,8 +7,8 @@ import os
 import select
 import socket
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -17,12 +17,8 @@ from ipfailover_agent.health.fsm import ReportHealth
 from ipfailover_agent.health.probing import Prober
 from ipfailover_agent.model import PortCheck, PortProbes
 from tests.support.checking import no_descriptors
+from tests.support.netns import NetworkNamespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.netns import NetworkNamespace
 
 pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("namespace")]
 

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +20,6 @@ from ipfailover_agent.linux.loop import LineReceived, Loop, SignalReceived
 from ipfailover_agent.linux.process import ChildExit
 from tests.support.apart import run_code
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "MARK": "1"}
 

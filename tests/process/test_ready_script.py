@@ -7,15 +7,11 @@ import resource
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.linux import host
-from tests.support.agent_process import SHORT, STANDING_BY
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -21,10 +22,6 @@ from ipfailover_agent.model import Family
 from ipfailover_agent.peers import peers_record, resolving
 from ipfailover_agent.peers.peers import LookupResult, Question
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 LOCAL = Question(name="localhost", family=Family.IPV4)
 TEN = (ip_address("10.0.0.1"),)

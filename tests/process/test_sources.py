@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.config import sources
-from ipfailover_agent.errors import SettingsError
+from ipfailover_agent.errors import Problem, SettingsError
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ipfailover_agent.errors import Problem
 
 ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 

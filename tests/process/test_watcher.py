@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.support.agent_process import SHORT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import SHORT, AgentProcess, World
 
 pytestmark = pytest.mark.netns
 

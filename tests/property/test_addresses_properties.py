@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,9 +10,7 @@ from hypothesis import strategies as st
 from ipfailover_agent.config import shell_reading
 from ipfailover_agent.config.addresses import MAX_ADDRESSES, expand
 from ipfailover_agent.config.values import Fields, peers
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.model import IPAddress
 
 IPV4 = st.integers(0x0100_0001, 0x7EFF_FFFF).map(IPv4Address)
 IPV6 = st.integers(0x2000 << 112, (0x2001 << 112) - 1).map(IPv6Address)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, ip_network
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfailover_agent.conflict.answering import AnsweringPolicy, ForeignMaster, Unanswered
+from ipfailover_agent.conflict.answering import (
+    AnsweringPolicy,
+    AskForAddress,
+    ForeignMaster,
+    Report,
+    Unanswered,
+)
+from ipfailover_agent.model import IPAddress
 from tests.support.answering_world import AnsweringWorld
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ipfailover_agent.conflict.answering import AskForAddress, Report
-    from ipfailover_agent.model import IPAddress
 
 POLICY = AnsweringPolicy(burst=2)
 OWN = IPv4Address("10.0.0.99")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import hypothesis.strategies as st
 import pytest
@@ -18,12 +18,10 @@ from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import LONGEST, DrainRequest, parse_duration
 from ipfailover_agent.drain.fsm import DrainPhase, DrainSpec, DrainState, Target
+from ipfailover_agent.model import IPAddress
 from ipfailover_agent.status.status_model import DrainRequestStatus as Answer
 from tests.support.adverts import heard_advert
 from tests.support.building import builds
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
 
 POLICY = fsm.DrainPolicy(requests_limit=3)
 SILENCE = 5.0

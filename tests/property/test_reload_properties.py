@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis
 from hypothesis import assume, event, example, given
@@ -14,12 +14,9 @@ from msgspec.structs import replace
 from ipfailover_agent.config import planner
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-from ipfailover_agent.model import Settings, VrrpState
+from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings, VrrpInstance, VrrpState
 from ipfailover_agent.supervisor import change, steps
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig, VrrpInstance
 
 OWN = ("192.0.2.10", "fd00::10")
 FACTS = host_facts({"eth1": [f"{OWN[0]}/24", f"{OWN[1]}/64"]})

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.config import shell_reading, variables
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.errors import SettingsError
+from ipfailover_agent.model import Settings
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import Settings
 
 NAMES = [each.name for each in variables.VARIABLES if not each.is_agent_option]
 SCRIPTS = {"check_script", "notify_script"}  # rendered as quoted shell words

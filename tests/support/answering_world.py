@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from ipfailover_agent.conflict import answering
-from ipfailover_agent.conflict.answering import Answering
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ipfailover_agent.conflict.answering import AnsweringPolicy, AskForAddress, ForeignMaster
-    from ipfailover_agent.conflict.contexts import Link
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.conflict.answering import (
+    Answering,
+    AnsweringPolicy,
+    AskForAddress,
+    ForeignMaster,
+)
+from ipfailover_agent.conflict.contexts import Link
+from ipfailover_agent.model import IPAddress
 
 
 class AnsweringWorld:

@@ -6,9 +6,9 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,14 +16,10 @@ from ipfailover_agent.health.service import SOURCE, Probes
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import process
 from ipfailover_agent.linux.loop import Loop, Readable
+from ipfailover_agent.model import PortProbes
 from ipfailover_agent.paths import RunPaths
 from tests.support.services import candidate, common
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ipfailover_agent.model import PortProbes
 
 NOTHING = InstanceStates()
 

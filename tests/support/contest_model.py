@@ -14,9 +14,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ipfailover_agent.conflict.contexts import ContestContext
 from ipfailover_agent.conflict.fsm import step
@@ -36,9 +37,6 @@ from ipfailover_agent.conflict.state import (
 from ipfailover_agent.keepalived.dump import VrrpStatistics
 from ipfailover_agent.model import PreemptionMode, VrrpState
 from ipfailover_agent.vrrp.packets import Advert, Announcement
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 VIRTUAL: Final = IPv4Address("10.0.0.5")
 GROUP: Final = IPv4Address("224.0.0.18")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hypothesis import strategies as st
 
 from ipfailover_agent.conflict import held
 from ipfailover_agent.model import PreemptionMode
 from tests.support.contest_model import VIRTUAL, Dialect, Network, NodeSetup, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Pair = tuple[int, int]
 

@@ -7,12 +7,9 @@ import ctypes
 import itertools
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from tests.support import missing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -12,9 +13,6 @@ from ipfailover_agent.config.prepare import Options
 from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.service import Common
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def candidate(config: object, settings: object = None, **more: object) -> Any:  # noqa: ANN401

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.config import addresses
 from ipfailover_agent.config.addresses import Expansion, expand
 from ipfailover_agent.config.values import Fields, peers
-
-if TYPE_CHECKING:
-    from ipfailover_agent.errors import Problem
+from ipfailover_agent.errors import Problem
 
 
 def texts(expansion: Expansion) -> list[str]:

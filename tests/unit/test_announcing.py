@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.conflict import announcing
 from ipfailover_agent.conflict.announcing import FRAMES_A_SECOND, Announcer
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.model import IPAddress
 
 ROUNDING = 1e-6
 

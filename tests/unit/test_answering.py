@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from math import inf
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -26,15 +26,10 @@ from ipfailover_agent.conflict.answering import (
 )
 from ipfailover_agent.conflict.contexts import ContestContext
 from ipfailover_agent.conflict.state import AdvertCount, Contest, ContestPhase, Rival
-from ipfailover_agent.model import VrrpState
+from ipfailover_agent.model import IPAddress, VrrpState
 from tests.support.adverts import heard_advert
 from tests.support.answering_world import AnsweringWorld
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ipfailover_agent.model import IPAddress
 
 POLICY = AnsweringPolicy()
 OWN = IPv4Address("10.0.0.11")

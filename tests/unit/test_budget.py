@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from ipfailover_agent.config import budget, settings
+from ipfailover_agent.config.budget import Budget
 from ipfailover_agent.config.planner import plan
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.config.budget import Budget
 
 NODE = host_facts({"eth0": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev eth0"])
 

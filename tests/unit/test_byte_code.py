@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import jinja2
 import pytest
 from jinja2 import nodes
 
 from ipfailover_agent.config import templating
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXT = "{% for each in names %}\n{{ each }}\n{% endfor %}\n"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, S
 from ipfailover_agent.keepalived.lifecycle import CandidateVerdict, PreparationEnded
 from ipfailover_agent.supervisor.config_manager import ConfigManager
 from tests.support.services import common
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROBLEM = Problem(variable="X", element="", reason="is missing", instead="set it")
 NO_VARIABLES = prepare.Variables(values={}, start_only={})

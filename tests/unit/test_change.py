@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.model import KeepalivedConfig, Settings
+from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
 from ipfailover_agent.supervisor.change import ConfigChange, Move, Renumbering, compare
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24"], "ens4": ["192.168.66.10/24"]})
 NETWORK = ": nodes that are not reached there may hold each address too"

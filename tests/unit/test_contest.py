@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -39,10 +40,7 @@ from ipfailover_agent.model import Family, VrrpState
 from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 from tests.support.adverts import heard_advert
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Happening = Event | float | Callable[["Replay"], Event]
+Happening = Event | float | Callable[["Replay"], Event]
 
 OURS = bytes.fromhex("525400000005")
 LOWER_MAC = bytes.fromhex("525400000001")

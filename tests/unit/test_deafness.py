@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from ipfailover_agent.keepalived import deafness
 from ipfailover_agent.keepalived.deafness import Deafness
+from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.model import VrrpState
 from tests.support.dumps import instance_dump
-
-if TYPE_CHECKING:
-    from ipfailover_agent.keepalived.dump import InstanceDump
 
 BACKUP, MASTER = VrrpState.BACKUP, VrrpState.MASTER
 

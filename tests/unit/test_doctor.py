@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ipfailover_agent.config import settings
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.conflict import causes, contexts
+from ipfailover_agent.conflict.contexts import ContestContext
 from ipfailover_agent.doctor import findings, firewall_findings
 from ipfailover_agent.doctor import node_findings as node
 from ipfailover_agent.doctor.findings import CheckResult, Finding
@@ -24,17 +25,18 @@ from ipfailover_agent.doctor.network_findings import (
     judge_wire,
 )
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
-from ipfailover_agent.model import MissingScript, ScriptState
+from ipfailover_agent.model import (
+    HostFacts,
+    IPAddress,
+    KeepalivedConfig,
+    MissingScript,
+    ScriptState,
+    Settings,
+)
 from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from ipfailover_agent.conflict.contexts import ContestContext
-    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Settings
 
 OWN = bytes.fromhex("020000000001")
 THEIRS = bytes.fromhex("020000000002")

@@ -6,9 +6,9 @@ import ast
 import dataclasses
 import re
 import shlex
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -24,6 +24,7 @@ from ipfailover_agent.errors import ExitCode, HostNotReadyError, SettingsError
 from ipfailover_agent.keepalived import protocol
 from ipfailover_agent.keepalived.lifecycle import AgentPhase, SupervisionPolicy
 from ipfailover_agent.linux.host import script_state
+from ipfailover_agent.model import HostFacts, IPAddress, Settings
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import status_model
 from ipfailover_agent.status.transition import TransitionKind
@@ -31,11 +32,6 @@ from tests.bench.clusters import REFERENCE
 from tests.support.markdown import blocks, code, prose, section, slug, table, text_of
 from tests.support.sources import MODULES, ROOT, tree
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from ipfailover_agent.model import HostFacts, IPAddress, Settings
 
 README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"

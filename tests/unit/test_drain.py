@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,9 +16,6 @@ from ipfailover_agent.model import Advertisement, VirtualAddress
 from ipfailover_agent.status.status_model import DrainRequestStatus as Answer
 from tests.support.adverts import heard_advert
 from tests.unit.test_instance_states import instance
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Actions = list[fsm.DrainAction]
 POLICY = fsm.DrainPolicy(requests_limit=2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,9 +20,6 @@ from ipfailover_agent.keepalived.dump import (
     signal_command,
 )
 from ipfailover_agent.model import VrrpState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # as keepalived 2.2.7 writes it
 DATA: dict[str, Any] = {

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.model import Settings, VrrpState
+from ipfailover_agent.model import Settings, VrrpInstance, VrrpState
 from ipfailover_agent.vrrp.packets import Advert, parse_frame
 from tests.support import frames
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ipfailover_agent.model import VrrpInstance
 
 OWN, GROUP = IPv4Address("10.0.0.11"), IPv4Address("224.0.0.18")
 VIRTUAL = tuple(ip_address(f"10.0.0.{number}") for number in range(100, 150))

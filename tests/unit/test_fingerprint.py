@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -11,10 +10,8 @@ from msgspec.structs import replace
 from ipfailover_agent.config.fingerprint import fingerprint
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
+from ipfailover_agent.model import KeepalivedConfig
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import KeepalivedConfig
 
 PEERS = "10.0.0.11,10.0.0.12"
 

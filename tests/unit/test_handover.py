@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.drain import handover
 from ipfailover_agent.drain.handover import AddressLook, Handover, OtherHolderSeen
+from ipfailover_agent.model import IPAddress
 from ipfailover_agent.vrrp.packets import Announcement
 from tests.support.adverts import heard_advert
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
 
 ONE, TWO = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 BOTH = (ONE, TWO)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import holders
 from ipfailover_agent.conflict.contexts import ContestContext
-from ipfailover_agent.model import Advertisement, Family, Preemption, PreemptionMode, VrrpInstance
+from ipfailover_agent.conflict.holders import AdvertClaim
+from ipfailover_agent.model import (
+    Advertisement,
+    Family,
+    IPAddress,
+    Preemption,
+    PreemptionMode,
+    VrrpInstance,
+)
+from ipfailover_agent.vrrp.packets import Advert
 from tests.support.adverts import heard_advert
-
-if TYPE_CHECKING:
-    from ipfailover_agent.conflict.holders import AdvertClaim
-    from ipfailover_agent.model import IPAddress
-    from ipfailover_agent.vrrp.packets import Advert
 
 VIRTUAL = IPv4Address("10.0.0.5")
 OURS = bytes.fromhex("525400000005")

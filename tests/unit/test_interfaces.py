@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.config import interfaces, settings
 from ipfailover_agent.errors import HostNotReadyError, SettingsError
+from ipfailover_agent.model import HostFacts
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import HostFacts
 
 OVS = "the bridge's own interface, which ovs-vsctl port-to-br prints (br-ex with OVN-Kubernetes)"
 VARIABLE = "OPENSHIFT_HA_NETWORK_INTERFACE"

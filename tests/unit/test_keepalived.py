@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,9 +12,6 @@ from ipfailover_agent.errors import ExitCode
 from ipfailover_agent.keepalived import protocol
 from ipfailover_agent.model import VrrpState, VrrpTransition
 from ipfailover_agent.paths import RunPaths
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PATHS = RunPaths(directory="/run/x", config="/etc/k.conf")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +15,7 @@ from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.prepare import Candidate
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.holds import Holds
+from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import host
 from ipfailover_agent.model import IPAddress, Settings, VrrpState
@@ -23,12 +26,6 @@ from ipfailover_agent.supervisor.link_watch import REASON, LinkWatch
 from tests.support.dumps import instance_dump
 from tests.support.services import common
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ipfailover_agent.keepalived.dump import InstanceDump
 
 OWN = ip_address("10.0.0.11")
 THERE = LinkFacts(index=7, is_running=True, usable=frozenset({OWN}), present=frozenset({OWN}))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.keepalived.dump import VrrpStatistics
+from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.keepalived.liveness import (
     TICK,
     Action,
@@ -24,11 +24,6 @@ from ipfailover_agent.keepalived.liveness import (
 from ipfailover_agent.keepalived.liveness import WatchOccurrence as Occurs
 from ipfailover_agent.model import VrrpState
 from tests.support.dumps import instance_dump as instance
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.keepalived.dump import InstanceDump
 
 MASTER = VrrpState.MASTER
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -12,12 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ipfailover_agent.http import metrics
 from ipfailover_agent.status import status_model
+from ipfailover_agent.status.exchange import StatusView
 from tests.support.markdown import code, section, table
 from tests.support.observed import WHOLE, instance, observation
 from tests.support.promtool import promtool
-
-if TYPE_CHECKING:
-    from ipfailover_agent.status.exchange import StatusView
 
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 HOLDER = "ipfailover_instance_holder"

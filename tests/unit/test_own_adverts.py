@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.conflict.own_adverts import MasterLook, OwnAdvertMonitor
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
-
+from ipfailover_agent.model import IPAddress
 
 GROUP = IPv4Address("224.0.0.18")
 PEERS = (IPv4Address("10.0.0.12"), IPv4Address("10.0.0.13"))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from ipfailover_agent.model import IPAddress
 from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.bpf import ADDRESSES_LIMIT, SNAP_LENGTH, kernel_filter
 from tests.support import classic_bpf, frames
 from tests.support.adverts import heard_advert
 from tests.support.frames import ALL_NODES_GROUP, EVERYONE, OUR_MAC, THEIR_MAC
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ipfailover_agent.model import IPAddress
 
 HERE = IPv4Address("10.0.0.1")
 GROUP = IPv4Address("224.0.0.18")

@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.http import page
 from ipfailover_agent.status import status_model
+from ipfailover_agent.status.exchange import StatusView
 from tests.support.observed import RIVAL, SILENT, WHOLE, ago, instance, observation
-
-if TYPE_CHECKING:
-    from ipfailover_agent.status.exchange import StatusView
 
 
 class Reader(HTMLParser):

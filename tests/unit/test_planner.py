@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -12,10 +12,8 @@ from ipfailover_agent import model
 from ipfailover_agent.config import checks, interfaces, unicast
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
+from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 

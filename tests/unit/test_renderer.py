@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
@@ -14,15 +13,18 @@ from ipfailover_agent.config import renderer
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.errors import SettingsError, TemplateError
-from ipfailover_agent.model import PortCheck, PortProbes, Preemption, PreemptionMode, Settings
+from ipfailover_agent.model import (
+    KeepalivedConfig,
+    PortCheck,
+    PortProbes,
+    Preemption,
+    PreemptionMode,
+    Settings,
+)
 from ipfailover_agent.paths import RunPaths
 from tests.support.cases import PATHS
-from tests.support.keepalived_conf import MalformedError, parse
+from tests.support.keepalived_conf import MalformedError, Statement, parse
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import KeepalivedConfig
-    from tests.support.keepalived_conf import Statement
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})

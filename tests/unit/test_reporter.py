@@ -6,13 +6,15 @@ import errno
 import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 from msgspec.structs import replace
+from structlog.testing import LogCapture
 
 from ipfailover_agent import errors
 from ipfailover_agent.config.planner import plan
@@ -27,11 +29,6 @@ from ipfailover_agent.status.reporter import Reporter, problems_of
 from ipfailover_agent.status.status_model import StatusPart
 from ipfailover_agent.status.transition_causes import TransitionCauses
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from structlog.testing import LogCapture
 
 ENDED = ChildExit(pid=3, exit_code=0, signal=None)
 PROBLEM = errors.Problem(variable="A", element="x", reason="is wrong", instead="write y")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,10 +13,6 @@ from ipfailover_agent.http.routes import Routes
 from ipfailover_agent.status.exchange import Exchange
 from tests.support.markdown import code, section, table
 from tests.support.observed import instance, observation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from ipfailover_agent.firewall import accept_rules, ruleset
 from ipfailover_agent.firewall.accept_rules import LookFailed, RuleInserted, RuleRemoved, tag_for
 from ipfailover_agent.firewall.nft_commands import LIST_CHAINS, Output, change_rules
 from ipfailover_agent.firewall.ruleset import Chain, Entry, Table
-from ipfailover_agent.model import Settings
+from ipfailover_agent.model import IPAddress, Settings
 from tests.support.nft_json import (
     ACCEPT,
     DROP,
@@ -30,11 +31,6 @@ from tests.support.nft_json import (
     text_of,
 )
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.model import IPAddress
 
 TAG = "ipfailover-agent lab"
 GROUP = ip_address("224.0.0.18")

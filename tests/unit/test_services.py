@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -24,13 +26,8 @@ from ipfailover_agent.status.transition import Withholding
 from ipfailover_agent.supervisor import link_watch
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.service import Supervisor
+from ipfailover_agent.supervisor.services import Services
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ipfailover_agent.supervisor.services import Services
 
 LATER = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64"]})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,12 +14,8 @@ from ipfailover_agent.doctor import firewall_findings
 from ipfailover_agent.firewall import nft_commands, ruleset, shield
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
 from ipfailover_agent.firewall.shield import Shield, Signature
+from ipfailover_agent.model import IPAddress
 from tests.support.adverts import heard_advert
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ipfailover_agent.model import IPAddress
 
 NOW = 1000.0
 OURS = IPv4Address("10.0.0.5")

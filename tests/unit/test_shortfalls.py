@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,11 +11,8 @@ from msgspec.structs import replace
 from ipfailover_agent.config import settings, shortfalls
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.shortfalls import fast_settings, judge_cpu
-from ipfailover_agent.model import CpuShare, Settings
+from ipfailover_agent.model import CpuShare, HostFacts, Settings
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import HostFacts
 
 NODE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]})
 BARE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64"]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import pytest
@@ -14,12 +14,9 @@ from msgspec.structs import replace
 from ipfailover_agent import codec, terminal
 from ipfailover_agent.cli import status as status_command
 from ipfailover_agent.status import running, status_model
+from ipfailover_agent.status.exchange import StatusView
 from tests.support import status_schema
 from tests.support.observed import NOW, SILENT, WHOLE, ago, instance, observation
-
-if TYPE_CHECKING:
-    from ipfailover_agent.status.exchange import StatusView
-
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "status.schema.json"
 TOOK_OVER = status_model.TransitionStatus(

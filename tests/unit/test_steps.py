@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from ipfailover_agent.config import planner, templating
-from ipfailover_agent.model import Settings
+from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.supervisor import steps
 from tests.property.test_reload_properties import Reloading
 from tests.unit.test_change import FACTS, config
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig
 
 
 def config_of_ipv6(*numbers: int, **settings: Any) -> KeepalivedConfig:  # noqa: ANN401 - fields

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -16,9 +17,6 @@ from ipfailover_agent.status.transition import TransitionCause as Cause
 from ipfailover_agent.status.transition import TransitionKind as Kind
 from ipfailover_agent.status.transition_causes import Sources, TransitionCauses
 from tests.unit.test_instance_states import instance
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOOPBACK = replace(instance(1), interface="lo")  # up wherever tests run
 MISSING = replace(instance(1), interface="nosuch0")

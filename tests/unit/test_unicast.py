@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.config import unicast
+from ipfailover_agent.errors import Problem
 from ipfailover_agent.model import Family, Settings
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.errors import Problem
 
 FACTS = host_facts(
     {"ens3": ["192.0.2.10/24", "192.0.2.20/24", "fd00::10/64", "fd00::20/64", "fe80::10/64"]}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.keepalived.lifecycle import VerificationEnded
 from ipfailover_agent.model import KeepalivedConfig, VrrpState
 from ipfailover_agent.supervisor import steps, verify
@@ -23,9 +23,6 @@ from ipfailover_agent.supervisor.verify import (
 )
 from tests.support.dumps import instance_dump
 from tests.unit.test_change import A, B, C, config
-
-if TYPE_CHECKING:
-    from ipfailover_agent.keepalived.dump import InstanceDump
 
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
 
