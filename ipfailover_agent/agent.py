@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from ipfailover_agent import __version__
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, ExitCode, NotPermittedError
-from ipfailover_agent.keepalived.supervision import Occurrence, SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import Occurrence, SupervisionPolicy
 from ipfailover_agent.linux import files, host, loop, process, setgroups
 from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.service import Runtime
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.logs import recording
 from ipfailover_agent.supervisor.link_watch import SOURCE as LINKS
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.config.prepare import Options
-    from ipfailover_agent.keepalived.supervision import Finish
+    from ipfailover_agent.keepalived.lifecycle import Finish
     from ipfailover_agent.linux.output import LineSink
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
@@ -71,7 +72,7 @@ class Agent:
         self._woke_at = time.monotonic()
         self._last_words = last_words
         self._loop = loop.Loop(_SIGNALS)
-        self._supervisor = Supervisor(
+        runtime = Runtime(
             environment=environment,
             options=options,
             paths=paths,
@@ -83,6 +84,7 @@ class Agent:
             wrap=wrap,
             loop=self._loop,
         )
+        self._supervisor = Supervisor(runtime)
         self._services = self._supervisor.services
         self._reporter = self._services.reporter
         self._loop_watchdog = LoopWatchdog(pulse=self._pulse, tell=self._is_stuck)
@@ -153,7 +155,7 @@ class Agent:
     def _hear_last_words(self) -> None:
         """Pass on what keepalived wrote before it ended: a round reads only a part of it."""
         deadline = time.monotonic() + _LAST_WORDS_SECONDS
-        while self._supervisor.child.has_output and time.monotonic() < deadline:
+        while self._supervisor.child.outputs and time.monotonic() < deadline:
             for event in self._loop.wait(deadline):
                 self._handle(event)
 
@@ -222,7 +224,7 @@ class Agent:
                 if event.source == _NOTIFY:
                     notices.append(event.line)
                     continue
-                if self._supervisor.child.writes(event.source):
+                if event.source in self._supervisor.child.outputs:
                     self._services.transition_causes.line(event.line, now)
             others.append(event)
         if notices:

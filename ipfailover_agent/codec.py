@@ -34,13 +34,23 @@ def decode(text: str, kind: type[_Content], what: str) -> _Content:
     return read(text, kind, what)[0]
 
 
-def read(text: str, kind: type[_Content], what: str) -> tuple[_Content, dict[str, Any]]:
-    """Return the struct in a text as :func:`decode` does, and all that the text holds."""
+def read(
+    text: str, kind: type[_Content], what: str, unread: frozenset[str] = frozenset()
+) -> tuple[_Content, dict[str, Any]]:
+    """Return the struct in a text as :func:`decode` does, and all that the text holds.
+
+    Fields of ``unread`` names keep their defaults, at any level: they may be damaged.
+    """
+
+    def sound(each: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in each.items() if name not in unread}
+
     schema = kind.__struct_config__.tag
     try:
         data: Any = json.loads(text)
         if isinstance(data, dict) and (schema is None or data.get("schema") == schema):
-            return msgspec.convert(data, kind, dec_hook=_address), data
+            taken = json.loads(text, object_hook=sound) if unread else data
+            return msgspec.convert(taken, kind, dec_hook=_address), data
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ValueError(f"it is no {what}: {str(error)[:_CAUSE_LIMIT]}") from error
     raise ValueError(f"it is no {what} of schema {schema}")

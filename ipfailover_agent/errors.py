@@ -26,7 +26,7 @@ class ExitCode(enum.IntEnum):
     CONFIG = 78
 
 
-class Problem(Struct, frozen=True, kw_only=True, order=True):
+class Problem(Struct, frozen=True, order=True):
     """One fault of one variable, for the person that has to correct it.
 
     Attributes:
@@ -114,6 +114,18 @@ class ConfigTestError(AgentError):
     def __init__(self, message: str, *, output: str) -> None:
         self.output = output
         super().__init__(message)
+
+
+class RefusedError(AgentError):
+    """A command is refused: what it is to work on is not here, or belongs to another command."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class TemporaryError(AgentError):
+    """A command has no outcome now, and may have one later."""
+
+    exit_code = ExitCode.TEMPORARY
 
 
 class KeepalivedMissingError(AgentError):

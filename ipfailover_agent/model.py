@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.errors import Problem
 
-
-if TYPE_CHECKING:
     IPAddress = IPv4Address | IPv6Address
 else:
 

@@ -13,36 +13,58 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ipfailover_agent.config.prepare import Candidate
+    from ipfailover_agent.config.prepare import Candidate, Options
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.keepalived.dump import InstanceDump
     from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-    from ipfailover_agent.keepalived.supervision import Event
+    from ipfailover_agent.keepalived.lifecycle import Event, SupervisionPolicy
     from ipfailover_agent.linux.loop import Loop
+    from ipfailover_agent.linux.output import LineSink
     from ipfailover_agent.linux.process import ChildExit
     from ipfailover_agent.model import VrrpState
     from ipfailover_agent.paths import RunPaths
+    from ipfailover_agent.status.history import History
     from ipfailover_agent.status.status_model import StatusPart
     from ipfailover_agent.status.transition import Withholding
     from ipfailover_agent.vrrp.packets import Advert
 
 
-class Common(Struct, frozen=True, kw_only=True):
+class Runtime(Struct, frozen=True, kw_only=True):
+    """What one agent runs with.
+
+    Attributes:
+        environment: the initial one; keepalived gets it too.
+        options: the agent's own settings.
+        paths: of the run directory.
+        policy: every delay.
+        log: where events go, through ``errors``.
+        history: the events so far.
+        output: where keepalived's lines go, as ``wrap`` makes them.
+        errors: where the log goes.
+        wrap: makes a line of output of a line of keepalived's.
+        loop: watches descriptors; it runs from :meth:`Service.begin` on.
+    """
+
+    environment: Mapping[str, str]
+    options: Options
+    paths: RunPaths
+    policy: SupervisionPolicy
+    log: FilteringBoundLogger
+    history: History
+    output: LineSink
+    errors: LineSink
+    wrap: Callable[[bytes], bytes]
+    loop: Loop
+
+
+class Common(Runtime, frozen=True, kw_only=True):
     """What every service of one agent may use.
 
     Attributes:
-        log: where events go.
-        loop: watches descriptors; it runs from :meth:`Service.begin` on.
-        paths: of the run directory.
-        environment: the initial one, for programs.
         changed: called when the status has to be written.
         dispatch: called with an event for the state machine.
     """
 
-    log: FilteringBoundLogger
-    loop: Loop
-    paths: RunPaths
-    environment: Mapping[str, str]
     changed: Callable[[], None]
     dispatch: Callable[[Event], None]
 

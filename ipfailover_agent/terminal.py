@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.text import duration, harmless
+from ipfailover_agent.text import duration, harmless, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _SHOWN_ADDRESSES = 4
 WIDTH = 80  # columns, where the output is no terminal
-_COLOURS = {"good": "32", "bad": "31;1", "doubtful": "33", "faint": "2"}
+_COLOURS = {"good": "32", "bad": "31;1", "doubtful": "33"}
 
 
 def width() -> int:
@@ -116,8 +116,7 @@ def addresses(texts: Iterable[str], columns: int | None = None) -> str:
     """
     every = list(texts)
     for count in range(min(len(every), _SHOWN_ADDRESSES), 0, -1):
-        rest = len(every) - count
-        shown = " ".join(every[:count]) + (f" and {rest} more" if rest else "")
+        shown = listed(every, count)
         if columns is None or len(shown) <= columns or count == 1:
             return shown
     return ""

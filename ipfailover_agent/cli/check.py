@@ -24,7 +24,7 @@ from ipfailover_agent.peers import peers_once
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Attempt, Candidate, Options
     from ipfailover_agent.config.shell_reading import OldReading
-    from ipfailover_agent.peers.names import LookupResult
+    from ipfailover_agent.peers.peers import LookupResult
 
 _TEST_SECONDS = 10.0
 
@@ -57,11 +57,10 @@ def _look(options: Options, *, compare_old: bool) -> _CheckOutcome:
     if compare_old and is_seen and attempt.variables is not None:
         values = attempt.variables.values
         try:
-            looked = prepare.look_for((), shell_reading.interfaces(values))
+            node = prepare.look_for((), shell_reading.interfaces(values))
+            old = shell_reading.read(values, node)
         except AgentError as error:
             problems += (str(error),)
-        else:
-            old = shell_reading.read(values, looked)
     return _CheckOutcome(
         candidate=attempt.candidate,
         problems=problems,
@@ -107,7 +106,7 @@ def _as_text(outcome: _CheckOutcome) -> str:
         )
         times = budget.compute(outcome.candidate.settings, config)
         lines += ["", *times.lines(), ""]
-    lines += [f"peers: {peers_once.describe(each)}" for each in outcome.names]
+    lines += [f"peers: {each}" for each in outcome.names]
     if outcome.old is not None:
         lines += _compared(outcome, outcome.old)
     lines += [f"warning: {each}" for each in outcome.warnings]
@@ -119,20 +118,18 @@ def _as_text(outcome: _CheckOutcome) -> str:
 
 def _compared(outcome: _CheckOutcome, old: OldReading) -> list[str]:
     """Show both readings by virtual router id."""
-    before = {each.virtual_router_id: " ".join(map(str, each.served)) for each in old.instances}
     if old.outage:
         return [f"the old image serves nothing: {old.outage}"]
-    after: dict[int, str] = {}
-    if outcome.candidate is not None:
-        after = {
-            each.virtual_router_id: " ".join(str(held.address) for held in each.all_addresses)
-            for each in outcome.candidate.config.instances
-        }
+    before = {each.virtual_router_id: each.served for each in old.instances}
+    instances = outcome.candidate.config.instances if outcome.candidate else ()
+    after = {
+        each.virtual_router_id: [held.address for held in each.all_addresses] for each in instances
+    }
     rows = []
     for identifier in sorted(before.keys() | after.keys()):
-        was, now = before.get(identifier, ""), after.get(identifier, "")
-        same = sorted(was.split()) == sorted(now.split())
-        rows.append((str(identifier), was or "-", now or "-", "same" if same else "DIFFERENT"))
+        was, now = (list(map(str, each.get(identifier, ()))) for each in (before, after))
+        verdict = "same" if sorted(was) == sorted(now) else "DIFFERENT"
+        rows.append((str(identifier), " ".join(was) or "-", " ".join(now) or "-", verdict))
     differing = sum(row[-1] != "same" for row in rows)
     verdict = f"{differing} of {len(rows)} differ" if differing else "both read the same"
     head = f"the old image, on {old.interface or 'no interface'}, beside this one: {verdict}"
@@ -148,7 +145,7 @@ def _as_json(outcome: _CheckOutcome) -> str:
     if outcome.candidate is not None:
         config = outcome.candidate.config
         data["interface"] = config.interface
-        data["node_addresses"] = [str(each) for each in config.node_addresses]
+        data["node_addresses"] = config.node_addresses
         data["digest"] = outcome.candidate.rendering.digest
         times = budget.compute(outcome.candidate.settings, config).times()
         data["worst_seconds"] = {name: seconds for name, _, seconds in times}
@@ -159,8 +156,8 @@ def _as_json(outcome: _CheckOutcome) -> str:
                 "priority": each.priority,
                 "vrrp_version": each.advertisement.version,
                 "advert_interval": each.advertisement.interval,
-                "unicast_peers": [str(peer) for peer in each.unicast_peers],
-                "addresses": [str(held.address) for held in each.all_addresses],
+                "unicast_peers": each.unicast_peers,
+                "addresses": [held.address for held in each.all_addresses],
             }
             for each in config.instances
         ]
@@ -169,7 +166,7 @@ def _as_json(outcome: _CheckOutcome) -> str:
             {
                 "name": each.question.name,
                 "family": int(each.question.family),
-                "addresses": [str(address) for address in each.addresses],
+                "addresses": each.addresses,
                 "failure": each.failure,
             }
             for each in outcome.names
@@ -182,9 +179,9 @@ def _as_json(outcome: _CheckOutcome) -> str:
                 {
                     "name": each.name,
                     "virtual_router_id": each.virtual_router_id,
-                    "addresses": [str(address) for address in each.served],
+                    "addresses": each.served,
                 }
                 for each in outcome.old.instances
             ],
         }
-    return json.dumps(data, indent=2)
+    return json.dumps(data, indent=2, default=str)

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ipfailover_agent import codec, terminal
-from ipfailover_agent.errors import AgentError, ExitCode
+from ipfailover_agent.errors import ExitCode, TemporaryError
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.running import find_agent, read_status, unseen
 
@@ -26,10 +26,6 @@ _CODES = {
     "undone": ExitCode.UNAVAILABLE,
     "refused": ExitCode.CONFIG,
 }
-
-
-class _NoDrainVerdictError(AgentError):
-    exit_code = ExitCode.TEMPORARY
 
 
 def run(run_directory: str, request: DrainRequest, wait: float | None = None) -> int:
@@ -55,10 +51,8 @@ def ask(run_directory: str, request: DrainRequest, wait: float | None = None) ->
     try:
         process.signal_process(pid, signal.SIGUSR1)
         return _verdict(run_directory, pid, request_id, path, wait)
-    except (
-        BaseException
-    ):  # stopped by hand: the agent shall not do later what no command waits for
-        _withdraw(path)
+    except BaseException:
+        _withdraw(path)  # stopped by hand: the agent shall not do later what no command waits for
         raise
 
 
@@ -77,12 +71,12 @@ def _verdict(
             is_taken = True
             deadline = now + answer["within"] + _GRACE if wait is None else deadline
         if find_agent(run_directory, must_run=False) != pid:
-            raise _NoDrainVerdictError(
+            raise TemporaryError(
                 f"the agent, pid {pid}, ended before it gave a verdict; "
                 "if it starts again with the same run directory, status shows what is drained"
             )
         if now >= deadline:
-            raise _NoDrainVerdictError(_describe(path, run_directory, pid, is_taken=is_taken))
+            raise TemporaryError(_describe(path, run_directory, pid, is_taken=is_taken))
         time.sleep(_LOOK_INTERVAL)
 
 
@@ -107,8 +101,7 @@ def _describe(path: str, run_directory: str, pid: int, *, is_taken: bool) -> str
     data = read_status(run_directory)
     if data is None:
         return f"no verdict to be seen in time; {unseen(run_directory, pid)}"
-    drained = [
-        f"\n  {each['name']}: {each['drained']}" for each in data["instances"] if each["drained"]
-    ]
-    known = "".join(drained) or "\n  nothing is drained"
-    return f"no verdict in time; the agent goes on, and at the moment:{known}"
+    instances = data["instances"]
+    drained = [f"{each['name']}: {each['drained']}" for each in instances if each["drained"]]
+    known = "\n  ".join(drained or ("nothing is drained",))
+    return f"no verdict in time; the agent goes on, and at the moment:\n  {known}"

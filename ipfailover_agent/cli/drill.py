@@ -21,7 +21,7 @@ from ipfailover_agent.cli import drain
 from ipfailover_agent.config import budget, prepare
 from ipfailover_agent.drain import handover
 from ipfailover_agent.drain.drain_requests import DrainRequest
-from ipfailover_agent.errors import AgentError, ExitCode
+from ipfailover_agent.errors import AgentError, ExitCode, RefusedError, TemporaryError
 from ipfailover_agent.linux.netlink import AddressSocket
 from ipfailover_agent.peers import peers_once
 from ipfailover_agent.status.running import find_agent, read_status, unseen
@@ -43,16 +43,8 @@ _FRAMES: Final = 256
 _TOLERANCE: Final = 0.1  # seconds: what is seen from one node is not exact
 
 
-class _RefusedError(AgentError):
-    exit_code = ExitCode.CONFIG
-
-
-class _StoppedError(AgentError):
-    exit_code = ExitCode.TEMPORARY
-
-
-class _UnseenError(AgentError):
-    exit_code = ExitCode.TEMPORARY
+class _StoppedError(TemporaryError):
+    """A signal has ended the drill."""
 
 
 class _Subject(Struct, frozen=True, kw_only=True):
@@ -73,7 +65,7 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
     pid = find_agent(options.run_directory)
     data = read_status(options.run_directory)
     if data is None:
-        raise _UnseenError(unseen(options.run_directory, pid))
+        raise TemporaryError(unseen(options.run_directory, pid))
     subject = _choose(data, word)
     promised = _promise(options, subject)
     if not as_json:
@@ -85,12 +77,10 @@ def drill(options: Options, word: str | None, *, as_json: bool) -> int:
     with _stoppable(), _Watcher(subject) as watcher:
         asked_at = time.monotonic()
         try:
-            answer = drain.ask(
-                options.run_directory,
-                DrainRequest(action="drain", words=(subject.name,), seconds=_LONGEST),
-            )
+            request = DrainRequest(action="drain", words=(subject.name,), seconds=_LONGEST)
+            answer = drain.ask(options.run_directory, request)
             if answer["verdict"] == "refused":
-                raise _RefusedError("; ".join(answer["lines"]))
+                raise RefusedError("; ".join(answer["lines"]))
             measured = watcher.measure(asked_at)
         except _StoppedError:
             pass  # printed below, with how the drain was ended
@@ -110,20 +100,18 @@ def _choose(data: dict[str, Any], word: str | None) -> _Subject:
     if word is None:
         found = [each for each in held if not each["drained"]][:1]
         if not found:
-            raise _RefusedError("this node holds nothing: run it on the node that does")
+            raise RefusedError("this node holds nothing: run it on the node that does")
     else:
         found = [each for each in instances if word == each["name"] or word in each["addresses"]]
         if not found:
             known = " ".join(each["name"] for each in instances[:8]) or "none"
-            raise _RefusedError(f"{word!r} is no instance or address here; there are: {known}")
+            raise RefusedError(f"{word!r} is no instance or address here; there are: {known}")
+        name, state = found[0]["name"], found[0]["state"]
         if found[0] not in held:
-            raise _RefusedError(
-                f"{found[0]['name']} is in {found[0]['state']} here: run it on the node that "
-                "holds it"
-            )
+            raise RefusedError(f"{name} is in {state} here: run it on the node that holds it")
         if found[0]["drained"]:
             # a drain that another command asked for is not this one's to end
-            raise _RefusedError(f"{found[0]['name']} is being drained: {found[0]['drained']}")
+            raise RefusedError(f"{name} is being drained: {found[0]['drained']}")
     (chosen,) = found
     return _Subject(
         name=chosen["name"],
@@ -188,9 +176,8 @@ class _Watcher:
     def __init__(self, subject: _Subject) -> None:
         self._subject = subject
         self._macs = packet_socket.host_macs()
-        self._wire = packet_socket.PacketSocket(
-            subject.interface, bpf.kernel_filter(subject.addresses)
-        )
+        program = bpf.kernel_filter(subject.addresses)
+        self._wire = packet_socket.PacketSocket(subject.interface, program)
         self._index = socket.if_nametoindex(subject.interface)
         self._looks: list[handover.AddressLook] = []
         self._sightings: list[handover.OtherHolderSeen] = []
@@ -208,35 +195,30 @@ class _Watcher:
 
     def measure(self, asked_at: float) -> handover.Handover:
         """Return what was seen since the request."""
-        return handover.measure(
-            self._subject.addresses, asked_at, tuple(self._looks), tuple(self._sightings)
-        )
+        looks, sightings = tuple(self._looks), tuple(self._sightings)
+        return handover.measure(self._subject.addresses, asked_at, looks, sightings)
 
     def _run(self) -> None:
         wanted = frozenset(self._subject.addresses)
         with AddressSocket() as netlink:
             while not self._is_ending.is_set():
                 with contextlib.suppress(AgentError):  # the next look may be better
-                    found = frozenset(
-                        each.address.address for each in netlink.glance_at_addresses(self._index)
-                    )
-                    self._looks.append(
-                        handover.AddressLook(at=time.monotonic(), here=wanted & found)
-                    )
+                    found = netlink.glance_at_addresses(self._index)
+                    here = wanted & {each.address.address for each in found}
+                    self._looks.append(handover.AddressLook(at=time.monotonic(), here=here))
                     self._listen()
 
     def _listen(self) -> None:
         select.select([self._wire.fileno()], [], [], _LOOK_INTERVAL)
+        subject, own = self._subject, {*self._macs, self._wire.mac}
         for each in self._wire.receive(_FRAMES):
-            if each.is_outgoing or isinstance(each.packet, (NeighbourReply, Carp)):
+            packet = each.packet
+            if each.is_outgoing or isinstance(packet, (NeighbourReply, Carp)):
                 continue
-            if each.packet.source_mac in {*self._macs, self._wire.mac}:
-                continue
-            seen = handover.sighting(
-                each.packet, time.monotonic(), self._subject.addresses, self._subject.router_id
-            )
-            if seen is not None:
-                self._sightings.append(seen)
+            if packet.source_mac not in own:
+                now = time.monotonic()
+                seen = handover.sighting(packet, now, subject.addresses, subject.router_id)
+                self._sightings += [] if seen is None else [seen]
 
 
 def _print(
@@ -248,22 +230,22 @@ def _print(
     *,
     as_json: bool,
 ) -> int:
-    is_kept = (
-        promised is None or max(measured.no_holder, measured.two_holders) <= promised + _TOLERANCE
-    )
+    ended = f"{ending}, and {subject.name} is in {state}"
     if as_json:
         found = {"instance": subject.name, **asdict(measured), "promised": promised}
         terminal.say(json.dumps({**found, "state": state}, indent=2))
     elif measured.taken_by is None:
-        terminal.say(f"no other node took over; {ending}, and {subject.name} is in {state}")
+        terminal.say(f"no other node took over; {ended}")
     else:
         promise = "" if promised is None else f" (promised: at most {promised:.2f} s)"
         terminal.say(
             f"{measured.taken_by} had everything {measured.after:.2f} s after the request\n"
             f"no node had an address for {measured.no_holder:.2f} s{promise}\n"
             f"both had one for {measured.two_holders:.2f} s\n"
-            f"{ending}, and {subject.name} is in {state} here"
+            f"{ended} here"
         )
     if measured.taken_by is None:
         return int(ExitCode.UNAVAILABLE)
+    longest = max(measured.no_holder, measured.two_holders)
+    is_kept = promised is None or longest <= promised + _TOLERANCE
     return int(ExitCode.OK if is_kept else ExitCode.TEMPORARY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ from ipfailover_agent import terminal
 from ipfailover_agent.errors import ExitCode
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import event_entries
-from ipfailover_agent.status.journal import read_lines
+from ipfailover_agent.status.history import read_lines
 from ipfailover_agent.status.running import NotRunningError, find_agent
 
 if TYPE_CHECKING:
     from ipfailover_agent.status.event_entries import Entry
+
+    _Entries = list[tuple[str, Entry]]  # each after its line
 
 _LOOK_INTERVAL = 0.5
 
@@ -47,7 +50,7 @@ def events(
     return int(ExitCode.OK)
 
 
-def _about(lines: list[str], instance: str | None) -> list[tuple[str, Entry]]:
+def _about(lines: list[str], instance: str | None) -> _Entries:
     """Return lines and their entries: all, or those that concern an instance."""
     found = ((line, event_entries.from_line(line)) for line in lines)
     return [
@@ -57,18 +60,13 @@ def _about(lines: list[str], instance: str | None) -> list[tuple[str, Entry]]:
     ]
 
 
-def _newer(
-    before: list[tuple[str, Entry]], found: list[tuple[str, Entry]]
-) -> list[tuple[str, Entry]]:
+def _newer(before: _Entries, found: _Entries) -> _Entries:
     """Return what was added; the beginning may be gone, since the file is bounded."""
-    if not before:
-        return found
-    last = before[-1]
-    at = next((index for index in range(len(found) - 1, -1, -1) if found[index] == last), None)
-    return found if at is None else found[at + 1 :]
+    added = itertools.takewhile(lambda each: [each] != before[-1:], reversed(found))
+    return list(added)[::-1]
 
 
-def _print(found: list[tuple[str, Entry]], *, as_json: bool) -> bool:
+def _print(found: _Entries, *, as_json: bool) -> bool:
     """Print entries; return False when they have no reader any more."""
     if not found:
         return True

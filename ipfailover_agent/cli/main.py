@@ -15,7 +15,7 @@ from ipfailover_agent.errors import AgentError, ExitCode
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Options
 
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
 def main() -> NoReturn:
@@ -57,7 +57,6 @@ def cli() -> None:
     envvar="IPFAILOVER_LISTEN",
     metavar="ADDRESS:PORT",
     default="127.0.0.1:63000",
-    show_default=True,
     help="Where HTTP is answered: probes, metrics, status and a page. :PORT for all addresses, "
     "off for none.",
 )
@@ -65,7 +64,6 @@ def cli() -> None:
     "--watch/--no-watch",
     envvar="IPFAILOVER_WATCH",
     default=True,
-    show_default=True,
     help="Reload by itself when the variables of --config, or the node, have changed.",
 )
 @click.option(
@@ -73,7 +71,6 @@ def cli() -> None:
     envvar="IPFAILOVER_LOG_FORMAT",
     type=click.Choice(["text", "json"]),
     default="text",
-    show_default=True,
     help="How the log looks. json wraps keepalived's own lines too.",
 )
 @click.option(
@@ -81,7 +78,6 @@ def cli() -> None:
     envvar="IPFAILOVER_LOG_LEVEL",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
-    show_default=True,
     help="The least important events that are logged.",
 )
 def run_command(
@@ -132,7 +128,6 @@ def check_command(chosen: Options, *, compare_old: bool, as_json: bool) -> int:
 @click.option(
     "--seconds",
     default=4.0,
-    show_default=True,
     metavar="SECONDS",
     callback=options.interval,
     help="How long to listen for other nodes.",
@@ -182,12 +177,7 @@ def plan_command(config: str | None, run_dir: str, *, as_json: bool) -> int:
 @cli.command("reload", short_help="Make the running agent read its variables again.")
 @options.run_dir_option
 @click.option(
-    "--timeout",
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=options.finite,
-    help="How long to wait.",
+    "--timeout", default=30.0, metavar="SECONDS", callback=options.finite, help="How long to wait."
 )
 def reload_command(run_dir: str, timeout: float) -> int:
     """Make the running agent read its variables again, and print its verdict.
@@ -235,7 +225,6 @@ def status_command(run_dir: str, *, as_json: bool, is_whole: bool, watch: float 
     "-n",
     type=click.IntRange(min=0),
     default=50,
-    show_default=True,
     metavar="N",
     help="How many, the newest.",
 )

@@ -20,8 +20,20 @@ run_dir_option = click.option(
     envvar="IPFAILOVER_RUN_DIR",
     metavar="DIR",
     default=RUN_DIRECTORY,
-    show_default=True,
     help="Where the agent keeps its files.",
+)
+_config_option = click.option(
+    "--config",
+    envvar="IPFAILOVER_CONFIG",
+    metavar="PATH",
+    help="File of KEY=VALUE lines, or directory with one file per variable (a mounted ConfigMap). "
+    "Overrides the environment.",
+)
+_template_dir_option = click.option(
+    "--template-dir",
+    envvar="IPFAILOVER_TEMPLATE_DIR",
+    metavar="DIR",
+    help="Your own templates; a template that is not there is taken from the package.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
@@ -63,26 +75,7 @@ def shared_options(command: Callable[..., int]) -> Callable[..., int]:
     ) -> int:
         return command(made(config, run_dir, template_dir), **others)
 
-    decorators = (
-        click.option(
-            "--config",
-            envvar="IPFAILOVER_CONFIG",
-            metavar="PATH",
-            help="File of KEY=VALUE lines, or directory with one file per variable (a mounted "
-            "ConfigMap). Overrides the environment.",
-        ),
-        run_dir_option,
-        click.option(
-            "--template-dir",
-            envvar="IPFAILOVER_TEMPLATE_DIR",
-            metavar="DIR",
-            help="Your own templates; a template that is not there is taken from the package.",
-        ),
-    )
-    decorated: Callable[..., int] = with_options
-    for decorate in reversed(decorators):
-        decorated = decorate(decorated)
-    return decorated
+    return _config_option(run_dir_option(_template_dir_option(with_options)))
 
 
 def refuse_variables_of(command: click.Command) -> None:

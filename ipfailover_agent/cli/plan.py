@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ipfailover_agent import terminal
 from ipfailover_agent.cli import check, options
@@ -19,18 +18,16 @@ from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.peers import peers_once
 from ipfailover_agent.status.running import find_agent, read_status, unseen, wrote
 from ipfailover_agent.supervisor import impact
-from ipfailover_agent.supervisor.advert_diff import Consequence
-from ipfailover_agent.supervisor.change import ConfigChange
+from ipfailover_agent.supervisor.change import ConfigChange, Consequence
 from ipfailover_agent.supervisor.impact import Impact
 from ipfailover_agent.text import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ipfailover_agent.config.memory import ActiveRecord
     from ipfailover_agent.config.prepare import Candidate
-    from ipfailover_agent.config.records import ActiveRecord
 
-_COLUMNS = 80
 _CHANGED = 1
 
 
@@ -88,58 +85,42 @@ def _find_base(run_directory: str, config: str | None) -> _Base:
         text = f"{path} cannot be read, or is of another version: what is in force is not known"
         return replace(base, text=f"{text} here, compared with nothing")
     if wrote(record, pid):
-        theirs = config or record.source
-        return replace(
-            base,
-            kind="active",
-            text=f"compared with what the agent, pid {pid}, has in force",
-            environment=dict(record.environment),
-            options=replace(own, config=theirs, template_directory=record.template_directory),
-        )
+        text = f"compared with what the agent, pid {pid}, has in force"
+        environment, theirs = prepare.as_recorded(record, own)
+        theirs = replace(theirs, config=config or record.source)
+        return replace(base, kind="active", text=text, environment=environment, options=theirs)
     why = "no agent runs"
     if pid:
         status = read_status(run_directory)
-        why = (
-            unseen(run_directory, pid)
-            if status is None
-            else f"the agent has nothing in force, it is {status['phase']}"
-        )
+        phase = status and f"the agent has nothing in force, it is {status['phase']}"
+        why = phase or unseen(run_directory, pid)
     text = f"{why}: compared with the last good configuration"
     return replace(base, kind="last-good", text=text)
 
 
 def _look(base: _Base) -> _PlanOutcome:
-    before = None
-    if base.kind == "active" and base.record is not None:
-        before = Variables(values={}, start_only=dict(base.record.start_only))
+    record, is_active = base.record, base.kind == "active"
+    before = signals = None
+    if record is not None and is_active:
+        before = Variables(values={}, start_only=dict(record.start_only))
     names = peers_once.Found(base.options)
     attempt = prepare.attempt(base.environment, base.options, names, before=before)
     problems, warnings = check.judge(attempt)
-    if attempt.candidate is None or problems:
+    candidate = attempt.candidate
+    if candidate is None or problems:
         return _PlanOutcome(base=base, problems=problems)
-    return _compare(base, attempt.candidate, tuple(dict.fromkeys(warnings)))
-
-
-def _compare(base: _Base, candidate: Candidate, warnings: tuple[str, ...]) -> _PlanOutcome:
-    if base.record is None:
+    outcome = _PlanOutcome(base=base, candidate=candidate, warnings=tuple(dict.fromkeys(warnings)))
+    if record is None:
         added = Impact(change=ConfigChange(added=candidate.config.addresses))
-        return _PlanOutcome(
-            base=base, candidate=candidate, impact=added, has_changes=True, warnings=warnings
-        )
-    found = impact.assess(base.record.config, candidate.config, candidate.settings)
-    before = templating.render(
-        base.record.config, candidate.paths, template_directory=base.options.template_directory
-    )
-    is_same = before.config == candidate.rendering.config
-    signals = 0 if is_same else 2 if found.change.needs_second_signal else 1
-    return _PlanOutcome(
-        base=base,
-        candidate=candidate,
-        impact=found,
-        signals=signals if base.kind == "active" else None,
-        has_changes=base.record.digest != candidate.rendering.digest,
-        warnings=warnings,
-    )
+        return replace(outcome, impact=added, has_changes=True)
+    found = impact.assess(record.config, candidate.config, candidate.settings)
+    if is_active:
+        directory = base.options.template_directory
+        now = templating.render(record.config, candidate.paths, template_directory=directory)
+        is_same = now.config == candidate.rendering.config
+        signals = 0 if is_same else found.change.signals
+    has_changes = record.digest != candidate.rendering.digest
+    return replace(outcome, impact=found, signals=signals, has_changes=has_changes)
 
 
 # --- the output ---------------------------------------------------------------------------------
@@ -170,11 +151,11 @@ def _rows(change: ConfigChange) -> list[str]:
         ("new id", len(change.renumbered), _ids(change)),
         ("moved", len(change.moved), _moves(change)),
     )
-    lines = []
+    lines: list[str] = []
     for name, count, texts in kinds:
         if count:
             text = f"{name:<8}{count:>4}  {'; '.join(texts)}"
-            lines += textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 14)
+            lines += terminal.fold(text, terminal.WIDTH, " " * 14)
     for old, new in change.renamed[:1]:
         more = len(change.renamed) - 1
         others = f", and {more} more like that" if more else ""
@@ -226,9 +207,7 @@ def _steps(outcome: _PlanOutcome) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+    return terminal.fold(text, terminal.WIDTH, "  ")
 
 
 def _as_json(outcome: _PlanOutcome) -> str:
@@ -244,21 +223,18 @@ def _as_json(outcome: _PlanOutcome) -> str:
         data |= {
             "digest": outcome.candidate.rendering.digest,
             "steps": outcome.signals,
-            "kept": [str(each) for each in change.kept],
-            "added": [str(each) for each in change.added],
-            "removed": [str(each) for each in change.removed],
+            "kept": change.kept,
+            "added": change.added,
+            "removed": change.removed,
             "moved": [
-                {"address": str(each.address), "from": each.origin, "to": each.target}
+                {"address": each.address, "from": each.origin, "to": each.target}
                 for each in change.moved
             ],
-            "renumbered": [
-                {"address": str(each.address), "old_id": each.old_id, "new_id": each.new_id}
-                for each in change.renumbered
-            ],
+            "renumbered": [asdict(each) for each in change.renumbered],
             "renamed": [{"from": old, "to": new} for old, new in change.renamed],
             "resized": change.resized,
-            "differences": [str(each) for each in change.differences],
+            "differences": change.differences,
             "felt_by_others": outcome.impact.warnings,
             "pin_ids": outcome.impact.pins or None,
         }
-    return json.dumps(data, indent=2)
+    return json.dumps(data, indent=2, default=str)

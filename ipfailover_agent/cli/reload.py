@@ -8,16 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from ipfailover_agent import terminal
-from ipfailover_agent.errors import AgentError, ExitCode
+from ipfailover_agent.errors import ExitCode, TemporaryError
 from ipfailover_agent.status.running import find_agent, read_status, unseen
 
 _LOOK_INTERVAL = 0.02
 _UNSEEN = -1
 _RESOLUTION = 0.001  # seconds, of times in the status
-
-
-class _NoReloadVerdictError(AgentError):
-    exit_code = ExitCode.TEMPORARY
 
 
 def reload(run_directory: str, timeout: float) -> int:
@@ -34,18 +30,18 @@ def reload(run_directory: str, timeout: float) -> int:
     from ipfailover_agent.linux import process  # noqa: PLC0415 - a missing agent needs none
 
     if not process.signal_process(pid, signal.SIGHUP):
-        raise _NoReloadVerdictError(f"the agent, pid {pid}, ended meanwhile")
+        raise TemporaryError(f"the agent, pid {pid}, ended meanwhile")
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         data = read_status(run_directory)
         if data is not None and _is_answer(data["reload"], before, asked_at):
             return _print(data["reload"])
         if find_agent(run_directory, must_run=False) != pid:
-            raise _NoReloadVerdictError(f"the agent, pid {pid}, ended during the reload")
+            raise TemporaryError(f"the agent, pid {pid}, ended during the reload")
         time.sleep(_LOOK_INTERVAL)
     data = read_status(run_directory)
     known = f"the agent is {data['phase']}" if data else unseen(run_directory, pid)
-    raise _NoReloadVerdictError(f"no verdict within {timeout:g} s; {known}")
+    raise TemporaryError(f"no verdict within {timeout:g} s; {known}")
 
 
 def _is_answer(verdict: dict[str, Any], before: int, asked_at: float) -> bool:

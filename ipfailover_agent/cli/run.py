@@ -14,7 +14,7 @@ from ipfailover_agent.status.reporter import problems_of
 if TYPE_CHECKING:
     from ipfailover_agent.agent import Agent
     from ipfailover_agent.config.prepare import Options
-    from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+    from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 
 
 def run(

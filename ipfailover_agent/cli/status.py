@@ -23,15 +23,12 @@ if TYPE_CHECKING:
 
     Paint = Callable[[str, str], str]
 
-_LOOK_INTERVAL = 0.5
 _MOST_ROWS = 24  # of instances; more are summed up by their states
 _NEWEST = 3  # transitions
 _TONES = {"MASTER": "good", "FAULT": "bad", "BACKUP": "", "STOP": "doubtful", "INIT": "doubtful"}
 
 
-def status(
-    run_directory: str, *, as_json: bool, is_whole: bool = False, watch: float | None = None
-) -> int:
+def status(run_directory: str, *, as_json: bool, is_whole: bool, watch: float | None) -> int:
     """Print the status, again and again with ``watch``; return 0 when the agent is ready.
 
     ``watch`` is in seconds; ``is_whole`` prints every instance, however many there are.
@@ -39,9 +36,8 @@ def status(
     pid = find_agent(run_directory)
     if watch is None:
         data = read_status(run_directory)
-        terminal.say(
-            _shown(data, as_json=as_json, is_whole=is_whole) or unseen(run_directory, pid)
-        )
+        shown = _shown(data, as_json=as_json, is_whole=is_whole)
+        terminal.say(shown or unseen(run_directory, pid))
         return int(ExitCode.OK if data and data["ready"] else ExitCode.BUG)
     try:
         _watch(run_directory, pid, watch, as_json=as_json, is_whole=is_whole)
@@ -82,21 +78,11 @@ def _shown(data: dict[str, Any] | None, *, as_json: bool, is_whole: bool) -> str
     if data is None:
         return ""
     paint = terminal.painter(os.environ, is_terminal=terminal.is_terminal())
-    columns = terminal.width()
-    return "\n".join(_text(data, datetime.now(UTC), columns, paint, is_whole=is_whole))
-
-
-def _plain(text: str, _tone: str) -> str:
-    return text
+    return "\n".join(_text(data, datetime.now(UTC), terminal.width(), paint, is_whole=is_whole))
 
 
 def _text(
-    data: dict[str, Any],
-    now: datetime,
-    columns: int = terminal.WIDTH,
-    paint: Paint = _plain,
-    *,
-    is_whole: bool = False,
+    data: dict[str, Any], now: datetime, columns: int, paint: Paint, *, is_whole: bool
 ) -> list[str]:
     """Return the lines of the table, for so many columns."""
     instances = data["instances"]
@@ -121,14 +107,9 @@ def _head(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> It
     ready = paint("ready", "good") if data["ready"] else paint("not ready", "bad")
     yield f"{data['phase']}, {ready}, agent {data['version']}, pid {data['pid']}"
     if config := data["config"]:
-        yield from terminal.fold(
-            harmless(
-                f"{config['name']} on {config['interface']}, from {config['source']}, "
-                f"in force for {_since(config['since'], now)}, digest {config['digest'][:12]}"
-            ),
-            columns,
-            "  ",
-        )
+        text = f"{config['name']} on {config['interface']}, from {config['source']}, in force for "
+        text += f"{_since(config['since'], now)}, digest {config['digest'][:12]}"
+        yield from terminal.fold(harmless(text), columns, "  ")
 
 
 def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) -> Iterator[str]:
@@ -136,29 +117,22 @@ def _remarks(data: dict[str, Any], now: datetime, columns: int, paint: Paint) ->
     if count := data["restarts"]:
         yield f"keepalived was restarted {times(count)}"
     if count := data["lines_dropped"]:
-        what = "line was dropped because no program read it"
-        many = "lines were dropped because no program read them"
-        yield f"{count} log {what if count == 1 else many}"
+        were, them = ("line was", "it") if count == 1 else ("lines were", "them")
+        yield f"{count} log {were} dropped because no program read {them}"
     check = data.get("check")
     if check and check["state"] == "failing":
         since = f" for {_since(check['since'], now)}" if check["since"] else ""
-        reason = harmless(check["reason"])
-        yield from terminal.fold(
-            f"{paint('the check fails', 'bad')}{since}: {reason}", columns, "  "
-        )
-    yield from _indented(data["reasons"], columns)
-    off = [f"{each['kind']} is off: {each['reason']}" for each in data["protections"]]
-    yield from _indented(
-        [text for text, each in zip(off, data["protections"], strict=True) if each["reason"]],
-        columns,
-    )
-    yield from _indented(_grouped_by(data["instances"], "held"), columns)
-    yield from _indented(_grouped_by(data["instances"], "drained", "drained: "), columns)
-    yield from _indented(_silent(data["instances"]), columns)
+        text = f"{paint('the check fails', 'bad')}{since}: {harmless(check['reason'])}"
+        yield from terminal.fold(text, columns, "  ")
+    off = [each for each in data["protections"] if each.get("reason")]
+    texts = [*data["reasons"], *(f"{each['kind']} is off: {each['reason']}" for each in off)]
+    texts += _grouped_by(data["instances"], "held")
+    texts += _grouped_by(data["instances"], "drained", "drained: ")
+    texts += _silent(data["instances"])
     listen = data.get("listen")
     if isinstance(listen, dict) and listen.get("reason"):
-        text = f"HTTP is not answered on {listen.get('address')}: {listen['reason']}"
-        yield from _indented([text], columns)
+        texts.append(f"HTTP is not answered on {listen.get('address')}: {listen['reason']}")
+    yield from _indented(texts, columns)
 
 
 def _grouped_by(instances: list[dict[str, Any]], field: str, verb: str = "") -> list[str]:
@@ -189,17 +163,10 @@ def _rows(
     instances: list[dict[str, Any]], now: datetime, columns: int, paint: Paint
 ) -> Iterator[str]:
     """Yield the table of instances; of the addresses as many as there is room for."""
-    first = [
-        (
-            each["name"],
-            each["state"],
-            _since(each["since"], now),
-            str(each["virtual_router_id"]),
-            str(each["priority"]),
-        )
-        for each in instances
-    ]
     header = ("INSTANCE", "STATE", "SINCE", "ID", "PRIORITY")
+    fields = ("name", "state", "since", "virtual_router_id", "priority")
+    shown = ({**each, "since": _since(each["since"], now)} for each in instances)
+    first = [tuple(str(each[field]) for field in fields) for each in shown]
     lead = sum(max(map(len, column)) + 2 for column in zip(header, *first, strict=True))
     rows = [
         (*row, terminal.addresses(each["addresses"], columns - lead))
@@ -241,32 +208,26 @@ def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[
     at = data.get("written_at")
     if not instances or at is None:
         return
-    every = [
-        holder_text.holders(convert(each["holders"], list[HolderStatus]), at) for each in instances
-    ]
+    every = [convert(each["holders"], list[HolderStatus]) for each in instances]
     for group in holder_text.grouped(every):
         addresses = [text for each in group.members for text in instances[each]["addresses"]]
-        lead = f"holder of {{}}: {holder_text.words(group.holders)}"
-        room = None if is_whole else columns - len(lead)
-        shown = " ".join(addresses) if is_whole else terminal.addresses(addresses, room)
+        lead = f"holder of {{}}: {holder_text.words(group.holders, datetime.fromisoformat(at))}"
+        fitting = terminal.addresses(addresses, columns - len(lead))
+        shown = " ".join(addresses) if is_whole else fitting
         yield from terminal.fold(harmless(lead.format(shown)), columns, "  ")
 
 
 def _newest(data: dict[str, Any], columns: int) -> Iterator[str]:
     """Yield the newest transitions of all instances with their causes."""
-    found = sorted(
-        (
-            (each["at"], instance["name"], each)
-            for instance in data["instances"]
-            for each in instance.get("transitions", ())
-        ),
-        key=lambda item: item[0],
-    )
-    for at, name, each in found[-_NEWEST:]:
+    found = [
+        (instance["name"], each)
+        for instance in data["instances"]
+        for each in instance.get("transitions", ())
+    ]
+    for name, each in sorted(found, key=lambda item: item[1]["at"])[-_NEWEST:]:
         what = terminal.states(each["previous"], each["state"], None)
-        yield from terminal.fold(
-            terminal.event(at[11:19], name, what, each["cause"]), columns, "  "
-        )
+        text = terminal.event(each["at"][11:19], name, what, each["cause"])
+        yield from terminal.fold(text, columns, "  ")
 
 
 def _since(at: str | None, now: datetime) -> str:

@@ -139,7 +139,7 @@ class _Expander:
 
     def _bounded(self, found: AddressRange, pending: int) -> tuple[IPAddress, ...]:
         """Expand a range unless the list grows too long."""
-        total = len(self._addresses) + pending + found.size
+        total = len(self._addresses) + pending + int(found.last) - int(found.first) + 1
         if total > MAX_ADDRESSES:
             raise AddressError(
                 f"this makes {total} addresses; at most {MAX_ADDRESSES} are taken in all",
@@ -195,9 +195,7 @@ class AddressError(ValueError):
 
     def problem(self, variable: str, element: str) -> Problem:
         """Return this fault as a problem of an element of a variable."""
-        return Problem(
-            variable=variable, element=element, reason=self.reason, instead=self.instead
-        )
+        return Problem(variable, element, self.reason, self.instead)
 
 
 class AddressRange(Struct, frozen=True, kw_only=True):
@@ -206,15 +204,8 @@ class AddressRange(Struct, frozen=True, kw_only=True):
     first: IPAddress
     last: IPAddress
 
-    @property
-    def size(self) -> int:
-        """Return the number of addresses."""
-        return int(self.last) - int(self.first) + 1
-
     def addresses(self) -> tuple[IPAddress, ...]:
         """Return every address, in order."""
-        if self.first == self.last:
-            return (self.first,)
         address = type(self.first)
         return tuple(address(each) for each in range(int(self.first), int(self.last) + 1))
 
@@ -232,23 +223,12 @@ def parse_address(text: str) -> IPAddress:
         )
     if "%" in text:
         raise AddressError("a zone does not belong here", f"write {text.partition('%')[0]!r}")
-    address = _ipv6(text) if ":" in text else _ipv4(text)
+    try:
+        address = IPv6Address(text) if ":" in text else IPv4Address(text)
+    except AddressValueError:
+        raise _diagnosis(text) from None
     _refuse_special(address)
     return address
-
-
-def _ipv4(text: str) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except AddressValueError:
-        raise _diagnosis(text) from None
-
-
-def _ipv6(text: str) -> IPv6Address:
-    try:
-        return IPv6Address(text)
-    except AddressValueError:
-        raise _diagnosis(text) from None
 
 
 def parse_element(text: str) -> AddressRange:
@@ -273,7 +253,7 @@ def parse_element(text: str) -> AddressRange:
     _refuse_leading_zeros(text)
     first = parse_address(start)
     if isinstance(first, IPv4Address):
-        last: IPAddress = _ipv4_end(first, end)
+        last = _ipv4_end(first, end)
     else:
         last = _ipv6_end(start, first, end)
     _refuse_special(last)
@@ -282,18 +262,14 @@ def parse_element(text: str) -> AddressRange:
     return AddressRange(first=first, last=last)
 
 
-def _ipv4_end(first: IPv4Address, end: str) -> IPv4Address:
+def _ipv4_end(first: IPv4Address, end: str) -> IPAddress:
     if _OCTETS.fullmatch(end):
-        return _ipv4(end)
+        return parse_address(end)
+    instead = "end it with a last octet or a full address"
     if not _DECIMAL.fullmatch(end):
-        raise AddressError(
-            f"{end!r} cannot end a range of IPv4 addresses",
-            "end it with a last octet or a full address",
-        )
+        raise AddressError(f"{end!r} cannot end a range of IPv4 addresses", instead)
     if len(end) > len("255") or int(end) > _LARGEST_OCTET:
-        raise AddressError(
-            f"the end {end} is above 255", "end it with a last octet or a full address"
-        )
+        raise AddressError(f"the end {end} is above 255", instead)
     return IPv4Address(int(first) - int(first) % _OCTET_VALUES + int(end))
 
 
@@ -378,16 +354,9 @@ def _refuse_leading_zeros(text: str) -> None:
 def _diagnosis(text: str) -> AddressError:
     """Return why a text is no address."""
     if _OCTETS.fullmatch(text):
-        large = next(
-            (
-                each
-                for each in text.split(".")
-                if len(each.lstrip("0")) > len("255") or int(each) > _LARGEST_OCTET
-            ),
-            "",
-        )
-        if large:
-            return AddressError(f"the octet {large} is above 255")
+        for each in text.split("."):
+            if len(each.lstrip("0")) > len("255") or int(each) > _LARGEST_OCTET:
+                return AddressError(f"the octet {each} is above 255")
         _refuse_leading_zeros(text)
     odd = _ADDRESS_CHARACTERS.sub("", text)
     if not odd:

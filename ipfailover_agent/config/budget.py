@@ -8,6 +8,7 @@ says. The other nodes are taken to be configured like this one, and healthy.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -17,7 +18,7 @@ from ipfailover_agent.model import ConflictMode
 from ipfailover_agent.vrrp import timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ipfailover_agent.model import KeepalivedConfig, Settings, VrrpInstance
 
@@ -25,21 +26,26 @@ _REACTION = 0.05  # seconds: from a decision to the address on the interface
 _WAKING = 0.2  # seconds by which timers of a busy machine run late
 _KERNEL_ROUNDING = 1.0  # seconds: lifetimes are whole ones, and looked at once a second
 _CONTEST = 1.0  # seconds beyond an advert interval in which one of two yields
+_WORDS = {
+    "planned_stop": "planned stop or drain: no holder for",
+    "failed_check": "the check fails: no service for",
+    "hanging_check": "the check gets no answer: no service for",
+    "silent_death": "a node dies silently: no holder for",
+    "silent_death_held": "likewise, its successor being held: no holder for",
+    "two_after_death": "a container is killed: two for",
+    "two_holders": "nodes do not hear each other: two for",
+}
+_OF_A_CHECK = ("failed_check", "hanging_check")
 
 
 class Budget(Struct, frozen=True, kw_only=True):
-    """The worst case of each fault, in seconds.
+    """The worst case of each fault, in seconds: how long no node or two hold the address.
 
-    Attributes:
-        planned_stop: no node holds the address, when the agent is stopped or drained.
-        failed_check: no client reaches the application, when its port is refused or its script
-            fails; None without a check.
-        hanging_check: likewise when it does not answer at all.
-        silent_death: no node holds the address, when a node vanishes without priority 0.
-        silent_death_held: likewise, when its successor was held at that moment.
-        two_after_death: two hold it, when only the container is killed or frozen; None = no end.
-        two_holders: two hold it, when nodes do not receive or do not accept each other's adverts;
-            None = no end.
+    With ``failed_check`` (its port is refused or its script fails) and ``hanging_check`` (it does
+    not answer at all) no client reaches the application; None without a check. ``silent_death``
+    is of a node that vanishes without priority 0. ``two_after_death``: only the container is
+    killed or frozen; ``two_holders``: nodes do not receive or do not accept each other's adverts.
+    None = no end.
     """
 
     planned_stop: float
@@ -52,19 +58,10 @@ class Budget(Struct, frozen=True, kw_only=True):
 
     def times(self) -> Iterator[tuple[str, str, float | None]]:
         """Yield (name, description, seconds); None = no end. Without a check nothing of it."""
-        yield "planned_stop", "planned stop or drain: no holder for", self.planned_stop
-        if self.failed_check is not None:
-            yield "failed_check", "the check fails: no service for", self.failed_check
-        if self.hanging_check is not None:
-            yield "hanging_check", "the check gets no answer: no service for", self.hanging_check
-        yield "silent_death", "a node dies silently: no holder for", self.silent_death
-        yield (
-            "silent_death_held",
-            "likewise, its successor being held: no holder for",
-            self.silent_death_held,
-        )
-        yield "two_after_death", "a container is killed: two for", self.two_after_death
-        yield "two_holders", "nodes do not hear each other: two for", self.two_holders
+        for name, words in _WORDS.items():
+            seconds = getattr(self, name)
+            if seconds is not None or name not in _OF_A_CHECK:
+                yield name, words, seconds
 
     def lines(self) -> tuple[str, ...]:
         """Return every time as text, a line each."""
@@ -79,8 +76,12 @@ def compute(settings: Settings, config: KeepalivedConfig) -> Budget:
     intervals = [each.advertisement.interval for each in config.instances]
     slowest, fastest = max(intervals), min(intervals)
     # The next node in rank lets higher ones go first.
-    skew = max(_timed(timers.skew_time, settings, each) for each in config.instances)
-    down = max(_timed(timers.master_down_interval, settings, each) for each in config.instances)
+    timings = [
+        (_next_priority(settings, each), each.advertisement.version, each.advertisement.interval)
+        for each in config.instances
+    ]
+    skew = max(itertools.starmap(timers.skew_time, timings))
+    down = max(itertools.starmap(timers.master_down_interval, timings))
     failed, hanging = None, None
     check = config.track_script or config.port_probes
     if check is not None:
@@ -101,14 +102,6 @@ def summary(settings: Settings, config: KeepalivedConfig) -> str:
     """Return what people ask for first: ``lease 3 s, worst takeover 3.7 s``."""
     lease = f"lease {config.address_lease} s" if config.address_lease else "no lease"
     return f"{lease}, worst takeover {compute(settings, config).silent_death:.1f} s"
-
-
-def _timed(
-    timer: Callable[[int, int, float], float], settings: Settings, instance: VrrpInstance
-) -> float:
-    """Return one of VRRP's timers as the next node in rank may have it."""
-    advertisement = instance.advertisement
-    return timer(_next_priority(settings, instance), advertisement.version, advertisement.interval)
 
 
 def _next_priority(settings: Settings, instance: VrrpInstance) -> int:

@@ -11,27 +11,13 @@ import shlex
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
+from ipfailover_agent import model
 from ipfailover_agent.config import unicast
 from ipfailover_agent.errors import Problem, SettingsError
-from ipfailover_agent.model import (
-    MissingScript,
-    PortCheck,
-    PortProbes,
-    ScriptState,
-    TrackScript,
-    address_of,
-)
+from ipfailover_agent.model import MissingScript, PortCheck, ScriptState, address_of
 
 if TYPE_CHECKING:
-    from ipfailover_agent.model import (
-        HostFacts,
-        IPAddress,
-        KeepalivedConfig,
-        ListenAddress,
-        Settings,
-    )
+    from ipfailover_agent.model import HostFacts, IPAddress, Settings
 
 _CHECK = "OPENSHIFT_HA_CHECK_SCRIPT"
 _NOTIFY = "OPENSHIFT_HA_NOTIFY_SCRIPT"
@@ -44,38 +30,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _IPV6: Final = 6
 
 
-class Checks(Struct, frozen=True, kw_only=True):
-    """The checks of a configuration, and what the operator should hear about them.
-
-    ``errors`` are those of the ``reports`` that say that nothing is checked as it should be.
-    """
-
-    track_script: TrackScript | None
-    port_probes: PortProbes | None
-    notify_command: tuple[str, ...]
-    reports: tuple[str, ...]
-    errors: tuple[str, ...]
-
-
-def build(settings: Settings, facts: HostFacts, node: IPAddress) -> Checks:
-    """Decide what is checked and what is notified; ``node`` is where the ports are looked for."""
-    errors: list[str] = []
-    reports: list[str] = []
-    probed = is_probed(settings)
-    track_script = None if probed else _track_script(settings, facts, node, errors)
-    notify_command = _notify_command(settings, facts.notify_script, reports)
-    return Checks(
-        track_script=track_script,
-        port_probes=_port_probes(settings, facts, node)
-        if probed
-        else _watched_script(settings, facts, track_script),
-        notify_command=notify_command,
-        reports=(*errors, *reports),
-        errors=tuple(errors),
-    )
-
-
-def outside_vrf(config: KeepalivedConfig, vrf: str) -> tuple[str, ...]:
+def outside_vrf(config: model.KeepalivedConfig, vrf: str) -> tuple[str, ...]:
     """Say that the check cannot reach a service in a VRF; ``vrf`` is empty where there is none."""
     script, probes = config.track_script, config.port_probes
     connects = probes is not None or (script is not None and bool(script.ports or script.url))
@@ -102,18 +57,29 @@ def is_probed(settings: Settings) -> bool:
     return bool(settings.check_watch and settings.monitor_ports) and not has_more
 
 
-def _port_probes(settings: Settings, facts: HostFacts, node: IPAddress) -> PortProbes | None:
-    if not settings.monitor_ports:
+def port_probes(
+    settings: Settings, facts: HostFacts, node: IPAddress, script: model.TrackScript | None
+) -> model.PortProbes | None:
+    """Return what the agent probes at the address ``node``.
+
+    Or what has the ``script`` of a URL run once more: that a listener on this node is gone.
+    """
+    ports = _ports(settings, facts, node) if is_probed(settings) else ()
+    listeners = ports
+    if script is not None and script.url is not None:
+        listeners = (*script.ports, *_url_listeners(script.url, settings, facts))
+    if not settings.check_watch:
+        listeners = ()
+    if not (ports or listeners):
         return None
-    ports = _ports(settings, facts, node)
-    return PortProbes(
-        name=_name(settings),
+    return model.PortProbes(
+        name=_name(settings) if ports else f"{_name(settings)}_watch",
         interval=settings.check_interval,
         timeout=settings.check_timeout,
         rise=settings.check_rise,
         fall=settings.check_fall,
         ports=ports,
-        listeners=ports if settings.check_watch else (),
+        listeners=tuple(dict.fromkeys(listeners)),
         watch=settings.check_watch,
     )
 
@@ -131,27 +97,6 @@ def _interface_of(address: IPAddress, facts: HostFacts) -> str:
         if any(each.address == address for each in interface.addresses):
             return interface.name
     return ""
-
-
-def _watched_script(
-    settings: Settings, facts: HostFacts, script: TrackScript | None
-) -> PortProbes | None:
-    """Return what has the script of a URL run once more when a listener on this node is gone."""
-    if script is None or script.url is None or not settings.check_watch:
-        return None
-    listeners = (*script.ports, *_url_listeners(script.url, settings, facts))
-    if not listeners:
-        return None
-    return PortProbes(
-        name=f"{script.name}_watch",
-        interval=script.interval,
-        timeout=script.timeout,
-        rise=script.rise,
-        fall=script.fall,
-        ports=(),
-        listeners=tuple(dict.fromkeys(listeners)),
-        watch=settings.check_watch,
-    )
 
 
 def _url_listeners(url: str, settings: Settings, facts: HostFacts) -> tuple[PortCheck, ...]:
@@ -173,11 +118,8 @@ def _url_listeners(url: str, settings: Settings, facts: HostFacts) -> tuple[Port
 
 def asked_nodes(settings: Settings) -> tuple[IPAddress, ...]:
     """Return the address of the URL, of which is to be known whether it is this node's."""
-    if settings.check_url is None:
-        return ()
-    host, _ = _place(settings.check_url)
-    named = address_of(host)
-    return () if named is None or named.is_loopback else (named,)
+    place = None if settings.check_url is None else _named_place(settings.check_url)
+    return () if place is None or place[0].is_loopback else (place[0],)
 
 
 def _place(url: str) -> tuple[str, int]:
@@ -192,13 +134,24 @@ def _name(settings: Settings) -> str:
     return "chk_" + settings.config_name.replace("-", "_")
 
 
-def _track_script(
+def track_script(
     settings: Settings, facts: HostFacts, node: IPAddress, errors: list[str]
-) -> TrackScript | None:
+) -> model.TrackScript | None:
+    """Return what keepalived checks, the ports at the address ``node``.
+
+    Adds an error where that is not what was asked for.
+    """
+    if is_probed(settings):
+        return None
     state = facts.check_script
     command: tuple[str, ...] = ()
-    always_fails = ""
-    if settings.check_script is not None:
+    ports: tuple[PortCheck, ...] = ()
+    url, always_fails = None, ""
+    if settings.check_script is None:
+        ports, url = _ports(settings, facts, node), settings.check_url
+        if not (ports or url):
+            return None
+    else:
         command = tuple(shlex.split(settings.check_script))
         if state not in (None, ScriptState.USABLE):
             always_fails = f"{_CHECK}: {command[0]} is {state.value}"
@@ -210,14 +163,7 @@ def _track_script(
                 )
                 return None
             errors.append(f"{always_fails}: this node stays in FAULT until it is there")
-    ports: tuple[PortCheck, ...] = ()
-    url = None
-    if settings.check_script is None:
-        ports = _ports(settings, facts, node)
-        url = settings.check_url
-    if not (command or always_fails or ports or url):
-        return None
-    return TrackScript(
+    return model.TrackScript(
         name=_name(settings),
         interval=int(settings.check_interval),
         timeout=int(settings.check_timeout),
@@ -232,9 +178,10 @@ def _track_script(
     )
 
 
-def _notify_command(
+def notify_command(
     settings: Settings, state: ScriptState | None, reports: list[str]
 ) -> tuple[str, ...]:
+    """Return the words of the notify script; adds a report where it cannot be run."""
     if settings.notify_script is None:
         return ()
     command = tuple(shlex.split(settings.notify_script))
@@ -248,15 +195,14 @@ def _notify_command(
 
 
 def astray(
-    settings: Settings, config: KeepalivedConfig, facts: HostFacts, own: ListenAddress | None
+    settings: Settings,
+    config: model.KeepalivedConfig,
+    facts: HostFacts,
+    own: model.ListenAddress | None,
 ) -> tuple[str, ...]:
     """Return a sentence for each question of the check that the application may not answer.
 
-    Args:
-        settings: the variables.
-        config: the plan.
-        facts: what is known of the node.
-        own: where the agent's own HTTP server listens, None for nowhere.
+    ``own`` is where the agent's own HTTP server listens, None for nowhere.
 
     Raises:
         SettingsError: the agent's own server answers the check, so that it never fails.
@@ -264,7 +210,7 @@ def astray(
     found = config.track_script or config.port_probes
     ports = () if found is None else found.ports
     url = None if config.track_script is None else config.track_script.url
-    place = None if not url else _named_place(url)
+    place = _named_place(url) if url else None
     elsewhere = () if place is None else _elsewhere(place[0], settings, facts)
     if own is None:
         return elsewhere
@@ -272,10 +218,18 @@ def astray(
     answered = []
     if any(_is_at(own, each) for each in same):
         answered.append(_PORTS if len(settings.monitor_ports) > 1 else _PORT)
-    if place is not None and _is_own(own, place, settings, facts):
-        answered.append(_URL)
+    if place is not None and place[1] == own.port and _is_at(own, place[0]):
+        address = place[0]
+        if address.is_loopback or address in unicast.own_addresses(settings, facts):
+            answered.append(_URL)
     if answered:
-        raise SettingsError(tuple(_answered(each, own) for each in answered))
+        reason = (
+            f"the agent itself answers there, since {_LISTEN} is {own}: the check would pass "
+            "whatever happens to the application"
+        )
+        instead = f"name the application's port, or write another one into {_LISTEN}"
+        problems = (Problem(each, str(own.port), reason, instead) for each in answered)
+        raise SettingsError(tuple(problems))
     taken = (
         f"{_LISTEN}: {own} is the port that the check wants to be answered at {each}: an "
         "application that listens at all addresses finds it taken"
@@ -284,17 +238,7 @@ def astray(
     return (*taken, *elsewhere)
 
 
-def _answered(variable: str, own: ListenAddress) -> Problem:
-    return Problem(
-        variable=variable,
-        element=str(own.port),
-        reason=f"the agent itself answers there, since {_LISTEN} is {own}: the check would pass "
-        "whatever happens to the application",
-        instead=f"name the application's port, or write another one into {_LISTEN}",
-    )
-
-
-def _is_at(own: ListenAddress, address: IPAddress) -> bool:
+def _is_at(own: model.ListenAddress, address: IPAddress) -> bool:
     """Return whether a server that listens there answers at an address of this node."""
     host = ip_address(own.host or "::")
     if host.is_unspecified:  # :: takes connections of both families
@@ -307,14 +251,6 @@ def _named_place(url: str) -> tuple[IPAddress, int] | None:
     host, port = _place(url)
     address = address_of("127.0.0.1" if host == "localhost" else host)
     return None if address is None else (address, port)
-
-
-def _is_own(
-    own: ListenAddress, place: tuple[IPAddress, int], settings: Settings, facts: HostFacts
-) -> bool:
-    address, port = place
-    is_here = address.is_loopback or address in unicast.own_addresses(settings, facts)
-    return is_here and port == own.port and _is_at(own, address)
 
 
 def _elsewhere(address: IPAddress, settings: Settings, facts: HostFacts) -> tuple[str, ...]:

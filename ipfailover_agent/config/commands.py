@@ -93,14 +93,16 @@ def _word(letters: Sequence[tuple[str, str, str]]) -> Word:
 
 
 def objection(command: str, words: Sequence[Word]) -> tuple[str, str] | None:
-    """Return why a command that has something of a shell's cannot be meant, and what to write.
+    """Return why a command cannot be meant as it is, and what to write; None if it can.
 
-    None where nothing is wrong.
+    keepalived ran a full path, a command that it found on PATH, and a path relative to the
+    directory it happened to start in; the last is refused. So is what only a shell understands:
+    neither the old image nor the agent has one read the command.
     """
-    first = words[0]
-    operators = list(
-        dict.fromkeys(found for each in words for found in _OPERATOR.findall(each.bare))
-    )
+    first = words[0] if words else Word("", "", "")
+    if not first.text:
+        return "names no command", "write its full path"
+    operators = dict.fromkeys(found for each in words for found in _OPERATOR.findall(each.bare))
     in_a_shell = f"write /bin/sh -c {shlex.quote(command)}"
     if operators:
         shown = " ".join(operators)
@@ -111,11 +113,15 @@ def objection(command: str, words: Sequence[Word]) -> tuple[str, str] | None:
     reason = f"no shell reads this, and {first.text!r} is no program"
     if _ASSIGNMENT.match(first.bare):
         return reason, f"write /usr/bin/env {command}"
-    return (reason, in_a_shell) if first.bare in _PROGRAMLESS else None
+    if first.bare in _PROGRAMLESS:
+        return reason, in_a_shell
+    if "/" in first.text and not first.text.startswith("/"):
+        return f"{first.text!r} is no full path", "begin it with '/'"
+    return None
 
 
 def warnings(words: Sequence[Word]) -> Iterator[str]:
-    """Yield a sentence for everything that a shell would make something else of."""
+    """Yield a sentence for everything that a shell, or another PATH, makes something else of."""
     script = _script_of_shell(words)
     found: dict[str, None] = {}
     for position, each in enumerate(words):
@@ -136,6 +142,8 @@ def warnings(words: Sequence[Word]) -> Iterator[str]:
             f"of this the shell runs {words[script].text!r} alone; put all that it is to run into "
             "one pair of quotes"
         )
+    if not words[0].text.startswith("/"):
+        yield f"{words[0].text!r} is looked for on PATH; write its full path"
 
 
 def _keeps_backslash(word: Word) -> bool:

@@ -52,9 +52,8 @@ def _standing_alone(candidate: Candidate, directory: str) -> str:
     directory that is not there. The file itself may be missing.
     """
     real = candidate.paths
-    place = replace(real, directory=directory)
-    Path(place.hold_directory).mkdir()
-    return candidate.rendering.config.text.replace(f'"{real.directory}/', f'"{place.directory}/')
+    Path(replace(real, directory=directory).hold_directory).mkdir()
+    return candidate.rendering.config.text.replace(f'"{real.directory}/', f'"{directory}/')
 
 
 def _temporary_directory(run_directory: str) -> tempfile.TemporaryDirectory[str]:

@@ -12,9 +12,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ipfailover_agent.model import KeepalivedConfig, VirtualAddress, VrrpInstance
+    from ipfailover_agent.model import KeepalivedConfig, VrrpInstance
 
 _DIGITS: Final = 12  # 48 bits: two of a few configurations are not the same by chance
 
@@ -33,6 +31,8 @@ def fingerprint(config: KeepalivedConfig) -> str:
 
 
 def _line(instance: VrrpInstance) -> str:
+    both = (instance.virtual_addresses, instance.excluded_addresses)
+    addresses = (sorted(int(each.address) for each in held) for held in both)
     return " ".join(
         (
             f"{instance.family.value}",
@@ -41,11 +41,6 @@ def _line(instance: VrrpInstance) -> str:
             f"{instance.advertisement.interval:g}",
             "open" if instance.password is None else "password",
             "unicast" if instance.unicast_peers else "multicast",
-            _addresses(instance.virtual_addresses),
-            _addresses(instance.excluded_addresses),
+            *(f"[{','.join(map(str, each))}]" for each in addresses),
         )
     )
-
-
-def _addresses(held: Iterable[VirtualAddress]) -> str:
-    return "[" + ",".join(str(each) for each in sorted(int(each.address) for each in held)) + "]"

@@ -7,16 +7,12 @@ that differs means two masters.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, TypeVar
 
 from ipfailover_agent.errors import Problem
 from ipfailover_agent.model import HIGHEST_ID, Family, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ipfailover_agent.model import IPAddress, Settings
 
 _MOST_ADVERTISED = 255  # RFC 3768 section 5.3.5: the count is one byte
@@ -24,16 +20,10 @@ _MOST_ADVERTISED = 255  # RFC 3768 section 5.3.5: the count is one byte
 # VRRP, and version 2's password), found by trying every MTU from 700 to 716.
 _OVERHEAD = {(Family.IPV4, 2): 50, (Family.IPV4, 3): 42, (Family.IPV6, 3): 62}
 _OFFSET = "OPENSHIFT_HA_VRRP_ID_OFFSET"
+_Address = TypeVar("_Address")  # an address, or the text of one
 
 
-class AddressGroup(Struct, frozen=True, kw_only=True):
-    """The addresses of one instance, all of one family."""
-
-    family: Family
-    addresses: tuple[IPAddress, ...]
-
-
-def split(addresses: tuple[IPAddress, ...], count: int) -> tuple[tuple[IPAddress, ...], ...]:
+def split(addresses: tuple[_Address, ...], count: int) -> tuple[tuple[_Address, ...], ...]:
     """Split into ``count`` runs whose sizes differ by at most one, the larger ones first.
 
     0 means one run per address, and so does a count above the number of addresses.
@@ -44,22 +34,18 @@ def split(addresses: tuple[IPAddress, ...], count: int) -> tuple[tuple[IPAddress
     return tuple(addresses[start:end] for start, end in itertools.pairwise(ends))
 
 
-def build(addresses: tuple[IPAddress, ...], count: int) -> tuple[AddressGroup, ...]:
-    """Return the group of every instance, in order.
+def build(addresses: tuple[IPAddress, ...], count: int) -> tuple[tuple[IPAddress, ...], ...]:
+    """Return the addresses of every instance, all of one family, in order.
 
     A run with both families keeps the family of its first address, because keepalived serves only
     that one; the others of the run follow in a group of their own after the last run.
     """
-    groups: list[AddressGroup] = []
-    extra: list[AddressGroup] = []
+    groups, extra = [], []
     for run in split(addresses, count):
         family = family_of(run[0])
-        same = tuple(each for each in run if family_of(each) is family)
-        other = tuple(each for each in run if family_of(each) is not family)
-        groups.append(AddressGroup(family=family, addresses=same))
-        if other:
-            extra.append(AddressGroup(family=family_of(other[0]), addresses=other))
-    return (*groups, *extra)
+        groups.append(tuple(each for each in run if family_of(each) is family))
+        extra.append(tuple(each for each in run if family_of(each) is not family))
+    return (*groups, *filter(None, extra))
 
 
 def advertised_limit(family: Family, version: int, mtu: int) -> int:
@@ -73,7 +59,7 @@ def advertised_limit(family: Family, version: int, mtu: int) -> int:
 
 
 def virtual_router_ids(
-    settings: Settings, groups: tuple[AddressGroup, ...], problems: list[Problem]
+    settings: Settings, groups: tuple[tuple[IPAddress, ...], ...], problems: list[Problem]
 ) -> tuple[int, ...]:
     """Return the virtual router id of each group; on a problem, add it and return what there is.
 
@@ -87,24 +73,18 @@ def virtual_router_ids(
         for number in range(settings.virtual_router_id_offset + 1, HIGHEST_ID + 1)
         if number not in taken
     ]
-    unpinned = [each.addresses[0] for each in groups if each.addresses[0] not in pins]
+    unpinned = [first for first, *_ in groups if first not in pins]
     if len(unpinned) > len(free):
-        problems.append(_limit(settings, len(groups), unpinned, len(free)))
+        fit = len(groups) - len(unpinned) + len(free)
+        what = "groups" if settings.address_groups else "addresses"
+        reason = (
+            f"{len(groups)} {what} need an id each, and only {fit} fit between the offset and "
+            f"{HIGHEST_ID}: none is left for {unpinned[len(free)]} and what follows"
+        )
+        fewer = f"set OPENSHIFT_HA_VIP_GROUPS to {fit} or less"
+        instead = fewer if fit else "set a smaller offset"
+        offset = str(settings.virtual_router_id_offset)
+        problems.append(Problem(_OFFSET, offset, reason, instead))
         return ()
     following = iter(free)
-    return tuple(pins.get(each.addresses[0]) or next(following) for each in groups)
-
-
-def _limit(settings: Settings, count: int, unpinned: Sequence[IPAddress], free: int) -> Problem:
-    """Return that fewer than ``count`` fit, and which addresses do not."""
-    fit = count - len(unpinned) + free
-    what = "groups" if settings.address_groups else "addresses"
-    return Problem(
-        variable=_OFFSET,
-        element=str(settings.virtual_router_id_offset),
-        reason=f"{count} {what} need an id each, and only {fit} fit between the offset and "
-        f"{HIGHEST_ID}: none is left for {unpinned[free]} and what follows",
-        instead=f"set OPENSHIFT_HA_VIP_GROUPS to {max(fit, 1)} or less"
-        if fit
-        else "set a smaller offset",
-    )
+    return tuple(pins.get(first) or next(following) for first, *_ in groups)

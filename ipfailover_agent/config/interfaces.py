@@ -51,40 +51,31 @@ def scope(settings: Settings, resolved: Collection[IPAddress] = ()) -> HostScope
 def choose(settings: Settings, facts: HostFacts) -> Choice:
     """Choose the VRRP interface.
 
+    Without one of those that are named, the old order is fallen back to where that serves the
+    addresses on their own network.
+
     Raises:
         HostNotReadyError: there is none yet.
     """
-    for name in settings.interfaces:
-        found = facts.interface(name)
-        if found is not None and not found.port_of:
-            return Choice(interface=found)
+    named = _first_free(settings.interfaces, facts)
+    if named is not None:
+        return Choice(interface=named)
+    found = _first_free((*_TRIED_BY_NAME, *_routed(facts)), facts)
+    missing = _no_interface(settings, facts)
+    if found is None or (settings.interfaces and not _all_on_link(settings, found, facts)):
+        raise HostNotReadyError(missing)
     if settings.interfaces:
-        return _choose_instead(settings, facts)
-    return _detect(settings, facts)
-
-
-def _detect(settings: Settings, facts: HostFacts) -> Choice:
-    found = _old_order(facts)
-    if found is None:
-        raise HostNotReadyError(_no_interface(settings, facts))
-    routed = _default_interface(facts)
-    if routed is None or routed == found.name:
+        why = f"{found.name} is used instead, because every address belongs to its network"
+        text = f"{missing}; {why}"
+        return Choice(interface=found, reports=(text,), degraded=(text,))
+    routed = _first_free(_routed(facts), facts)
+    if routed is None or routed.name == found.name:
         return Choice(interface=found)
     report = (
         f"{VARIABLE} is not set: {found.name} is used because its name comes first, but the "
-        f"default route leaves through {routed}; set {VARIABLE} to the one you mean"
+        f"default route leaves through {routed.name}; set {VARIABLE} to the one you mean"
     )
     return Choice(interface=found, reports=(report,))
-
-
-def _choose_instead(settings: Settings, facts: HostFacts) -> Choice:
-    """Fall back to the old order where that serves the addresses on their own network."""
-    missing = _no_interface(settings, facts)
-    found = _old_order(facts)
-    if found is None or not _all_on_link(settings.virtual_addresses, settings, found, facts):
-        raise HostNotReadyError(missing)
-    text = f"{missing}; {found.name} is used instead, because every address belongs to its network"
-    return Choice(interface=found, reports=(text,), degraded=(text,))
 
 
 def _no_interface(settings: Settings, facts: HostFacts) -> Problem:
@@ -94,7 +85,8 @@ def _no_interface(settings: Settings, facts: HostFacts) -> Problem:
     if found:
         reason = "; ".join(taken_by(each.name, each.port_of) for each in found)
         masters = dict.fromkeys(each.port_of for each in found)
-        instead = _name_one_of(masters)
+        free = (_OWN_PORT if each == _OPEN_VSWITCH else each for each in masters)
+        instead = f"name {' or '.join(free)}"
     elif settings.interfaces:
         fit = (each for each in facts.interfaces if ownership.holds_addresses(each))
         present = ", ".join(each.name for each in fit if not each.port_of)
@@ -106,30 +98,13 @@ def _no_interface(settings: Settings, facts: HostFacts) -> Problem:
             "nor a default route in the main table (that of a VRF is not looked at)"
         )
         instead = "name the interface"
-    return Problem(
-        variable=VARIABLE, element=" ".join(settings.interfaces), reason=reason, instead=instead
-    )
+    return Problem(VARIABLE, " ".join(settings.interfaces), reason, instead)
 
 
-def _name_one_of(masters: Iterable[str]) -> str:
-    words = (_OWN_PORT if each == _OPEN_VSWITCH else each for each in masters)
-    return f"name {' or '.join(words)}"
-
-
-def _old_order(facts: HostFacts) -> Interface | None:
-    """Return the interface that the old image took, ports of another one left out."""
-    for name in _TRIED_BY_NAME:
-        found = facts.interface(name)
-        if found is not None and not found.port_of:
-            return found
-    routed = _default_interface(facts)
-    return None if routed is None else facts.interface(routed)
-
-
-def _default_interface(facts: HostFacts) -> str | None:
-    """Return the interface of the default route that the kernel prefers: IPv4's, else IPv6's."""
-    found = map(facts.interface, _routed(facts))
-    return next((each.name for each in found if each is not None and not each.port_of), None)
+def _first_free(names: Iterable[str], facts: HostFacts) -> Interface | None:
+    """Return the first interface of these names that is there and no port of another one."""
+    found = map(facts.interface, names)
+    return next((each for each in found if each is not None and not each.port_of), None)
 
 
 def _routed(facts: HostFacts) -> tuple[str, ...]:
@@ -138,14 +113,11 @@ def _routed(facts: HostFacts) -> tuple[str, ...]:
     return tuple(each.interface for each in routes)
 
 
-def _all_on_link(
-    addresses: Collection[IPAddress], settings: Settings, interface: Interface, facts: HostFacts
-) -> bool:
+def _all_on_link(settings: Settings, interface: Interface, facts: HostFacts) -> bool:
+    addresses = settings.virtual_addresses
     networks = [
         ipaddress.ip_network((held.address, held.prefix_length), strict=False)
-        for held in interface.addresses
-        if held.address not in addresses
-        and not ownership.is_marked(held, interface.name, settings.address_label, facts)
-        and held.prefix_length < Family(family_of(held.address)).host_prefix_length
+        for held in ownership.unmarked(interface, addresses, settings.address_label, facts)
+        if held.prefix_length < Family(family_of(held.address)).host_prefix_length
     ]
     return all(any(address in network for network in networks) for address in addresses)

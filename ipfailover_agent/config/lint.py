@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.paths import RunPaths
 
-_TOKEN = re.compile(r'"([^"\n]*)"?|([{}])|[#!].*|([^\s"#!{}]+)')
+    _TrackFiles = dict[str, dict[str, str]]  # the statements of each, by their first words
+
+_TOKEN = re.compile(r'("[^"\n]*"?)|([{}])|[#!].*|([^\s"#!{}]+)|(\n)')
 _INSTANCE = "vrrp_instance"
 _ADVERTISED, _EXCLUDED = "virtual_ipaddress", "virtual_ipaddress_excluded"
 _TRACK_FILES = (["track_file"], ["vrrp_track_file"])  # the second is its name of old
@@ -45,26 +47,17 @@ class _Found(Struct):
     tracked: dict[str, str] = field(default_factory=dict)  # the weight of each, empty: its own
 
 
-class _Read(Struct):
-    """What of a file is compared: the instances in order, path and weight of each track_file."""
-
-    instances: list[_Found] = field(default_factory=list)
-    track_files: dict[str, str] = field(default_factory=dict)
-    weights: dict[str, str] = field(default_factory=dict)
-
-
 def problems(text: str, config: KeepalivedConfig, paths: RunPaths) -> tuple[str, ...]:
     """Return what ``text`` lacks of ``config`` or has otherwise, as ends of sentences.
 
     Each goes on after the name of the file: ``renders no vrrp_instance 'x_VIP_1'``. At most five,
     and one that counts the rest. Empty where all is there.
     """
-    read = _read(text)
-    found = read.instances
+    found, track_files = _read(text)
     said = [
         *_differences(found, config.instances),
         *_misplaced(found, config),
-        *_unheard(read, config, paths.check_track),
+        *_unheard(found, track_files, config, paths.check_track),
     ]
     if len(said) > _SHOWN:
         said[_SHOWN:] = [f"has {len(said) - _SHOWN} more faults like that"]
@@ -121,22 +114,25 @@ def _misplaced(found: list[_Found], config: KeepalivedConfig) -> Iterator[str]:
                 yield f"renders {address} in vrrp_instance {block.name!r} too"
 
 
-def _unheard(read: _Read, config: KeepalivedConfig, path: str) -> Iterator[str]:
+def _unheard(
+    found: list[_Found], track_files: _TrackFiles, config: KeepalivedConfig, path: str
+) -> Iterator[str]:
     """Yield where the verdict of the agent's own check would get lost."""
     if config.port_probes is None:
         return
     name = config.port_probes.name
-    if read.track_files.get(name) != path:
+    track_file = track_files.get(name, {})
+    if track_file.get("file") != path:
         yield f"renders no track_file {name!r} of {path}, by which the agent's own check counts"
     names = {each.name for each in config.instances}
-    for block in read.instances:
+    for block in found:
         if block.name not in names:
             continue
         where = f"in vrrp_instance {block.name!r}"
         if name not in block.tracked:
             yield f"renders no {name!r} in track_file {where}"
             continue
-        weight = block.tracked[name] or read.weights.get(name, _USUAL_WEIGHT)
+        weight = block.tracked[name] or track_file.get("weight", _USUAL_WEIGHT)
         if weight != _FAULT_WEIGHT:
             yield (
                 f"renders weight {weight} of track_file {name!r} {where} instead of "
@@ -155,10 +151,11 @@ def _address(word: str) -> tuple[IPAddress | None, str]:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _read(text: str) -> _Read:
+def _read(text: str) -> tuple[list[_Found], _TrackFiles]:
     """Return the vrrp_instance and track_file blocks at the top of the file."""
-    read = _Read()
-    found, opened = read.instances, ""
+    found: list[_Found] = []
+    track_files: _TrackFiles = {}
+    opened = ""
     path: list[str] = []  # first words of the blocks that are open
     for words in _statements(text):
         if words == ["}"]:
@@ -170,11 +167,9 @@ def _read(text: str) -> _Read:
                 found.append(_Found(opened))
         elif path and path[0] == _INSTANCE:
             _note(found[-1], path[1:], words)
-        elif path in _TRACK_FILES and words[0] == "file":
-            read.track_files[opened] = " ".join(words[1:])
-        elif path in _TRACK_FILES and words[0] == "weight":
-            read.weights[opened] = " ".join(words[1:])
-    return read
+        elif path in _TRACK_FILES:
+            track_files.setdefault(opened, {})[words[0]] = " ".join(words[1:])
+    return found, track_files
 
 
 def _note(instance: _Found, path: list[str], words: list[str]) -> None:
@@ -196,29 +191,22 @@ def _statements(text: str) -> Iterator[list[str]]:
 
     The brace may stand on the next line. A closing one is a statement of its own.
     """
-    waiting: list[str] = []  # a line that may open a block, should the next begin with a brace
-    for line in text.splitlines():
-        words: list[str] = []
-        for token in _TOKEN.finditer(line):
-            quoted, brace, word = token.groups()
-            if brace:
-                if waiting and (words or brace == "}"):
-                    yield waiting
-                    waiting = []
-                yield from _at_brace(brace, words or waiting)
-                words, waiting = [], []
-            elif quoted is not None or word:
-                words.append(quoted if quoted is not None else word)
-        if words:
-            if waiting:
-                yield waiting
-            waiting = words
-
-
-def _at_brace(brace: str, words: list[str]) -> Iterator[list[str]]:
-    if brace == "{":
-        yield [*words, "{"]
-        return
-    if words:
-        yield words
-    yield ["}"]
+    words: list[str] = []
+    is_at_end = False  # of a line: the words are a statement, unless a brace comes next
+    for quoted, brace, word, newline in _TOKEN.findall(text):
+        if newline:
+            is_at_end = True
+        elif brace:
+            if brace == "{":
+                words.append(brace)
+            if words:
+                yield words
+            if brace == "}":
+                yield [brace]
+            words = []
+        elif quoted or word:
+            if is_at_end and words:
+                yield words
+                words = []
+            words.append(quoted.strip('"') or word)
+            is_at_end = False

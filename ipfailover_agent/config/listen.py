@@ -50,5 +50,4 @@ def parse(text: str | None) -> ListenAddress | None:
 
 
 def _refuse(element: str, reason: str, instead: str) -> NoReturn:
-    problem = Problem(variable=VARIABLE, element=element, reason=reason, instead=instead)
-    raise SettingsError((problem,))
+    raise SettingsError((Problem(VARIABLE, element, reason, instead),))

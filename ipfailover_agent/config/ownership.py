@@ -63,7 +63,7 @@ def node_addresses(
     facts: HostFacts,
     interface: str,
     *,
-    known_by: Collection[IPAddress] = (),
+    known_by: Collection[IPAddress | None] = (),
     link_local: Collection[Family] = (),
 ) -> tuple[IPAddress, ...]:
     """Return this node's own address per family on ``interface``, IPv4 first.
@@ -72,22 +72,28 @@ def node_addresses(
     rest it is the one by which other nodes know this one; else the one in use, as long as it is
     not deprecated; else the one that has been there longest, so that a restart chooses the same.
     Temporary, deprecated and tentative ones are the last resort; a duplicate is another host's.
+    Among equals the kernel's order stays, as it decides for the old image.
 
-    Args:
-        addresses: all virtual addresses of the configuration.
-        label: OPENSHIFT_HA_ADDRESS_LABEL.
-        facts: what is known of the node.
-        interface: name of the VRRP interface.
-        known_by: the addresses of this node in the list of peers, or behind their names.
-        link_local: families in which a link-local address will do where there is no other. For
-            IPv6, which always has one, only where there is no address of the other family either.
+    ``known_by`` are the addresses of this node in the list of peers, or behind their names;
+    ``link_local`` the families in which a link-local address will do where there is no other. For
+    IPv6, which always has one, only where there is no address of the other family either.
     """
+
+    def rank(held: InterfaceAddress) -> tuple[int, ...]:
+        return (
+            held.address.is_link_local,
+            held.address not in known_by,
+            held.is_deprecated or held.address not in facts.used_addresses,
+            held.is_tentative,
+            held.is_deprecated,
+            held.is_temporary,
+            held.created,
+        )
+
     found = facts.interface(interface)
-    if found is None:
-        return ()
-    own = unmarked(found, addresses, label, facts)
+    own = [] if found is None else unmarked(found, addresses, label, facts)
     best: dict[Family, IPAddress] = {}
-    for each in sorted(own, key=lambda held: _rank(held, known_by, facts.used_addresses)):
+    for each in sorted(own, key=rank):
         if not each.is_duplicate:
             may_be = not each.address.is_link_local
             family = family_of(each.address)
@@ -96,42 +102,19 @@ def node_addresses(
     return tuple(best[family] for family in Family if family in best)
 
 
-def _rank(
-    held: InterfaceAddress, known_by: Collection[IPAddress], used: Collection[IPAddress]
-) -> tuple[int, ...]:
-    """Return what sorts the addresses of an interface by how well they name the node.
-
-    Among equals the kernel's order stays, as it decides for the old image.
-    """
-    return (
-        held.address.is_link_local,
-        held.address not in known_by,
-        held.is_deprecated or held.address not in used,
-        held.is_tentative,
-        held.is_deprecated,
-        held.is_temporary,
-        held.created,
-    )
-
-
 def classify(
     held: InterfaceAddress,
     on: Interface,
-    *,
     addresses: Collection[IPAddress],
     label: str,
     facts: HostFacts,
+    *,
     interface: str,
 ) -> Ownership:
     """Say what the virtual address ``held``, found on the interface ``on``, is.
 
-    Args:
-        held: the address as the kernel shows it; its address is one of ``addresses``.
-        on: the interface that it is on.
-        addresses: all virtual addresses of the configuration.
-        label: OPENSHIFT_HA_ADDRESS_LABEL.
-        facts: what is known of the node.
-        interface: name of the VRRP interface.
+    ``addresses`` are all virtual ones, ``label`` is OPENSHIFT_HA_ADDRESS_LABEL, ``interface`` the
+    name of the VRRP interface.
     """
     if is_marked(held, on.name, label, facts):
         return Ownership.LEFTOVER
@@ -145,9 +128,11 @@ def classify(
     virtual = {each.address for each in on.addresses if _is_host(each)} & set(addresses)
     beside = virtual if is_host else addresses
     # Only where the address is link-local too can such a one be the node's: IPv6 always has one.
-    look_for = unmarked if held.address.is_link_local else _others
-    others = look_for(on, beside, label, facts)
-    if not any(family_of(each.address) is family for each in others):
+    if not any(
+        family_of(each.address) is family
+        and (held.address.is_link_local or not each.address.is_link_local)
+        for each in unmarked(on, beside, label, facts)
+    ):
         return Ownership.NODE
     return Ownership.LEFTOVER if is_host else Ownership.FOREIGN
 
@@ -163,21 +148,11 @@ def leftovers(
     wanted = frozenset(addresses)
     return tuple(
         (on, held)
-        for on in facts.interfaces
-        if holds_addresses(on)
+        for on in filter(holds_addresses, facts.interfaces)
         for held in on.addresses
         if held.address in wanted
-        and classify(held, on, addresses=wanted, label=label, facts=facts, interface=interface)
-        is Ownership.LEFTOVER
+        and classify(held, on, wanted, label, facts, interface=interface) is Ownership.LEFTOVER
     )
-
-
-def _others(
-    interface: Interface, addresses: Collection[IPAddress], label: str, facts: HostFacts
-) -> list[InterfaceAddress]:
-    """Return what is on an interface beside virtual, marked and link-local addresses."""
-    own = unmarked(interface, addresses, label, facts)
-    return [each for each in own if not each.address.is_link_local]
 
 
 def unmarked(

@@ -14,31 +14,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.config import (
-    advert_sources,
-    checks,
-    groups,
-    interfaces,
-    ownership,
-    priority,
-    reach,
-    unicast,
-)
+from ipfailover_agent import model
+from ipfailover_agent.config import checks, groups, interfaces, ownership, priority, reach, unicast
 from ipfailover_agent.errors import HostNotReadyError, Problem, SettingsError, no_word
-from ipfailover_agent.model import (
-    Advertisement,
-    Family,
-    GarpRefresh,
-    KeepalivedConfig,
-    VirtualAddress,
-    VrrpInstance,
-    family_of,
-    first_of,
-)
+from ipfailover_agent.model import Family, family_of, first_of
 from ipfailover_agent.text import listed
 
 if TYPE_CHECKING:
-    from ipfailover_agent.config.groups import AddressGroup
+    from collections.abc import Collection
+
     from ipfailover_agent.model import HostFacts, Interface, InterfaceAddress, IPAddress, Settings
 
 _ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
@@ -49,7 +33,7 @@ _GARP_INTERVAL = 0.001  # seconds between two frames of a burst
 _WORD = re.compile(r"[A-Za-z0-9._:@+=%,/-]+", re.ASCII)
 
 
-def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
+def plan(settings: Settings, facts: HostFacts) -> model.KeepalivedConfig:
     """Decide what keepalived is to do on this node.
 
     Raises:
@@ -58,9 +42,10 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
     """
     problems: list[Problem] = []
     grouped = groups.build(settings.virtual_addresses, settings.address_groups)
+    served = {family_of(first) for first, *_ in grouped}
     identifiers = groups.virtual_router_ids(settings, grouped, problems)
-    peers = unicast.peers(settings, facts, {each.family for each in grouped}, problems)
-    advert_sources.refuse_virtual(settings, problems)
+    peers = unicast.peers(settings, facts, served, problems)
+    unicast.refuse_virtual_source(settings, problems)
     try:
         choice = interfaces.choose(settings, facts)
     except HostNotReadyError:
@@ -74,25 +59,30 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
     if problems:
         raise SettingsError(tuple(problems))
     unicast.check_resolved(settings, facts)
-    nodes = _own_addresses(settings, facts, choice.interface, grouped, peers)
-    advert_sources.require(settings, facts, {each.family for each in grouped}, name)
+    link_local = served & unicast.link_local_families(settings, peers)
+    nodes = _own_addresses(settings, facts, choice.interface, link_local)
+    unicast.require_source(settings, facts, served, name)
     node = _Node(
         settings=settings, facts=facts, interface=choice.interface, addresses=nodes, peers=peers
     )
-    check = checks.build(settings, facts, _scoped(nodes[0], name))
-    return KeepalivedConfig(
+    target = _scoped(nodes[0], name)
+    errors: list[str] = []
+    unsent: list[str] = []
+    track_script = checks.track_script(settings, facts, target, errors)
+    notify_command = checks.notify_command(settings, facts.notify_script, unsent)
+    return model.KeepalivedConfig(
         config_name=settings.config_name,
         router_id=_scrubbed(settings.config_name),
         interface=name,
         node_addresses=nodes,
         instances=_instances(node, grouped, identifiers),
-        track_script=check.track_script,
-        notify_command=check.notify_command,
+        track_script=track_script,
+        notify_command=notify_command,
         admin_emails=settings.admin_emails,
         smtp_server=settings.smtp_server,
         garp=_garp(settings),
         keepalived_options=settings.keepalived_options,
-        port_probes=check.port_probes,
+        port_probes=checks.port_probes(settings, facts, target, track_script),
         address_lease=settings.address_lease,
         conflict=settings.conflict,
         reports=(
@@ -100,11 +90,12 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
             *reports,
             *(f"{_ADDRESSES}: {each}" for each in unicast.unreached(settings, facts, name)),
             *(f"{_ADDRESSES}: {each}" for each in reach.gateways(settings, facts)),
-            *advert_sources.reports(settings, facts),
-            *_report_family(settings, grouped, nodes, name),
-            *check.reports,
+            *unicast.source_reports(settings, facts),
+            *_report_family(settings, served, nodes, name),
+            *errors,
+            *unsent,
         ),
-        errors=check.errors,
+        errors=tuple(errors),
         degraded=(*choice.degraded, *(f"left out: {each}" for each in settings.left_out)),
         named_peers=tuple(
             each for each in facts.resolved_peers or () if each not in settings.unicast_peers
@@ -113,41 +104,27 @@ def plan(settings: Settings, facts: HostFacts) -> KeepalivedConfig:
 
 
 def _own_addresses(
-    settings: Settings,
-    facts: HostFacts,
-    interface: Interface,
-    grouped: tuple[AddressGroup, ...],
-    peers: dict[Family, tuple[IPAddress, ...]],
+    settings: Settings, facts: HostFacts, interface: Interface, link_local: Collection[Family]
 ) -> tuple[IPAddress, ...]:
     """Return this node's own address per family on the VRRP interface.
 
     Raises:
         HostNotReadyError: there is none (yet).
     """
-    served = {each.family for each in grouped}
     nodes = ownership.node_addresses(
         settings.virtual_addresses,
         settings.address_label,
         facts,
         interface.name,
-        known_by=_known_by(settings, facts),
-        link_local=served & unicast.link_local_families(settings, peers),
+        known_by=[unicast.listed(settings, facts, family) for family in Family],
+        link_local=link_local,
     )
     if not nodes:
-        raise HostNotReadyError(
-            Problem(
-                variable=interfaces.VARIABLE,
-                element=interface.name,
-                reason=f"the interface has no address of this node{_unfit(interface)}",
-                instead="give it one, or name another interface",
-            )
-        )
+        reason = f"the interface has no address of this node{_unfit(interface)}"
+        instead = "give it one, or name another interface"
+        problem = Problem(interfaces.VARIABLE, interface.name, reason, instead)
+        raise HostNotReadyError(problem)
     return nodes
-
-
-def _known_by(settings: Settings, facts: HostFacts) -> list[IPAddress]:
-    found = (unicast.listed(settings, facts, family) for family in Family)
-    return [each for each in found if each is not None]
 
 
 def _unfit(interface: Interface) -> str:
@@ -184,40 +161,41 @@ class _Node(Struct, frozen=True, kw_only=True):
 
 
 def _instances(
-    node: _Node, grouped: tuple[AddressGroup, ...], identifiers: tuple[int, ...]
-) -> tuple[VrrpInstance, ...]:
+    node: _Node, grouped: tuple[tuple[IPAddress, ...], ...], identifiers: tuple[int, ...]
+) -> tuple[model.VrrpInstance, ...]:
     positions = dict.fromkeys(Family, 0)
     pinned = {identifier for _, identifier in node.settings.pinned_virtual_router_ids}
     instances = []
     for number, (group, identifier) in enumerate(zip(grouped, identifiers, strict=True), start=1):
-        position = positions[group.family]
-        positions[group.family] += 1
+        family = family_of(group[0])
+        place, position = number, positions[family]
+        positions[family] += 1
         if identifier in pinned:
             # Else an address removed before it would move its priority, and so perhaps itself.
             place = identifier - node.settings.virtual_router_id_offset
-            ranked = _priority(node, group.family, place, place - 1, identifier)
-        else:
-            ranked = _priority(node, group.family, number, position, identifier)
+            position = place - 1
+        ranked = _priority(node, family, place, position, identifier)
         instances.append(_instance(node, group, number, identifier, ranked))
     return tuple(instances)
 
 
 def _instance(
-    node: _Node, group: AddressGroup, number: int, identifier: int, ranked: int
-) -> VrrpInstance:
+    node: _Node, group: tuple[IPAddress, ...], number: int, identifier: int, ranked: int
+) -> model.VrrpInstance:
     """Build an instance: ``number`` counts all from 1, ``ranked`` is its priority."""
-    settings, family = node.settings, group.family
+    settings, family = node.settings, family_of(group[0])
     label = None
     if family is Family.IPV4:
         label = ownership.label_for(node.interface.name, settings.address_label)
-    held = tuple(VirtualAddress(address=each, label=label) for each in group.addresses)
+    held = tuple(model.VirtualAddress(address=each, label=label) for each in group)
+    password = settings.config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
     advertisement = _advertisement(settings, family)
     limit = groups.advertised_limit(family, advertisement.version, node.interface.mtu)
     multicast = None if node.peers else settings.multicast_source
     peers = node.peers.get(family, ())
     if node.peers and not peers:
         peers = (unicast.alone(settings, node.facts, node.addresses, family),)
-    return VrrpInstance(
+    return model.VrrpInstance(
         number=number,
         name=f"{_scrubbed(settings.config_name)}_VIP_{number}",
         family=family,
@@ -226,7 +204,7 @@ def _instance(
         priority=ranked,
         preemption=settings.preemption,
         advertisement=advertisement,
-        password=_password(settings.config_name) if advertisement.version == _V2 else None,
+        password=password if advertisement.version == _V2 else None,
         virtual_addresses=held[:limit],
         excluded_addresses=held[limit:],
         multicast_source=first_of(family, (multicast,)),
@@ -257,23 +235,19 @@ def _scrubbed(config_name: str) -> str:
     return config_name.replace(".", "").replace("-", "_")
 
 
-def _password(config_name: str) -> str:
-    return config_name.encode()[:_PASSWORD_BYTES].decode(errors="ignore")
-
-
 # --- advertisements -----------------------------------------------------------------------------
 
 
-def _advertisement(settings: Settings, family: Family) -> Advertisement:
+def _advertisement(settings: Settings, family: Family) -> model.Advertisement:
     """Return version and interval; IPv6 is version 3 always (RFC 3768 is for IPv4 only)."""
     version = _V3
     if family is Family.IPV4:
         whole = float(settings.advert_interval).is_integer()
         version = settings.vrrp_version or (_V2 if whole else _V3)
-    return Advertisement(version=version, interval=settings.advert_interval)
+    return model.Advertisement(version=version, interval=settings.advert_interval)
 
 
-def _garp(settings: Settings) -> GarpRefresh:
+def _garp(settings: Settings) -> model.GarpRefresh:
     """Keep refreshes, all addresses of a node together, at 10 frames a second on average.
 
     keepalived knows one pace for refreshes and takeovers. It is set for takeovers: the last of 254
@@ -283,7 +257,7 @@ def _garp(settings: Settings) -> GarpRefresh:
     if refresh:
         count = len(settings.virtual_addresses)
         refresh = max(refresh, math.ceil(count / _GARP_FRAMES_A_SECOND))
-    return GarpRefresh(refresh=refresh, interval=_GARP_INTERVAL)
+    return model.GarpRefresh(refresh=refresh, interval=_GARP_INTERVAL)
 
 
 # --- rules across variables and node ------------------------------------------------------------
@@ -294,73 +268,51 @@ def _check_addresses(
 ) -> tuple[str, ...]:
     """Find virtual addresses that are on an interface and are no leftovers of the agent."""
     wanted = frozenset(settings.virtual_addresses)
+    label = settings.address_label
     reports = []
     for on in filter(ownership.holds_addresses, facts.interfaces):
         for held in on.addresses:
             if held.address not in wanted:
                 continue
-            owner = ownership.classify(
-                held,
-                on,
-                addresses=wanted,
-                label=settings.address_label,
-                facts=facts,
-                interface=interface,
-            )
-            if owner is ownership.Ownership.NODE:
-                problems.append(_is_the_nodes(held, on.name))
-            elif owner is ownership.Ownership.FOREIGN and on.name == interface:
-                problems.append(_has_other_prefix(held, on.name))
-            elif owner is ownership.Ownership.FOREIGN:
-                reports.append(
-                    f"{_ADDRESSES}: {held.address} is on {on.name} of this node too and is left "
-                    "there: nothing marks it as this agent's"
-                )
-            elif not ownership.is_marked(held, on.name, settings.address_label, facts):
-                reports.append(_is_there_already(held, on.name))
+            match ownership.classify(held, on, wanted, label, facts, interface=interface):
+                case ownership.Ownership.NODE:
+                    reason = f"this is the node's own address on {on.name}"
+                    instead = "choose an address that no node has"
+                    problems.append(Problem(_ADDRESSES, str(held.address), reason, instead))
+                case ownership.Ownership.FOREIGN if on.name == interface:
+                    problems.append(_has_other_prefix(held, on.name))
+                case ownership.Ownership.FOREIGN:
+                    reports.append(
+                        f"{_ADDRESSES}: {held.address} is on {on.name} of this node too and is "
+                        "left there: nothing marks it as this agent's"
+                    )
+                case _ if not ownership.is_marked(held, on.name, label, facts):
+                    reports.append(
+                        f"{_ADDRESSES}: {held.address} is on {on.name} already, and nothing marks "
+                        "it as this agent's: a reload that adds it leaves it there until a node "
+                        "is MASTER of it; a start removes it, and until a node is MASTER no node "
+                        "serves it"
+                    )
+                case _:
+                    pass  # a leftover of a former run
     return tuple(reports)
-
-
-def _is_there_already(held: InterfaceAddress, interface: str) -> str:
-    return (
-        f"{_ADDRESSES}: {held.address} is on {interface} already, and nothing marks it as this "
-        "agent's: a reload that adds it leaves it there until a node is MASTER of it; a start "
-        "removes it, and until a node is MASTER no node serves it"
-    )
-
-
-def _is_the_nodes(held: InterfaceAddress, interface: str) -> Problem:
-    return Problem(
-        variable=_ADDRESSES,
-        element=str(held.address),
-        reason=f"this is the node's own address on {interface}",
-        instead="choose an address that no node has",
-    )
 
 
 def _has_other_prefix(held: InterfaceAddress, interface: str) -> Problem:
     text = f"{held.address}/{held.prefix_length}"
     host = family_of(held.address).host_prefix_length
-    return Problem(
-        variable=_ADDRESSES,
-        element=str(held.address),
-        reason=f"it is on {interface} already as {text}, and this agent sets it as /{host} only",
-        instead=f"leave it out, or remove it with: ip address del {text} dev {interface}",
-    )
+    reason = f"it is on {interface} already as {text}, and this agent sets it as /{host} only"
+    instead = f"leave it out, or remove it with: ip address del {text} dev {interface}"
+    return Problem(_ADDRESSES, str(held.address), reason, instead)
 
 
 def _report_family(
-    settings: Settings,
-    grouped: tuple[AddressGroup, ...],
-    nodes: tuple[IPAddress, ...],
-    interface: str,
+    settings: Settings, served: set[Family], nodes: tuple[IPAddress, ...], interface: str
 ) -> tuple[str, ...]:
     # IPv6 instances advertise from the link-local address, which every interface has.
-    needed = any(each.family is Family.IPV4 for each in grouped)
-    if not needed or any(family_of(each) is Family.IPV4 for each in nodes):
-        return ()
     given = settings.unicast_source if unicast.is_on(settings) else settings.multicast_source
-    if first_of(Family.IPV4, (given,)):  # keepalived (2.2.7) asks for no other then
+    # With a source that is given keepalived (2.2.7) asks for no other address.
+    if Family.IPV4 not in served or first_of(Family.IPV4, (*nodes, given)):
         return ()
     return (
         f"{interface} has no IPv4 address of this node: IPv4 instances stay in FAULT without one",

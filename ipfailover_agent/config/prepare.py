@@ -22,7 +22,6 @@ from ipfailover_agent.config import (
     settings,
     shortfalls,
     sources,
-    templating,
     variables,
 )
 from ipfailover_agent.errors import AgentError, Problem, SettingsError
@@ -33,7 +32,6 @@ from ipfailover_agent.paths import RunPaths
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from ipfailover_agent.config.records import ActiveRecord
     from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Rendering, Settings
 
     AddPeers = Callable[[Settings, HostFacts], HostFacts]
@@ -118,21 +116,16 @@ class Attempt(Struct, frozen=True, kw_only=True):
     @property
     def problems(self) -> tuple[str, ...]:
         """Return what is wrong, a sentence for each thing to mend; empty with a candidate."""
-        match self.outcome:
-            case SettingsError(problems=problems):
-                return tuple(map(str, problems))
-            case AgentError() as error:
-                return (str(error),)
-            case _:
-                return ()
+        if isinstance(self.outcome, SettingsError):
+            return tuple(map(str, self.outcome.problems))
+        return (str(self.outcome),) if isinstance(self.outcome, AgentError) else ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what an operator should know of the variables, and of the candidate."""
         read = () if self.variables is None else self.variables.warnings
-        if isinstance(self.outcome, AgentError):
-            return read
-        return (*read, *self.outcome.warnings, *self.outcome.config.degraded)
+        found = self.candidate
+        return read if found is None else (*read, *found.warnings, *found.config.degraded)
 
     def found(self) -> Candidate:
         """Return the candidate, or raise the error."""
@@ -174,7 +167,7 @@ def read_variables(environment: Mapping[str, str], options: Options) -> Variable
     from_file = sources.read_sysconfig_options()
     if from_file is not None:
         values["KEEPALIVED_OPTIONS"] = from_file
-    warnings = (*(f"{name} in {options.config} is not read from there" for name in foreign),)
+    warnings = tuple(f"{name} in {options.config} is not read from there" for name in foreign)
     starts = {name: values.get(name, "").strip() for name in _START_ONLY}
     starts |= {name: source[name] for name in foreign if name.startswith("IPFAILOVER_")}
     return Variables(values=values, start_only=starts, warnings=warnings)
@@ -191,16 +184,13 @@ def _concerns_us(name: str) -> bool:
 
 def refuse_start_only_changes(before: Variables, after: Variables) -> None:
     """Raise SettingsError if a value has changed that only a restart can bring into force."""
-    names = before.start_only.keys() | after.start_only.keys()
+    old, new = before.start_only, after.start_only
+    reason = "a running agent cannot change this: it needs a restart"
+    back = "restart the agent, or go back to"
     problems = tuple(
-        Problem(
-            variable=name,
-            element=after.start_only.get(name, ""),
-            reason="a running agent cannot change this: it needs a restart",
-            instead=f"restart the agent, or go back to {before.start_only.get(name, '')!r}",
-        )
-        for name in names
-        if before.start_only.get(name, "") != after.start_only.get(name, "")
+        Problem(name, new.get(name, ""), reason, f"{back} {old.get(name, '')!r}")
+        for name in old.keys() | new.keys()
+        if old.get(name, "") != new.get(name, "")
     )
     if problems:
         raise SettingsError(problems)
@@ -218,6 +208,8 @@ def build(variables: Variables, options: Options, add_peers: AddPeers) -> Candid
         HostNotReadyError: the node lacks an interface or an address.
         TemplateError: a template cannot be rendered.
     """
+    from ipfailover_agent.config import templating  # noqa: PLC0415 - 40 ms for jinja2
+
     values = variables.values
     parsed = _with_templates(settings.parse(values), values, options.template_directory)
     paths = RunPaths(directory=options.run_directory, config=parsed.keepalived_config)
@@ -276,60 +268,62 @@ def _lacks(parsed: Settings, config: KeepalivedConfig, facts: HostFacts) -> tupl
         shortfalls.judge_cpu(parsed, host.cpu_share()) if shortfalls.fast_settings(parsed) else ()
     )
     script = config.track_script
-    around = shortfalls.Surroundings(
+    lacking = shortfalls.judge_node(
+        config,
+        facts,
         vrf=host.vrf_of(config.interface),
         has_curl=script is None or not script.url or host.is_on_path("curl"),
         has_authority=script is None or host.can_read(script.url_ca_file),
         check_interpreter=host.missing_interpreter(parsed.check_script),
         notify_interpreter=host.missing_interpreter(parsed.notify_script),
     )
-    return (*found, *shortfalls.judge_node(config, facts, around))
+    return (*found, *lacking)
 
 
 def _check_config_path(paths: RunPaths) -> None:
     """Refuse to write keepalived.conf over something that is needed as it is."""
-    path, directory = os.path.realpath(paths.config), os.path.realpath(paths.directory)
-    taken = {os.path.realpath(each) for each in paths.all_files}
-    if _way_to(path) & taken or path in _way_to(directory):
+    from pathlib import Path  # noqa: PLC0415 - what finds templates has loaded it by now
+
+    places = (paths.config, paths.directory, *paths.all_files)
+    path, directory, *taken = (Path(os.path.realpath(each)) for each in places)
+    if {path, *path.parents}.intersection(taken) or path in {directory, *directory.parents}:
         reason = "the agent needs that name for itself"
     else:
-        reason = files.obstacle(path)
+        reason = files.obstacle(str(path))
     if reason:
-        problem = Problem(
-            variable="KEEPALIVED_CONFIG",
-            element=paths.config,
-            reason=reason,
-            instead="name a file of its own, such as /etc/keepalived/keepalived.conf",
-        )
-        raise SettingsError((problem,))
-
-
-def _way_to(path: str) -> set[str]:
-    """Return a path and every directory above it."""
-    way = {path}
-    while (parent := os.path.dirname(path)) != path:  # noqa: PTH120 - start-up time
-        way.add(parent)
-        path = parent
-    return way
+        instead = "name a file of its own, such as /etc/keepalived/keepalived.conf"
+        raise SettingsError((Problem("KEEPALIVED_CONFIG", paths.config, reason, instead),))
 
 
 def record(
-    active: Candidate, in_force: Variables, environment: Mapping[str, str], options: Options
-) -> ActiveRecord:
+    active: Candidate, environment: Mapping[str, str], options: Options
+) -> memory.ActiveRecord:
     """Return what other commands should know of the active configuration."""
-    from ipfailover_agent.config.records import ActiveRecord  # noqa: PLC0415 - only run
-
     pid = os.getpid()
-    return ActiveRecord(
+    return memory.ActiveRecord(
         pid=pid,
         agent_started_at=host.process_started_at(pid) or 0,
         environment=tuple(sorted(_contract_part(environment).items())),
-        start_only=tuple(sorted(in_force.start_only.items())),
+        start_only=tuple(sorted(active.variables.start_only.items())),
         source=options.config and os.path.abspath(options.config),  # noqa: PTH100 - as in cli
         template_directory=options.template_directory,
+        listen=options.listen,
         digest=active.rendering.digest,
         config=active.config,
     )
+
+
+def as_recorded(
+    record: memory.ActiveRecord, options: Options
+) -> tuple[Mapping[str, str], Options]:
+    """Return the environment and the options of the agent that wrote a record."""
+    theirs = replace(
+        options,
+        config=record.source,
+        template_directory=record.template_directory,
+        listen=record.listen,
+    )
+    return dict(record.environment), theirs
 
 
 def look_at_host(
@@ -340,14 +334,10 @@ def look_at_host(
     is_glance: bool = False,
     is_whole: bool = False,
 ) -> HostFacts:
-    """Return the node as it is now.
+    """Return the node as it is now; ``is_glance`` is as for ``host.discover``.
 
-    Args:
-        parsed: the variables.
-        paths: of the run directory.
-        resolved: what the names of peers stand for, as far as that is known.
-        is_glance: as for ``host.discover``.
-        is_whole: with the addresses of every interface, and not of those alone that matter.
+    ``resolved`` is what the names of peers stand for, as far as that is known; ``is_whole``: with
+    the addresses of every interface, and not of those alone that matter.
     """
     scope = interfaces.scope(parsed, resolved)
     if is_whole:
@@ -379,10 +369,8 @@ def look_for(
 ) -> HostFacts:
     """Return the node as it is now, as far as virtual addresses are concerned.
 
-    Args:
-        addresses: the virtual ones.
-        names: of interfaces that may have them, and of which all addresses are wanted.
-        recorded: the addresses that a former run served, by its record.
+    ``names`` are those of interfaces that may have them, and of which all addresses are wanted;
+    ``recorded`` are the addresses that a former run served, by its record.
     """
     scope = HostScope(
         interfaces=tuple(names), virtual=tuple(addresses), passed_by=ownership.NOT_A_NETWORK

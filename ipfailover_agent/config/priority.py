@@ -30,12 +30,8 @@ def among_peers(node: IPAddress, peers: Collection[IPAddress], position: int) ->
 
     Owner of an instance is node ``position`` modulo the number of nodes in the order of their
     addresses, so ownership differs by at most one. The order of the others turns with every round,
-    so that the instances of a node that dies are spread over all the others too.
-
-    Args:
-        node: this node's address.
-        peers: the other nodes, in any order; may contain ``node``.
-        position: counts the instances of one family from 0.
+    so that the instances of a node that dies are spread over all the others too. ``peers`` may
+    contain ``node``; ``position`` counts the instances of one family from 0.
     """
     nodes = sorted({node, *peers}, key=int)
     count = len(nodes)
@@ -52,20 +48,14 @@ def among_resolved(node: IPAddress, peers: Collection[IPAddress], identifier: in
     Nodes rank by a hash of themselves and the instance (rendezvous hashing): one node more or
     less leaves the order of the others, so that it re-owns about one instance in n. While nodes
     disagree about the set of nodes, two may get the same priority, and the address decides (RFC
-    3768 section 6.4.3).
-
-    Args:
-        node: this node's address.
-        peers: the other nodes, in any order; may contain ``node``.
-        identifier: the instance's virtual router id.
+    3768 section 6.4.3). ``peers`` may contain ``node``; ``identifier`` is the virtual router id.
     """
-    nodes = {node, *peers}
-    ranked = sorted(nodes, key=lambda each: (_weight(each, identifier), int(each)), reverse=True)
-    return for_rank(ranked.index(node), len(nodes))
 
+    def weight(each: IPAddress) -> tuple[bytes, int]:
+        return hashlib.sha256(f"{each} {identifier}".encode()).digest(), int(each)
 
-def _weight(node: IPAddress, identifier: int) -> bytes:
-    return hashlib.sha256(f"{node} {identifier}".encode()).digest()
+    ranked = sorted({node, *peers}, key=weight, reverse=True)
+    return for_rank(ranked.index(node), len(ranked))
 
 
 def for_rank(rank: int, count: int) -> int:
@@ -81,11 +71,8 @@ def among_strangers(node: IPAddress, number: int) -> int:
     instances; the second instance of a pair turns the order round, so that two nodes share every
     pair. The fifth power is one to one modulo 127, and does not keep neighbours together as a
     straight line would. Priorities are equal only where octets are equal modulo 127, and there
-    the address decides (RFC 3768 section 6.4.3).
-
-    Args:
-        node: this node's address; its last octet counts, of IPv6 the last 16 bits.
-        number: the instance, counted from 1.
+    the address decides (RFC 3768 section 6.4.3). Of the address the last octet counts, of IPv6
+    the last 16 bits; ``number`` is the instance's, counted from 1.
     """
     octet = int(node) & (0xFF if family_of(node) is Family.IPV4 else 0xFFFF)
     pair, second = divmod(number - 1, 2)

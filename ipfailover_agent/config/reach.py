@@ -50,20 +50,14 @@ def unserved(
 ) -> tuple[str, ...]:
     """Return a sentence for each reason why clients do not reach addresses that are served here.
 
-    Args:
-        settings: the variables.
-        config: the plan.
-        facts: what is known of the node.
-        arp_ignore: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
+    ``arp_ignore``: net.ipv4.conf.*.arp_ignore, the larger of all and the interface.
     """
-    faults = (
+    found = (
+        *unicast.unreached(settings, facts, config.interface),
         *unanswered(config, facts, arp_ignore),
-        *(() if (found := outside(config, facts)) is None else (found,)),
+        outside(config, facts),
     )
-    return (
-        *(f"{ADDRESSES}: {each}" for each in unicast.unreached(settings, facts, config.interface)),
-        *(f"{ADDRESSES}: {each}" for each in faults),
-    )
+    return tuple(f"{ADDRESSES}: {each}" for each in found if each is not None)
 
 
 def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> tuple[Fault, ...]:
@@ -86,7 +80,7 @@ def unanswered(config: KeepalivedConfig, facts: HostFacts, arp_ignore: int) -> t
     served = [each for each in config.addresses if family_of(each) is Family.IPV4]
     mute = served if arp_ignore == _NOBODY else []
     if arp_ignore == _SAME_NETWORK:
-        own = networks(config, facts.interface(config.interface))
+        own = networks(config, interface)
         mute = [each for each in served if not _is_in(each, own)]
     if mute:
         text = f"arp_ignore is {arp_ignore} on {name}: no client that asks by ARP for"
@@ -147,18 +141,15 @@ def _is_in(address: IPAddress, found: list[IPv4Network | IPv6Network]) -> bool:
 
 def gateways(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
     """Return a sentence for each virtual address that is the gateway of a default route."""
-    hops = ((each.gateway, each.interface) for each in facts.default_routes)
-    known = ((gateway, name) for gateway, name in hops if gateway is not None)
+    routes = facts.default_routes
+    known = ((each.gateway, each.interface) for each in routes if each.gateway is not None)
     return tuple(_of_routers(settings, known, "the gateway of this node's default route"))
 
 
 def next_hops(settings: Settings, facts: HostFacts, known: Collection[NextHop]) -> tuple[str, ...]:
     """Return a sentence for each one that is the next hop of another route of this node.
 
-    Args:
-        settings: the variables.
-        facts: what is known of the node.
-        known: the next hops of all its routes, each with its interface.
+    ``known`` are the next hops of all its routes, each with its interface.
     """
     defaults = {(each.gateway, each.interface) for each in facts.default_routes}
     others = (each for each in known if each not in defaults)

@@ -12,6 +12,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+import jinja2
 from msgspec.structs import asdict
 
 from ipfailover_agent.errors import SettingsError, TemplateError, no_word
@@ -20,8 +21,6 @@ from ipfailover_agent.model import RenderedFile, Rendering, TrackScript
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
-
-    import jinja2
 
     from ipfailover_agent.model import KeepalivedConfig
     from ipfailover_agent.paths import RunPaths
@@ -59,44 +58,37 @@ class CheckPage(TrackScript, frozen=True, kw_only=True):
 
 
 def render(
-    config: KeepalivedConfig,
-    paths: RunPaths,
-    loader: jinja2.BaseLoader,
-    *,
-    are_ours: bool,
-    compiled: jinja2.BytecodeCache | None = None,
+    config: KeepalivedConfig, paths: RunPaths, environment: jinja2.Environment, *, are_ours: bool
 ) -> Rendering:
     """Render every file of a configuration.
 
-    Args:
-        config: what the files say.
-        paths: where the scripts and the FIFO live.
-        loader: gives the templates by their names.
-        are_ours: no template is the user's.
-        compiled: has byte code of templates, or has not.
+    ``paths`` has the scripts and the FIFO; ``are_ours``: no template is the user's.
 
     Raises:
         SettingsError: a path of ``paths`` has characters that keepalived.conf gives a meaning to.
         TemplateError: a template cannot be read or rendered; names it and the line. Or the
             user's templates leave out what the configuration holds.
     """
-    _check_paths(paths)
-    environment = environment_of(loader, compiled)
+    if not _TEXT.fullmatch(paths.directory):
+        raise SettingsError((no_word("IPFAILOVER_RUN_DIR", paths.directory),))
     track = config.track_script
     check = None if track is None else CheckPage(**asdict(track))
     page: Mapping[str, object] = {"config": config, "paths": paths, "check": check}
     main = RenderedFile(path=paths.config, text=_fill(environment, _CONFIG, page))
-    scripts = []
-    if track is not None:
-        text = _fill(environment, _CHECK, page)
-        scripts.append(RenderedFile(path=paths.check, text=text, mode=0o700))
-    if config.notify_command:
-        text = _fill(environment, _NOTIFY, page)
-        scripts.append(RenderedFile(path=paths.notify, text=text, mode=0o700))
+    wanted = ((_CHECK, paths.check, check), (_NOTIFY, paths.notify, config.notify_command))
+    scripts = tuple(
+        RenderedFile(path=path, text=_fill(environment, name, page), mode=0o700)
+        for name, path, content in wanted
+        if content
+    )
     if not are_ours:
         # The packaged ones are proven by tests; reading back a file of 254 instances takes 50 ms.
-        _check_text(environment, main.text, config, paths)
-    return Rendering(config=main, scripts=tuple(scripts), digest=_digest((main, *scripts)))
+        from ipfailover_agent.config import lint  # noqa: PLC0415 - for own templates only
+
+        if found := lint.problems(main.text, config, paths):
+            template = environment.get_template(_CONFIG).filename or _CONFIG
+            raise TemplateError(f"{template} {'; '.join(found)}")
+    return Rendering(config=main, scripts=scripts, digest=_digest((main, *scripts)))
 
 
 # --- filters: each writes a value so that it stays one word where it stands --------------------
@@ -122,21 +114,15 @@ def script(path: str) -> str:
     return f'"/usr/bin/bash {text(path)[1:-1]}"'
 
 
-def words(command: Iterable[str]) -> str:
-    """Quote the words of a command for bash."""
-    return shlex.join(command)
-
-
 def seconds(value: float) -> str:
     """Write seconds as keepalived reads them: decimal, no exponent, no needless zeros."""
-    number = f"{value:.6f}"
-    return number.rstrip("0").rstrip(".")
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 _FILTERS = {
     "text": text,
     "script": script,
-    "words": words,
+    "words": shlex.join,
     "word": shlex.quote,
     "seconds": seconds,
 }
@@ -149,8 +135,6 @@ def environment_of(
     loader: jinja2.BaseLoader, compiled: jinja2.BytecodeCache | None
 ) -> jinja2.Environment:
     """Return what templates are compiled by and find their filters in."""
-    import jinja2  # noqa: PLC0415 - loaded by now
-
     environment = jinja2.Environment(
         loader=loader,
         bytecode_cache=compiled,
@@ -164,20 +148,7 @@ def environment_of(
     return environment
 
 
-def _check_text(
-    environment: jinja2.Environment, text: str, config: KeepalivedConfig, paths: RunPaths
-) -> None:
-    """Refuse a keepalived.conf that differs from the plan."""
-    from ipfailover_agent.config import lint  # noqa: PLC0415 - for own templates only
-
-    if found := lint.problems(text, config, paths):
-        template = environment.get_template(_CONFIG).filename or _CONFIG
-        raise TemplateError(f"{template} {'; '.join(found)}")
-
-
 def _fill(environment: jinja2.Environment, name: str, page: Mapping[str, object]) -> str:
-    import jinja2  # noqa: PLC0415 - loaded by now
-
     try:
         template = environment.get_template(name)
         text = template.render(page)
@@ -189,7 +160,8 @@ def _fill(environment: jinja2.Environment, name: str, page: Mapping[str, object]
     except Exception as error:
         # A template is a user's code: whatever it raises is the user's to mend, with the line.
         where = _line(error.__traceback__, name)
-        raise TemplateError(f"cannot render {where}: {_reason(error)}") from error
+        reason = str(error) or type(error).__name__
+        raise TemplateError(f"cannot render {where}: {reason}") from error
     if not text.strip():
         # bash calls an empty check a success, and keepalived runs without an instance.
         raise TemplateError(f"{template.filename or name} renders nothing")
@@ -205,15 +177,6 @@ def _line(traceback: TracebackType | None, name: str) -> str:
             where = f"{filename}, line {traceback.tb_lineno}"
         traceback = traceback.tb_next
     return where
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _check_paths(paths: RunPaths) -> None:
-    if not _TEXT.fullmatch(paths.directory):
-        raise SettingsError((no_word("IPFAILOVER_RUN_DIR", paths.directory),))
 
 
 def _digest(files: Iterable[RenderedFile]) -> str:

@@ -21,7 +21,6 @@ _INTERVAL = "OPENSHIFT_HA_CHECK_INTERVAL"
 _TIMEOUT = "OPENSHIFT_HA_CHECK_TIMEOUT"
 _PORT = "OPENSHIFT_HA_MONITOR_PORT"
 _PORTS = "OPENSHIFT_HA_MONITOR_PORTS"
-_WATCH = "OPENSHIFT_HA_CHECK_WATCH"
 _SCRIPT = "OPENSHIFT_HA_CHECK_SCRIPT"
 _URL = "OPENSHIFT_HA_CHECK_URL"
 _CA_FILE = "OPENSHIFT_HA_CHECK_URL_CA_FILE"
@@ -39,11 +38,10 @@ _VERSION_2 = 2
 
 
 def parse(values: Mapping[str, str]) -> Settings:
-    """Return the settings of an environment.
+    """Return the settings of an environment, given by the variables' full names.
 
-    Args:
-        values: environment variables by full name; names outside the contract are ignored,
-            unknown names that begin like the contract's give a warning.
+    Names outside the contract are ignored; unknown ones that begin like the contract's give a
+    warning.
 
     Raises:
         SettingsError: something cannot be used; carries every problem of every variable.

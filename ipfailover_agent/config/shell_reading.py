@@ -8,16 +8,19 @@ in tests/golden are the proof.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ipfailover_agent.config import groups
 from ipfailover_agent.model import HIGHEST_ID, Family
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ipfailover_agent.model import HostFacts, IPAddress
 
@@ -91,15 +94,11 @@ def emitted(value: str) -> tuple[str, ...] | None:
 
 def parse_emitted(texts: Sequence[str]) -> tuple[IPAddress, ...]:
     """Return what keepalived takes of emitted texts: it ignores what is no address."""
-    return tuple(_parsed(texts))
-
-
-def _parsed(texts: Sequence[str]) -> Iterator[IPAddress]:
+    found: list[IPAddress] = []
     for text in texts:
-        try:
-            yield IPv6Address(text) if ":" in text else IPv4Address(text)
-        except AddressValueError:
-            continue
+        with contextlib.suppress(AddressValueError):
+            found.append(IPv6Address(text) if ":" in text else IPv4Address(text))
+    return tuple(found)
 
 
 def _emitted_by(element: str) -> tuple[str, ...] | None:
@@ -136,7 +135,7 @@ def _ipv4_range(start: str, end: str) -> tuple[str, ...] | None:
     last = end.rpartition(".")[2]
     if re.fullmatch(r"[0-9]+[eE][0-9]+", last):
         return None  # seq took it for a floating point number
-    if last and not _is_decimal(last):
+    if last and not (last.isascii() and last.isdigit()):
         return ()
     bounds = (int(first), _bounded(last)) if last else (1, int(first))
     return tuple(f"{base}.{number}" for number in _counted(*bounds))
@@ -167,10 +166,6 @@ def _bc(text: str) -> int | None:
 
 def _counted(first: int, last: int) -> range:
     return range(first, min(last, first + MAX_EMITTED - 1) + 1)
-
-
-def _is_decimal(text: str) -> bool:
-    return text.isascii() and text.isdigit()
 
 
 def _bounded(digits: str) -> int:
@@ -227,11 +222,12 @@ def _instances(variables: Mapping[str, str], interface: str) -> tuple[OldInstanc
     base = re.sub(r"[^0-9A-Za-z_-]", "", name).replace("-", "_")
     password = name.strip().encode(errors="replace")[:PASSWORD_BYTES].decode(errors="replace")
     texts = emitted(variables.get("OPENSHIFT_HA_VIRTUAL_IPS", "")) or ()
-    groups = _groups(texts, variables.get("OPENSHIFT_HA_VIP_GROUPS", ""))
+    wanted = shell_number(variables.get("OPENSHIFT_HA_VIP_GROUPS", "")) or 0
     offset = shell_number(variables.get("OPENSHIFT_HA_VRRP_ID_OFFSET") or "10")
     if offset is None:
         return ()
-    identifiers = _identifiers(offset, variables.get("HA_EXCLUDED_VRRP_IDS", ""))
+    excluded = set(variables.get("HA_EXCLUDED_VRRP_IDS", "").split())  # exactly as written
+    identifiers = (each for each in itertools.count(offset + 1) if str(each) not in excluded)
     return tuple(
         OldInstance(
             name=f"{base}_VIP_{number}",
@@ -241,33 +237,8 @@ def _instances(variables: Mapping[str, str], interface: str) -> tuple[OldInstanc
             password=password,
             unicast_peers=_unicast_peers(variables.get("OPENSHIFT_HA_UNICAST_PEERS", "")),
         )
-        for number, group in enumerate(groups, start=1)
+        for number, group in enumerate(groups.split(texts, max(wanted, 0)), start=1)
     )
-
-
-def _groups(texts: Sequence[str], value: str) -> list[tuple[str, ...]]:
-    """Deal addresses out in order, the first groups one larger; ungrouped unless positive."""
-    wanted = shell_number(value) or 0
-    if wanted <= 0:
-        return [(text,) for text in texts]
-    size, larger = divmod(len(texts), wanted)
-    groups: list[tuple[str, ...]] = []
-    position = 0
-    while position < len(texts):
-        taken = size + (1 if len(groups) < larger else 0)
-        groups.append(tuple(texts[position : position + taken]))
-        position += taken
-    return groups
-
-
-def _identifiers(offset: int, excluded: str) -> Iterator[int]:
-    """Count from the offset, passing over ids that stand among the words exactly as written."""
-    words = set(excluded.split())
-    identifier = offset
-    while True:
-        identifier += 1
-        if str(identifier) not in words:
-            yield identifier
 
 
 def _unicast_peers(value: str) -> tuple[str, ...] | None:

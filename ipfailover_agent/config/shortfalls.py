@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
 from ipfailover_agent.config import checks
-from ipfailover_agent.model import Family
+from ipfailover_agent.model import Family, first_of
 
 if TYPE_CHECKING:
     from ipfailover_agent.model import CpuShare, HostFacts, KeepalivedConfig, Settings
@@ -27,32 +25,39 @@ _STARVED_PERCENT: Final = 25.0
 _STAYS: Final = "the check fails, and this node stays in FAULT"
 
 
-class Surroundings(Struct, frozen=True, kw_only=True):
-    """What was looked at beside the facts that a plan needs.
+def judge_node(
+    config: KeepalivedConfig,
+    facts: HostFacts,
+    *,
+    vrf: str = "",
+    has_curl: bool = True,
+    has_authority: bool = True,
+    check_interpreter: str = "",
+    notify_interpreter: str = "",
+) -> tuple[str, ...]:
+    """Return everything that keeps the node from serving as configured.
 
-    Attributes:
-        vrf: the VRF that the interface is in and the agent is not, or nothing.
-        has_curl: there is a ``curl`` on PATH.
-        has_authority: OPENSHIFT_HA_CHECK_URL_CA_FILE can be read.
-        check_interpreter: the program that the first line of the check script names and that is
-            not there, or nothing.
-        notify_interpreter: likewise.
+    ``vrf`` is the VRF that the interface is in and the agent is not, or nothing;
+    ``has_authority``: OPENSHIFT_HA_CHECK_URL_CA_FILE can be read. An interpreter is the program
+    that the first line of a script names and that is not there, or nothing.
     """
+    script = config.track_script
+    told = [*_of_interface(config, facts), *checks.outside_vrf(config, vrf)]
+    if script is not None and script.url and not has_curl:
+        told.append(f"OPENSHIFT_HA_CHECK_URL: curl is not on PATH: {_STAYS}")
+    if script is not None and script.url_ca_file and not has_authority:
+        place = f"OPENSHIFT_HA_CHECK_URL_CA_FILE: {script.url_ca_file}"
+        told.append(f"{place} cannot be read: {_STAYS}")
+    if script is not None and script.command and check_interpreter:
+        told.append(f"OPENSHIFT_HA_CHECK_SCRIPT: {_unreadable(check_interpreter)}: {_STAYS}")
+    if config.notify_command and notify_interpreter:
+        text = f"{_unreadable(notify_interpreter)}: no notification is sent"
+        told.append(f"OPENSHIFT_HA_NOTIFY_SCRIPT: {text}")
+    return tuple(told)
 
-    vrf: str = ""
-    has_curl: bool = True
-    has_authority: bool = True
-    check_interpreter: str = ""
-    notify_interpreter: str = ""
 
-
-def judge_node(config: KeepalivedConfig, facts: HostFacts, found: Surroundings) -> tuple[str, ...]:
-    """Return everything that keeps the node from serving as configured."""
-    return (
-        *_of_interface(config, facts),
-        *checks.outside_vrf(config, found.vrf),
-        *_of_check(config, found),
-    )
+def _unreadable(interpreter: str) -> str:
+    return f"its first line names {interpreter!r}, which is not there"
 
 
 def _of_interface(config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]:
@@ -61,36 +66,12 @@ def _of_interface(config: KeepalivedConfig, facts: HostFacts) -> tuple[str, ...]
         return ()
     if not interface.is_up:
         return (f"{interface.name} is down: every instance stays in FAULT until it is up",)
-    has_ipv6 = any(each.family is Family.IPV6 for each in config.instances)
-    if has_ipv6 and not any(
-        each.address.version == 6 and each.address.is_link_local  # noqa: PLR2004 - the family
-        for each in interface.addresses
-    ):
-        text = f"{interface.name} has no link-local address"
-        return (f"{text}: IPv6 instances stay in FAULT without one",)
-    return ()
-
-
-def _of_check(config: KeepalivedConfig, found: Surroundings) -> tuple[str, ...]:
-    script = config.track_script
-    told = []
-    if script is not None and script.url and not found.has_curl:
-        told.append(f"OPENSHIFT_HA_CHECK_URL: curl is not on PATH: {_STAYS}")
-    if script is not None and script.url_ca_file and not found.has_authority:
-        told.append(
-            f"OPENSHIFT_HA_CHECK_URL_CA_FILE: {script.url_ca_file} cannot be read: {_STAYS}"
-        )
-    if script is not None and script.command and found.check_interpreter:
-        told.append(
-            f"OPENSHIFT_HA_CHECK_SCRIPT: its first line names {found.check_interpreter!r}, which "
-            f"is not there: {_STAYS}"
-        )
-    if config.notify_command and found.notify_interpreter:
-        told.append(
-            f"OPENSHIFT_HA_NOTIFY_SCRIPT: its first line names {found.notify_interpreter!r}, "
-            "which is not there: no notification is sent"
-        )
-    return tuple(told)
+    link_local = (each.address for each in interface.addresses if each.address.is_link_local)
+    needs_ipv6 = any(each.family is Family.IPV6 for each in config.instances)
+    if not needs_ipv6 or first_of(Family.IPV6, link_local):
+        return ()
+    text = f"{interface.name} has no link-local address"
+    return (f"{text}: IPv6 instances stay in FAULT without one",)
 
 
 # --- CPU, for fast timing ------------------------------------------------------------------------

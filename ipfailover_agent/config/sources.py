@@ -15,7 +15,7 @@ from ipfailover_agent.errors import Problem, SettingsError
 from ipfailover_agent.linux import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 _SOURCE_VARIABLE: Final = "IPFAILOVER_CONFIG"
 _OPTIONS_VARIABLE: Final = "KEEPALIVED_OPTIONS"
@@ -25,8 +25,7 @@ _ATTEMPTS: Final = 5  # to read a directory that is swapped meanwhile
 
 _VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT: Final = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
-_SINGLE_QUOTED: Final = re.compile(r"'([^']*)'\s*")
-_DOUBLE_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"\s*')
+_QUOTED: Final = re.compile(r"""(?:'(?P<plain>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)")\s*""")
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _OPTIONS_LINE: Final = re.compile(r"\s*(?:export\s+)?" + _OPTIONS_VARIABLE + r"=(.*)")
 
@@ -72,14 +71,8 @@ def merge(
     can be empty (OPENSHIFT_HA_ADDRESS_LABEL). Names that are not part of the contract are ignored:
     a ConfigMap must not set PATH.
     """
-    merged = dict(environment)
-    ignored = []
-    for name, value in source.items():
-        if not is_contract(name):
-            ignored.append(name)
-        else:
-            merged[name] = value
-    return merged, tuple(sorted(ignored))
+    taken = {name: value for name, value in source.items() if is_contract(name)}
+    return {**environment, **taken}, tuple(sorted(source.keys() - taken.keys()))
 
 
 def fingerprint(path: str) -> str:
@@ -94,7 +87,8 @@ def fingerprint(path: str) -> str:
         names = sorted(os.listdir(root)) if stat.S_ISDIR(os.stat(root).st_mode) else []
     except OSError:
         return "missing"
-    return "\n".join([root, *(_signature(each) for each in [root, *_joined(root, names)])])
+    paths = (root, *(f"{root}/{name}" for name in names))
+    return "\n".join((root, *map(_signature, paths)))
 
 
 def read_sysconfig_options(path: str = "/etc/sysconfig/keepalived") -> str | None:
@@ -132,7 +126,8 @@ def _read_assignments(path: str) -> dict[str, str]:
         try:
             found.update(_parse_line(line.removesuffix("\r")))
         except ValueError as error:
-            problems.append(_problem(f"{path}:{number}", str(error), instead="write NAME=VALUE"))
+            place = f"{path}:{number}"
+            problems.append(Problem(_SOURCE_VARIABLE, place, str(error), "write NAME=VALUE"))
     if problems:
         raise SettingsError(tuple(problems))
     return found
@@ -149,18 +144,12 @@ def _parse_line(line: str) -> dict[str, str]:
 
 
 def _unquoted(value: str) -> str:
-    if value.startswith("'"):
-        return _between_quotes(_SINGLE_QUOTED, value)
-    if value.startswith('"'):
-        return _ESCAPED.sub(r"\1", _between_quotes(_DOUBLE_QUOTED, value))
-    return value
-
-
-def _between_quotes(pattern: re.Pattern[str], value: str) -> str:
-    match = pattern.fullmatch(value)
+    if not value.startswith(("'", '"')):
+        return value
+    match = _QUOTED.fullmatch(value)
     if match is None:
         raise ValueError("its quote does not end at the end of the line")
-    return match[1]
+    return match["plain"] if match["plain"] is not None else _ESCAPED.sub(r"\1", match["double"])
 
 
 # --- a directory --------------------------------------------------------------------------------
@@ -179,7 +168,7 @@ def _read_generation(path: str) -> dict[str, str]:
     try:
         names = [name for name in os.listdir(root) if not name.startswith(".")]
     except OSError as error:
-        if _has_moved(path, root):
+        if _current_generation(path) != root:
             raise _SwappedError from error
         raise _refusal(path, f"cannot be read: {error.strerror}") from error
     found: dict[str, str] = {}
@@ -189,8 +178,9 @@ def _read_generation(path: str) -> dict[str, str]:
             if (value := _read_variable(root, name)) is not None:
                 found[name] = value
         except (OSError, ValueError) as error:
-            problems.append(_problem(f"{path}/{name}", f"cannot be read: {_reason(error)}"))
-    if _has_moved(path, root):
+            reason = f"cannot be read: {_reason(error)}"
+            problems.append(Problem(_SOURCE_VARIABLE, f"{path}/{name}", reason))
+    if _current_generation(path) != root:
         raise _SwappedError
     if problems:
         raise SettingsError(tuple(problems))
@@ -210,10 +200,6 @@ def _read_variable(root: str, name: str) -> str | None:
 def _current_generation(path: str) -> str:
     current = f"{path}/{_CURRENT}"
     return os.path.realpath(current if os.path.isdir(current) else path)
-
-
-def _has_moved(path: str, root: str) -> bool:
-    return _current_generation(path) != root
 
 
 # --- both ---------------------------------------------------------------------------------------
@@ -247,10 +233,6 @@ def _shell_word(path: str, text: str) -> str:
         raise _refusal(path, "its quote does not end", _OPTIONS_VARIABLE) from error
 
 
-def _joined(root: str, names: list[str]) -> Iterator[str]:
-    return (f"{root}/{name}" for name in names)
-
-
 def _signature(path: str) -> str:
     try:
         found = os.stat(path)
@@ -266,11 +248,5 @@ def _reason(error: OSError | ValueError) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def _problem(
-    element: str, reason: str, variable: str = _SOURCE_VARIABLE, *, instead: str = ""
-) -> Problem:
-    return Problem(variable=variable, element=element, reason=reason, instead=instead)
-
-
 def _refusal(path: str, reason: str, variable: str = _SOURCE_VARIABLE) -> SettingsError:
-    return SettingsError((_problem(path, reason, variable),))
+    return SettingsError((Problem(variable, path, reason),))

@@ -1,20 +1,31 @@
-"""Finds templates, the user's before the packaged ones, and has ``renderer`` fill them."""
+"""Finds templates, the user's before the packaged ones, and has ``renderer`` fill them.
+
+Byte code of the packaged ones spares a start 20 ms of its 200. It lies where Python keeps that of
+modules, and only the image is built with it. A template that has none, or has changed, is compiled
+as ever: users' own are at every start.
+"""
 
 from __future__ import annotations
 
+import marshal
 import pathlib
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
+import jinja2
+
+from ipfailover_agent import __version__
 from ipfailover_agent.config import renderer
 from ipfailover_agent.errors import TemplateError
 
 if TYPE_CHECKING:
-    import jinja2
+    from jinja2.bccache import Bucket
 
     from ipfailover_agent.model import KeepalivedConfig, Rendering
     from ipfailover_agent.paths import RunPaths
 
-_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_PACKAGE: Final = pathlib.Path(__file__).resolve().parents[1]
+BYTE_CODE: Final = pathlib.Path(__file__).parent / "__pycache__"
 
 
 def render(
@@ -24,16 +35,8 @@ def render(
 
     ``template_directory`` has the user's templates; those that it lacks come from the package.
     """
-    found = loader(template_directory)
-    from ipfailover_agent.config import byte_code  # noqa: PLC0415 - it imports jinja2, as a loader does
-
-    return renderer.render(
-        config,
-        paths,
-        found,
-        are_ours=template_directory is None,
-        compiled=byte_code.ByteCode(byte_code.DIRECTORY),
-    )
+    made = renderer.environment_of(loader(template_directory), ByteCode(BYTE_CODE))
+    return renderer.render(config, paths, made, are_ours=template_directory is None)
 
 
 def loader(template_directory: str | None) -> jinja2.BaseLoader:
@@ -42,17 +45,62 @@ def loader(template_directory: str | None) -> jinja2.BaseLoader:
     Raises:
         TemplateError: it is no directory.
     """
-    import jinja2  # noqa: PLC0415 - 40 ms that most commands need not spend
-
-    directories = [str(packaged())]
-    if template_directory is not None:
-        if not pathlib.Path(template_directory).is_dir():
-            raise TemplateError(f"cannot read templates: {template_directory!r} is no directory")
-        directories.insert(0, template_directory)
-    return jinja2.FileSystemLoader(directories)
+    own = [] if template_directory is None else [template_directory]
+    if not all(pathlib.Path(each).is_dir() for each in own):
+        raise TemplateError(f"cannot read templates: {template_directory!r} is no directory")
+    return jinja2.FileSystemLoader([*own, str(packaged())])
 
 
 def packaged() -> pathlib.Path:
     """Return the packaged templates, or those of the checkout the package is run from."""
     inside = _PACKAGE / "templates"
     return inside if inside.is_dir() else _PACKAGE.parent / "templates"
+
+
+class ByteCode(jinja2.BytecodeCache):
+    """Byte code that was made from the very text, by the very versions that run.
+
+    ``keeps``: what is made is written to the directory. A user that may run the agent need not be
+    allowed to change it.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, keeps: bool = False) -> None:
+        self._directory = directory
+        self._keeps = keeps
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give the bucket its code, if there is any."""
+        try:
+            data = self._path(bucket).read_bytes()
+        except OSError:
+            return
+        head = _head(bucket)
+        if data.startswith(head):
+            try:
+                bucket.code = marshal.loads(data[len(head) :])  # noqa: S302 - trusted as modules are
+            except (EOFError, ValueError, TypeError):
+                bucket.reset()
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Take what has been compiled."""
+        if self._keeps:
+            self._directory.mkdir(exist_ok=True)
+            self._path(bucket).write_bytes(_head(bucket) + marshal.dumps(bucket.code))
+
+    def _path(self, bucket: Bucket) -> pathlib.Path:
+        """Return the file's path: the key of a bucket is made from that of its template."""
+        return self._directory / f"{bucket.key}.j2c"
+
+
+def _head(bucket: Bucket) -> bytes:
+    """Return everything that the code depends on."""
+    made_with = bucket.environment
+    options = (
+        made_with.trim_blocks,
+        made_with.lstrip_blocks,
+        made_with.keep_trailing_newline,
+        made_with.autoescape,
+        sorted(made_with.filters),
+    )
+    versions = f"{__version__} {jinja2.__version__} {sys.version}"
+    return f"{versions} {options} {bucket.checksum}\n".encode()

@@ -1,12 +1,14 @@
-"""Unicast: which nodes are the peers, and which address of this node they send to."""
+"""The nodes that adverts go to by unicast, and the address of this node that adverts come from."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ipfailover_agent.config import ownership
-from ipfailover_agent.errors import HostNotReadyError, Problem
+from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem
 from ipfailover_agent.model import Family, family_of, first_of
 
 if TYPE_CHECKING:
@@ -14,11 +16,13 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.model import HostFacts, Interface, IPAddress, Settings
 
-_VARIABLE = "OPENSHIFT_HA_UNICAST_PEERS"
-NAMES = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
-_FIRST = "is the network address of"
-_LONGEST_WITH_ANYCAST = 126  # a /127 between two routers has none (RFC 6164)
-_SMALLEST_WITH_ENDS = 30  # in a /31 (RFC 3021) and a /32 every address is a host's
+_VARIABLE: Final = "OPENSHIFT_HA_UNICAST_PEERS"
+NAMES: Final = "OPENSHIFT_HA_UNICAST_PEERS_DNS"
+_UNICAST_SOURCE: Final = "UNICAST_SOURCE_IPADDRESS"
+_MULTICAST_SOURCE: Final = "MULTICAST_SOURCE_IPADDRESS"
+_FIRST: Final = "is the network address of"
+_LONGEST_WITH_ANYCAST: Final = 126  # a /127 between two routers has none (RFC 6164)
+_LONGEST_WITH_ENDS: Final = 30  # in a /31 (RFC 3021) and a /32 every address is a host's
 
 
 def peers(
@@ -32,48 +36,26 @@ def peers(
     """
     if not is_on(settings):
         return {}
+    ends = no_hosts(settings, facts)
+    virtual = "is a virtual address: the node that has it as its own would share it"
+    elsewhere = "take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it"
+    for each in settings.unicast_peers:
+        if each in ends:
+            instead = "write the address of a node"
+            problems.append(Problem(_VARIABLE, str(each), ends[each], instead))
+        if each in settings.virtual_addresses:
+            problems.append(Problem(_VARIABLE, str(each), virtual, elsewhere))
     own = own_addresses(settings, facts)
-    words = no_hosts(settings, facts)
-    refused = [
-        (each, words[each], "write the address of a node")
-        for each in settings.unicast_peers
-        if each in words
-    ]
-    refused += [
-        (
-            each,
-            "is a virtual address: the node that has it as its own would share it",
-            "take it out of OPENSHIFT_HA_VIRTUAL_IPS, or out of here if no node has it",
-        )
-        for each in settings.unicast_peers
-        if each in settings.virtual_addresses
-    ]
-    problems += [
-        Problem(variable=_VARIABLE, element=str(each), reason=reason, instead=instead)
-        for each, reason, instead in refused
-    ]
+    others = [each for each in dict.fromkeys(candidates(settings, facts)) if each not in own]
     found = {
-        family: tuple(
-            dict.fromkeys(
-                each
-                for each in candidates(settings, facts)
-                if family_of(each) is family and each not in own
-            )
-        )
-        for family in Family
+        family: tuple(each for each in others if family_of(each) is family) for family in Family
     }
-    if settings.unicast_peer_names:
-        return found
-    problems += [
-        Problem(
-            variable=_VARIABLE,
-            element=" ".join(map(str, settings.unicast_peers)),
-            reason=f"no IPv{family:d} peer beside this node, and IPv{family:d} is served",
-            instead=f"list the IPv{family:d} addresses of the other nodes too",
-        )
-        for family in sorted(families)
-        if not found[family]
-    ]
+    for family in families:
+        if not (found[family] or settings.unicast_peer_names):
+            written = " ".join(map(str, settings.unicast_peers))
+            reason = f"no IPv{family:d} peer beside this node, and IPv{family:d} is served"
+            instead = f"list the IPv{family:d} addresses of the other nodes too"
+            problems.append(Problem(_VARIABLE, written, reason, instead))
     return found
 
 
@@ -104,12 +86,7 @@ def check_resolved(settings: Settings, facts: HostFacts) -> None:
     else:
         reason, instead = "the names are being resolved", "this takes some seconds"
     raise HostNotReadyError(
-        Problem(
-            variable=NAMES,
-            element=" ".join(settings.unicast_peer_names),
-            reason=reason,
-            instead=instead,
-        ),
+        Problem(NAMES, " ".join(settings.unicast_peer_names), reason, instead),
         is_usual=bool(facts.stored_peers) or not facts.peers_awaited,
     )
 
@@ -127,14 +104,10 @@ def alone(
     """
     own = first_of(family, (settings.unicast_source, listed(settings, facts, family), *node))
     if own is None:
-        raise HostNotReadyError(
-            Problem(
-                variable=NAMES,
-                element=" ".join(settings.unicast_peer_names),
-                reason=f"no IPv{family:d} peer, and this node has no IPv{family:d} address",
-                instead=f"have the names resolve to the nodes' IPv{family:d} addresses",
-            )
-        )
+        reason = f"no IPv{family:d} peer, and this node has no IPv{family:d} address"
+        instead = f"have the names resolve to the nodes' IPv{family:d} addresses"
+        written = " ".join(settings.unicast_peer_names)
+        raise HostNotReadyError(Problem(NAMES, written, reason, instead))
     return own
 
 
@@ -150,12 +123,8 @@ def source(
     keepalived 2.2.7 listens at one address: unless configured otherwise at the interface's first
     one, for IPv6 at the link-local one. Where the peers send to another, no node receives any.
 
-    Args:
-        settings: the variables.
-        facts: what is known of the node.
-        interface: the VRRP interface.
-        node: the node's address per family on it.
-        peers: the peers of one instance, all of its family; none with multicast.
+    ``node`` has the node's address per family on the VRRP interface, ``peers`` the peers of one
+    instance, all of its family; none with multicast.
     """
     if not peers:
         return None
@@ -169,15 +138,8 @@ def source(
     own = first_of(family, (listed(settings, facts, family), *node))
     if family is Family.IPV6:
         return None if all(each.is_link_local for each in peers) else own
-    return own if own != _first_ipv4(settings, facts, interface) else None
-
-
-def _first_ipv4(settings: Settings, facts: HostFacts, interface: Interface) -> IPAddress | None:
-    """Return the address that keepalived 2.2.7 sends from where none is configured."""
-    found = ownership.unmarked(
-        interface, settings.virtual_addresses, settings.address_label, facts
-    )
-    return first_of(Family.IPV4, (each.address for each in found))
+    held = ownership.unmarked(interface, settings.virtual_addresses, settings.address_label, facts)
+    return own if own != first_of(Family.IPV4, (each.address for each in held)) else None
 
 
 def link_local_families(
@@ -210,23 +172,12 @@ def no_hosts(
     the first, where no host is. What this node has itself is a host's all the same. IPv6 has no
     broadcast, and nodes may have the subnet-router anycast address of their network.
 
-    Args:
-        settings: the variables.
-        facts: what is known of the node.
-        interface: the one whose networks count; all that hold addresses if None.
+    ``interface`` is the one whose networks count, None for all that hold addresses.
     """
     own = own_addresses(settings, facts)
-    networks = {
-        IPv4Network((held.address, held.prefix_length), strict=False)
-        for each in facts.interfaces
-        if (ownership.holds_addresses(each) if interface is None else each.name == interface)
-        for held in each.addresses
-        if isinstance(held.address, IPv4Address)
-        and held.address in own
-        and held.prefix_length <= _SMALLEST_WITH_ENDS
-    }
     ends: dict[IPAddress, str] = {}
-    for network in sorted(networks):
+    found = _networks(settings, facts, interface, Family.IPV4, _LONGEST_WITH_ENDS)
+    for network in sorted(found, key=lambda each: (each.network_address, each.prefixlen)):
         ends[network.network_address] = f"{_FIRST} {network}"
         ends[network.broadcast_address] = f"is the broadcast address of {network}"
     return {address: words for address, words in ends.items() if address not in own}
@@ -239,10 +190,18 @@ def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str
     is that of all its routers (RFC 4291, section 2.6.1): where nodes forward IPv6, each of them
     answers for it, holder or not (tried with Linux 6.18).
     """
-    words = no_hosts(settings, facts, interface)
-    shared = _anycast(settings, facts, interface)
+    ends = no_hosts(settings, facts, interface)
+    networks = _networks(settings, facts, interface, Family.IPV6, _LONGEST_WITH_ANYCAST)
+    shared = {each.network_address: each for each in networks}
+    some = "of the clients in that network only some reach it (Linux from 5.14 on does)"
+    none = "no client in that network reaches it"
     return (
-        *_unasked(settings, words, interface),
+        *(
+            f"{each} {ends[each]} on {interface}: "
+            f"{some if ends[each].startswith(_FIRST) else none}"
+            for each in settings.virtual_addresses
+            if each in ends
+        ),
         *(
             f"{each} is the subnet-router anycast address of {shared[each]} on {interface}: every "
             "router there answers for it, and every node that forwards IPv6, whichever node "
@@ -253,37 +212,93 @@ def unreached(settings: Settings, facts: HostFacts, interface: str) -> tuple[str
     )
 
 
-def _unasked(
-    settings: Settings, words: Mapping[IPAddress, str], interface: str
-) -> tuple[str, ...]:
-    return tuple(
-        f"{each} {words[each]} on {interface}: "
-        + (
-            "of the clients in that network only some reach it (Linux from 5.14 on does)"
-            if words[each].startswith(_FIRST)
-            else "no client in that network reaches it"
-        )
-        for each in settings.virtual_addresses
-        if each in words
-    )
-
-
-def _anycast(settings: Settings, facts: HostFacts, interface: str) -> dict[IPAddress, IPv6Network]:
-    """Return the first addresses of the IPv6 networks that the interface is in."""
+def _networks(
+    settings: Settings, facts: HostFacts, interface: str | None, family: Family, longest: int
+) -> dict[IPv4Network | IPv6Network, None]:
+    """Return the networks of a family, with prefixes up to ``longest``, that this node is in."""
     own = own_addresses(settings, facts)
-    networks = (
-        IPv6Network((held.address, held.prefix_length), strict=False)
+    return {
+        ip_network((held.address, held.prefix_length), strict=False): None
         for each in facts.interfaces
-        if each.name == interface
+        if (ownership.holds_addresses(each) if interface is None else each.name == interface)
         for held in each.addresses
-        if isinstance(held.address, IPv6Address)
+        if family_of(held.address) is family
         and held.address in own
-        and held.prefix_length <= _LONGEST_WITH_ANYCAST
-    )
-    return {each.network_address: each for each in networks}
+        and held.prefix_length <= longest
+    }
 
 
 def own_addresses(settings: Settings, facts: HostFacts) -> frozenset[IPAddress]:
     """Return every address of this node that is known, the virtual ones left out."""
     found = {held.address for interface in facts.interfaces for held in interface.addresses}
     return (facts.local_addresses | found) - frozenset(settings.virtual_addresses)
+
+
+# --- a source that is named ---------------------------------------------------------------------
+
+
+def refuse_virtual_source(settings: Settings, problems: list[Problem]) -> None:
+    """Add a problem where adverts are to come from an address that is on one node at a time.
+
+    A node that lacks it would wait for it, and the one that has it for the time when it goes.
+    """
+    variable, source = _named_source(settings)
+    if source is not None and source in settings.virtual_addresses:
+        reason = (
+            "it is a virtual address, which moves, and adverts are to come from it on every node"
+        )
+        instead = "write an address that stays on this node, or leave it out"
+        problems.append(Problem(variable, str(source), reason, instead))
+
+
+def _named_source(settings: Settings) -> tuple[str, IPAddress | None]:
+    """Return the variable that names the source of adverts, and its value."""
+    if is_on(settings):
+        return _UNICAST_SOURCE, settings.unicast_source
+    return _MULTICAST_SOURCE, settings.multicast_source
+
+
+def require_source(
+    settings: Settings, facts: HostFacts, families: Collection[Family], interface: str
+) -> None:
+    """Raise HostNotReadyError while the node lacks an address that adverts are to come from.
+
+    keepalived (2.2.7) goes to FAULT without it and does not look again. Where nothing is sent
+    from it, see :func:`source_reports`.
+    """
+    variable, source = _named_source(settings)
+    if source is None or family_of(source) not in families:
+        return
+    if source in own_addresses(settings, facts):
+        return
+    reason = "it is not an address of this node, and adverts are to come from it"
+    instead = (
+        "give the node this address if it comes late; if it is another node's, set"
+        f" {variable} for each node by itself, or leave it out"
+    )
+    raise HostNotReadyError(
+        Problem(variable, str(source), reason, instead),
+        source=AwaitedSource(interface=interface, address=str(source)),
+    )
+
+
+def source_held_by(error: HostNotReadyError, mac: str) -> HostNotReadyError:
+    """Return the error of :func:`require_source` once adverts from the address have come."""
+    reason = f"another node has it: adverts from it are heard, sent by {mac}"
+    instead = f"set {error.problem.variable} for each node by itself, or leave it out"
+    problem = replace(error.problem, reason=reason, instead=instead)
+    return HostNotReadyError(problem, source=error.source)
+
+
+def source_reports(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
+    """Return the reports about a source that the node lacks."""
+    own = own_addresses(settings, facts)
+    named: dict[str, IPAddress | None] = {
+        _UNICAST_SOURCE: settings.unicast_source,
+        _MULTICAST_SOURCE: settings.multicast_source,
+    }
+    return tuple(
+        f"{variable}: {source} is not an address of this node"
+        for variable, source in named.items()
+        if source is not None and source not in own
+    )

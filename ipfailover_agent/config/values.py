@@ -18,7 +18,7 @@ from ipfailover_agent.model import HIGHEST_ID, HIGHEST_PORT, Preemption, Preempt
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from ipfailover_agent.model import IPAddress
 
@@ -58,9 +58,7 @@ class Fields:
 
     def refuse(self, variable: str, element: str, reason: str, instead: str = "") -> None:
         """Note a problem."""
-        self.problems.append(
-            Problem(variable=variable, element=element, reason=reason, instead=instead)
-        )
+        self.problems.append(Problem(variable, element, reason, instead))
 
     def warn(self, variable: str, sentence: str) -> None:
         """Note a warning about input that is accepted."""
@@ -136,17 +134,13 @@ def decimal(lowest: float, highest: float, *, can_be_off: bool = False) -> Parse
 
     def parse(fields: Fields, variable: str, text: str) -> float | None:
         seconds = _seconds(text)
-        if can_be_off and seconds == 0:
-            return 0
-        if seconds is None or not lowest <= seconds <= highest:
-            fields.refuse(
-                variable,
-                text,
-                f"must be seconds from {lowest:g} to {highest:g}, with two decimal places at most",
-                "write a number without a unit" + (", or 0 for never" if can_be_off else ""),
-            )
-            return None
-        return seconds
+        is_off = can_be_off and seconds == 0
+        if seconds is not None and (is_off or lowest <= seconds <= highest):
+            return seconds
+        reason = f"must be seconds from {lowest:g} to {highest:g}, with two decimal places at most"
+        never = ", or 0 for never" if can_be_off else ""
+        fields.refuse(variable, text, reason, f"write a number without a unit{never}")
+        return None
 
     return parse
 
@@ -157,7 +151,9 @@ def choice(choices: Mapping[str, T]) -> Parser[T]:
     def parse(fields: Fields, variable: str, text: str) -> T | None:
         word = text.lower()
         if word not in choices:
-            fields.refuse(variable, text, "is none of its values", f"write {_listed(choices)}")
+            *others, last = choices
+            instead = f"write {', '.join(others)} or {last}"
+            fields.refuse(variable, text, "is none of its values", instead)
         return choices.get(word)
 
     return parse
@@ -211,11 +207,6 @@ def _seconds(text: str) -> float | None:
     if (whole[0] == "0" and len(whole) > 1) or len(fraction.rstrip("0")) > len("00"):
         return None
     return float(text) if fraction.strip("0") else int(whole)
-
-
-def _listed(words: Iterable[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} or {last}"
 
 
 def _words(text: str) -> list[str]:
@@ -274,34 +265,20 @@ def ports(fields: Fields, variable: str, text: str) -> tuple[int, ...] | None:
 
 
 def script(fields: Fields, variable: str, text: str) -> str | None:
-    """Return a command line, as it was written, that splits into words as a shell would.
-
-    keepalived ran a full path, a command that it found on PATH, and a path relative to the
-    directory it happened to start in; the last is refused. So is what only a shell understands:
-    neither the old image nor the agent has one read the command.
-    """
+    """Return a command line, as it was written, that splits into words as a shell would."""
     from ipfailover_agent.config import commands  # noqa: PLC0415 - only scripts cost it
 
+    words: tuple[commands.Word, ...] = ()
     try:
         words = commands.split(text)
+        wrong = commands.objection(text, words)
     except ValueError as error:
-        fields.refuse(variable, text, str(error).lower(), "close every quote")
-        return None
-    command = words[0].text if words else ""
-    if not command:
-        fields.refuse(variable, text, "names no command", "write its full path")
-        return None
-    wrong = commands.objection(text, words)
+        wrong = str(error).lower(), "close every quote"
     if wrong is not None:
         fields.refuse(variable, text, *wrong)
         return None
     for sentence in commands.warnings(words):
         fields.warn(variable, sentence)
-    if not command.startswith("/"):
-        if "/" in command:
-            fields.refuse(variable, text, f"{command!r} is no full path", "begin it with '/'")
-            return None
-        fields.warn(variable, f"{command!r} is looked for on PATH; write its full path")
     return text
 
 
@@ -396,15 +373,12 @@ def plain_ids(fields: Fields, variable: str, text: str) -> set[int]:
         if number is not None:
             found.add(number)
             continue
-        fields.left_out_by_old.append(
-            Problem(
-                variable=variable,
-                element=word,
-                reason=f"must be a number from 1 to {HIGHEST_ID}; the old image passed over it",
-                instead="separate numbers with blanks, or use OPENSHIFT_HA_EXCLUDED_VRRP_IDS, "
-                "which takes commas and ranges",
-            )
+        reason = f"must be a number from 1 to {HIGHEST_ID}; the old image passed over it"
+        instead = (
+            "separate numbers with blanks, or use OPENSHIFT_HA_EXCLUDED_VRRP_IDS, which takes "
+            "commas and ranges"
         )
+        fields.left_out_by_old.append(Problem(variable, word, reason, instead))
     return found
 
 

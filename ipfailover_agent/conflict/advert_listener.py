@@ -10,7 +10,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.conflict import contexts, own_macs
+from ipfailover_agent.conflict import contexts
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.linux import host
 from ipfailover_agent.vrrp import bpf, packet_socket
@@ -36,16 +36,17 @@ class AdvertListener:
 
     Attributes:
         wire: the socket, None while nothing can be received or adverts are not wanted.
+        macs: those that are this host's, or were until a moment ago, 6 bytes each.
         moved_at: when the interface was last found to have another MAC, monotonic seconds.
+        resume_at: when to :meth:`resume`, monotonic seconds, None while nothing pauses.
         refusal: why nothing can be received, or nothing.
     """
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: FilteringBoundLogger, loop: Loop) -> None:
         self._log = log
-        self._loop: Loop | None = None
+        self._loop = loop
         self._config: KeepalivedConfig | None = None
         self._is_wanted = False
-        self._resume_at: float | None = None
         self._rest_until: float | None = None  # when to listen again after a flood
         self._look_at: float | None = None
         self._memory = 0.0  # seconds for which a former MAC counts as this host's
@@ -53,15 +54,17 @@ class AdvertListener:
         self._mac_interval = _MAC_INTERVAL
         self._mac_at = 0.0
         self._mac = b""  # the interface's, at the last look
-        self._own = own_macs.OwnMacs()
+        self._own: dict[bytes, float] = {}  # MACs of this host, and until when they count
         self._others: frozenset[IPAddress] = frozenset()
+        self.macs: frozenset[bytes] = frozenset()
         self.wire: packet_socket.PacketSocket | None = None
         self.moved_at: float | None = None
+        self.resume_at: float | None = None
         self.refusal = ""
 
-    def configure(self, config: KeepalivedConfig, loop: Loop, *, is_wanted: bool) -> None:
+    def configure(self, config: KeepalivedConfig, *, is_wanted: bool) -> None:
         """Listen on the configuration's interface, unless adverts are not wanted."""
-        self._config, self._loop, self._is_wanted = config, loop, is_wanted
+        self._config, self._is_wanted = config, is_wanted
         self._memory = contexts.down_time(config)
         shortest = min(each.advertisement.interval for each in config.instances)
         self._mac_interval = min(_MAC_INTERVAL, max(_SHORTEST_MAC_INTERVAL, shortest))
@@ -78,7 +81,7 @@ class AdvertListener:
                 macs = packet_socket.host_macs()
                 self.wire = packet_socket.PacketSocket(name, program)
                 self._learn(self.wire, macs, time.monotonic())
-                loop.watch_readable(self.wire.fileno(), SOURCE)
+                self._loop.watch_readable(self.wire.fileno(), SOURCE)
         except NotPermittedError as error:
             self._refuse(str(error))
         except AgentError as error:
@@ -86,11 +89,6 @@ class AdvertListener:
             self._look_at = time.monotonic() + _LOOK_INTERVAL
         else:
             self.refusal = ""
-
-    @property
-    def macs(self) -> frozenset[bytes]:
-        """Return the MACs that are this host's, or were until a moment ago, 6 bytes each."""
-        return self._own.all
 
     def blindness(self) -> str:
         """Return why no adverts are received, or nothing."""
@@ -112,12 +110,10 @@ class AdvertListener:
 
     def close(self) -> None:
         """Close the socket."""
-        if self.wire is not None and self._loop is not None:
+        if self.wire is not None:
             self._loop.unwatch(self.wire.fileno())
             self.wire.close()
-        self.wire, self._look_at, self._resume_at = None, None, None
-
-    # --- received frames ------------------------------------------------------------------------
+        self.wire, self._look_at, self.resume_at = None, None, None
 
     def receive(self, now: float) -> tuple[packet_socket.Frame, ...]:
         """Return the received frames; then the socket is left alone for a moment."""
@@ -134,9 +130,8 @@ class AdvertListener:
             self.close()
             self._look_at = now + _LOOK_INTERVAL
             return ()
-        if self._loop is not None:
-            self._loop.unwatch(self.wire.fileno())
-            self._resume_at = now + _READ_PAUSE
+        self._loop.unwatch(self.wire.fileno())
+        self.resume_at = now + _READ_PAUSE
         return found
 
     def rest(self, worked: float, now: float) -> None:
@@ -147,9 +142,7 @@ class AdvertListener:
         if self.wire is None:  # what was done in that time has closed it
             return
         self._rest_until = now + _READ_REST * worked
-        self._resume_at = max(self._resume_at or now, self._rest_until)
-
-    # --- time -----------------------------------------------------------------------------------
+        self.resume_at = max(self.resume_at or now, self._rest_until)
 
     @property
     def deadline(self) -> float | None:
@@ -158,17 +151,11 @@ class AdvertListener:
             return self._look_at
         return min(self._look_at, self._mac_at)
 
-    @property
-    def resume_at(self) -> float | None:
-        """Return when to :meth:`resume`, in monotonic seconds, None while nothing pauses."""
-        return self._resume_at
-
     def resume(self, now: float) -> None:
         """Listen again after a pause."""
-        if self._resume_at is not None and now >= self._resume_at and self.wire is not None:
-            self._resume_at = None
-            if self._loop is not None:
-                self._loop.watch_readable(self.wire.fileno(), SOURCE)
+        if self.resume_at is not None and now >= self.resume_at and self.wire is not None:
+            self.resume_at = None
+            self._loop.watch_readable(self.wire.fileno(), SOURCE)
 
     def tick(self, now: float) -> bool:
         """Return whether it is time for :meth:`look`."""
@@ -184,8 +171,8 @@ class AdvertListener:
 
         Returns whether anything is another one now.
         """
-        config, loop = self._config, self._loop
-        if config is None or loop is None or not self._is_wanted:
+        config = self._config
+        if config is None or not self._is_wanted:
             return False
         self._look_at = now + _LOOK_INTERVAL
         index = host.index_of(config.interface)
@@ -193,24 +180,25 @@ class AdvertListener:
             if index is None:
                 return False
             self.close()
-            self.configure(config, loop, is_wanted=True)
+            self.configure(config, is_wanted=True)
             return self.wire is not None
         before = self.macs
         try:
             macs = packet_socket.host_macs()
         except AgentError:
-            macs = self._own.present
+            macs = frozenset(mac for mac, until in self._own.items() if until == math.inf)
         self._learn(self.wire, macs, now)
         return self.moved_at == now or before != self.macs
 
     def _learn(self, on: packet_socket.PacketSocket, macs: frozenset[bytes], now: float) -> None:
         """Note the MACs of this host after a look at them."""
         mac = on.mac
-        self._own = own_macs.learned(self._own, macs | {mac}, now, self._memory)
+        self._own = contexts.known_macs(self._own, macs | {mac}, now, self._memory)
+        self.macs = frozenset(self._own)
         if self._mac and mac != self._mac:
             self.moved_at = now
         self._mac, self._mac_at = mac, now + self._mac_interval
-        self._look_at = min(now + _LOOK_INTERVAL, self._own.deadline or math.inf)
+        self._look_at = min(now + _LOOK_INTERVAL, *self._own.values())
 
     def _refuse(self, reason: str) -> None:
         if reason != self.refusal:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from ipfailover_agent.conflict import answering
+from ipfailover_agent.conflict import answering, contexts
 from ipfailover_agent.conflict.answering import Answering, AnsweringPolicy
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status.history import utc
 from ipfailover_agent.status.status_model import UnansweredStatus
-from ipfailover_agent.vrrp import neighbour
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -47,27 +47,37 @@ class AnswerMonitor:
 
     def configure(self, config: KeepalivedConfig, facts: HostFacts, now: float) -> None:
         """Apply the active configuration; what is known of addresses that stay is kept."""
-        self._step(answering.configured(config, facts), now)
+        addresses, links = answering.asked_addresses(config), contexts.links(config, facts)
+        self._become(answering.configured(self._state, addresses, links, now, self.policy))
 
-    def missed(self, now: float) -> None:
+    def missed(self) -> None:
         """Note that answers may have been missed."""
-        self._step(answering.Missed(), now)
+        self._become(answering.missed(self._state))
 
-    def on_answer(self, address: IPAddress, mac: bytes, now: float, *, is_unasked: bool) -> None:
+    def on_answer(self, address: IPAddress, mac: bytes, *, is_unasked: bool) -> None:
         """Note that another host answered for an address, or announced it."""
-        if mac not in self._listener.macs:
-            answered = answering.AddressAnswered(address=address, mac=mac, is_unasked=is_unasked)
-            self._step(answered, now)
+        if mac in self._listener.macs:
+            return
+        state = answering.answered(self._state, address, mac, is_unasked=is_unasked)
+        if state.regained or self._found_at:
+            self._become(state)
+        else:  # as answers come all the time: nothing is due sooner
+            self._state = state
 
     def tick(self, now: float, contests: Mapping[str, Contest]) -> None:
         """Ask and judge; at the deadline, and once everything that came was read."""
         holders = {}
-        for name in answering.due_instances(self._state, now, self.policy):
+        for name in answering.due_instances(self._state, now):
             contest = contests.get(name)
             holder = None if contest is None else answering.holder_of(contest, now)
             if holder is not None:
                 holders[name] = holder
-        self._step(answering.Due(holders=holders), now)
+        state, questions, reports = answering.due(self._state, holders, now, self.policy)
+        self._become(state)
+        if questions:
+            self._ask(questions)
+        for each in reports:
+            self._log_report(each)
 
     def unanswered(
         self, contests: Mapping[str, Contest]
@@ -88,35 +98,20 @@ class AnswerMonitor:
             found[each.instance] = (*found.get(each.instance, ()), status)
         return found
 
-    def _step(self, event: answering.Event, now: float) -> None:
-        before = self._state
-        self._state, actions = answering.step(before, event, now, self.policy)
-        if self._state is before or (self._is_expected(event) and not self._found_at):
+    def _become(self, state: Answering) -> None:
+        """Have another state; remember since when no host answers, in UTC."""
+        if state is self._state:
             return
-        self._due_at = answering.deadline(self._state, self.policy)
-        self._note()
-        self._listener.hear_also(frozenset(self._state.holders))
-        asked = [each for each in actions if isinstance(each, answering.AskForAddress)]
-        if asked:
-            self._ask(asked, now)
-        for action in actions:
-            self._carry_out(action)
-
-    def _is_expected(self, event: answering.Event) -> bool:
-        """Return whether it is an answer as they come all the time: nothing is due sooner."""
-        return isinstance(event, answering.AddressAnswered) and not self._state.regained
-
-    def _note(self) -> None:
-        """Remember since when no host answers, in UTC."""
-        found = [
-            address for address, each in self._state.inquiries.items() if each.since is not None
-        ]
+        self._state = state
+        self._due_at = answering.deadline(state)
+        found = [address for address, each in state.inquiries.items() if each.since is not None]
         if found or self._found_at:
             at = utc(time.time())
             self._found_at = {each: self._found_at.get(each, at) for each in found}
+        self._listener.hear_also(frozenset(state.holders))
 
-    def _carry_out(self, action: answering.Action) -> None:
-        match action:
+    def _log_report(self, report: answering.Report) -> None:
+        match report:
             case answering.Unanswered(holder=holder, addresses=addresses, cause=cause):
                 self._log.warning(
                     "address.unanswered",
@@ -126,12 +121,10 @@ class AnswerMonitor:
                 )
             case answering.HolderUnanswered(holder=holder, cause=cause):
                 self._log.warning("holder.unanswered", holder=str(holder), cause=cause)
-            case answering.AskForAddress():
-                pass  # is sent already
             case answering.Regained(addresses=addresses):
                 self._log.info("address.answered", addresses=[str(each) for each in addresses])
 
-    def _ask(self, asked: Sequence[answering.AskForAddress], now: float) -> None:
+    def _ask(self, questions: Iterable[answering.AskForAddress]) -> None:
         """Send questions, but never from an address that this node has no more.
 
         A host that is asked would send that address's traffic here, wherever the address is now.
@@ -141,12 +134,12 @@ class AnswerMonitor:
             return
         try:
             usable = usable_addresses(wire.index)
-            for each in asked:
-                if each.own in usable:
-                    wire.send(
-                        neighbour.question(wire.mac, each.own, each.target, receiver=each.mac)
-                    )
-                else:
-                    self._step(answering.Missed(each.target), now)
+            for each in questions:
+                if each.own not in usable:
+                    self._become(answering.missed(self._state, each.target))
+                    continue
+                wire.send(
+                    packets.neighbour_question(wire.mac, each.own, each.target, receiver=each.mac)
+                )
         except AgentError:
-            self.missed(now)  # a host that was not asked cannot answer
+            self.missed()  # a host that was not asked cannot answer

@@ -6,9 +6,9 @@ client reaches. Clients notice it, the nodes do not. So a BACKUP asks now and th
 does before it sends to another one, and reports it when no answer comes. The report decides
 nothing.
 
-:func:`step` is pure, with one state for all addresses. Its caller looks up the holders of
-:func:`due_instances` with :func:`holder_of`, passes them in :class:`Due` no later than
-:func:`deadline` says, and sends what :class:`AskForAddress` names.
+:class:`Answering` is one state for all addresses. The caller calls :func:`due` no later than
+:func:`deadline` says, with the holders of :func:`due_instances` by :func:`holder_of`, and sends
+what :class:`AskForAddress` names.
 
 An address is asked for at most once per ``interval``, at a point of it that depends on the
 address and on the asking node. The first question goes to the holder alone: no other host
@@ -20,22 +20,24 @@ address.
 
 from __future__ import annotations
 
+import math
 import zlib
-from typing import TYPE_CHECKING, Final, assert_never
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import contexts
 from ipfailover_agent.conflict.state import ContestPhase
 from ipfailover_agent.model import IPAddress, VrrpState
 from ipfailover_agent.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from ipfailover_agent.conflict import contexts
     from ipfailover_agent.conflict.state import Contest
-    from ipfailover_agent.model import HostFacts, KeepalivedConfig
+    from ipfailover_agent.model import KeepalivedConfig
 
 _SILENT: Final = 2  # questions for a holder's own address: one may have been lost
 
@@ -85,7 +87,8 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
         own: the address of this node that asks.
         due_at: when to ask again.
         holder: the holder at the last question; None for a holder's own address.
-        asked_at: when that was; ``is_open`` while an answer may come.
+        asked_at: when that was; ``judge_at`` when its answer would have come, infinite when no
+            answer is waited for.
         unanswered: questions in a row.
         since: when it was found that no host answers, None while that is not so.
         reported_for: the holder that was reported; stays until a host answers.
@@ -95,8 +98,8 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
     own: IPAddress
     due_at: float = 0.0
     holder: ForeignMaster | None = None
-    asked_at: float | None = None
-    is_open: bool = False
+    asked_at: float = -math.inf
+    judge_at: float = math.inf
     unanswered: int = 0
     since: float | None = None
     reported_for: IPAddress | None = None
@@ -117,22 +120,33 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
         return (
             holder is not None
             and self.holder is not None
-            and self.asked_at is not None
             and (self.holder.source, self.holder.mac) == (holder.source, holder.mac)
             and holder.since <= self.asked_at
         )
 
-    def is_judged(self, now: float, policy: AnsweringPolicy) -> bool:
+    def is_judged(self, now: float) -> bool:
         """Return whether an answer would have come by now."""
-        return self.is_open and self.asked_at is not None and now >= self.asked_at + policy.timeout
+        return now >= self.judge_at
+
+    def asked(self, now: float, policy: AnsweringPolicy) -> AddressQuestion:
+        """Return the question as it is asked now."""
+        again, judged = now + policy.interval, now + policy.timeout
+        return replace(self, asked_at=now, judge_at=judged, due_at=again)
+
+    def missed(self) -> AddressQuestion:
+        """Return the question as no host has answered it."""
+        return replace(self, judge_at=math.inf, unanswered=self.unanswered + 1)
 
     def forgotten(self) -> AddressQuestion:
         """Return the question without its findings, but with what was reported."""
-        return replace(self, holder=None, is_open=False, unanswered=0, since=None)
+        return replace(self, holder=None, judge_at=math.inf, unanswered=0, since=None)
 
     def answered(self) -> AddressQuestion:
         """Return the question as a host has answered it."""
-        return replace(self, is_open=False, unanswered=0, since=None, reported_for=None)
+        return replace(self, judge_at=math.inf, unanswered=0, since=None, reported_for=None)
+
+
+Questions = Mapping[IPAddress, AddressQuestion]
 
 
 class Answering(Struct, frozen=True, kw_only=True):
@@ -142,59 +156,22 @@ class Answering(Struct, frozen=True, kw_only=True):
         inquiries: questions for the configured addresses.
         holders: questions for holders' own addresses, while they are of interest.
         links: networks of the interface, each with the address of this node that asks in it.
-        past: when addresses were asked for that are configured no more.
-        looked_at: the last Due that counted; ``reported_at`` the last report.
+        past: when to ask again for addresses that are configured no more.
+        ask_at: when the next burst of questions may go; ``report_at`` likewise.
         regained: addresses that are answered for again, still to be reported.
     """
 
-    inquiries: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
-    holders: Mapping[IPAddress, AddressQuestion] = field(default_factory=dict)
+    inquiries: Questions = field(default_factory=dict)
+    holders: Questions = field(default_factory=dict)
     links: tuple[contexts.Link, ...] = ()
     past: Mapping[IPAddress, float] = field(default_factory=dict)
-    looked_at: float | None = None
-    reported_at: float | None = None
+    ask_at: float = 0.0
+    report_at: float = 0.0
     regained: tuple[IPAddress, ...] = ()
-
-    def may_report(self, now: float, policy: AnsweringPolicy) -> bool:
-        """Return whether the last report is old enough."""
-        return self.reported_at is None or now >= self.reported_at + policy.report_interval
 
     def own_for(self, address: IPAddress) -> IPAddress | None:
         """Return the address of this node to ask from; None for one outside of its networks."""
         return next((own for network, own in self.links if address in network), None)
-
-
-# --- events and actions -------------------------------------------------------------------------
-
-
-class AddressesConfigured(Struct, frozen=True, kw_only=True):
-    """Other addresses, or another network: ``instances`` by address; ``links`` as above."""
-
-    instances: Mapping[IPAddress, str]
-    links: tuple[contexts.Link, ...]
-
-
-class Due(Struct, frozen=True, kw_only=True):
-    """It is time; ``holders`` of the instances that :func:`due_instances` named, where known."""
-
-    holders: Mapping[str, ForeignMaster]
-
-
-class AddressAnswered(Struct, frozen=True, kw_only=True):
-    """A host with ``mac`` answered for an address, or (``is_unasked``) announced it."""
-
-    address: IPAddress
-    mac: bytes
-    is_unasked: bool = False
-
-
-class Missed(Struct, frozen=True):
-    """Answers may have been missed: for ``target``, or for any address."""
-
-    target: IPAddress | None = None
-
-
-Event = AddressesConfigured | Due | AddressAnswered | Missed
 
 
 class AskForAddress(Struct, frozen=True, kw_only=True):
@@ -226,24 +203,20 @@ class Regained(Struct, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...]
 
 
-Action = AskForAddress | Unanswered | HolderUnanswered | Regained
-Step = tuple[Answering, tuple[Action, ...]]
+Report = Unanswered | HolderUnanswered | Regained
 
 
-# --- what is fed --------------------------------------------------------------------------------
+# --- what the caller has to know ----------------------------------------------------------------
 
 
-def configured(config: KeepalivedConfig, facts: HostFacts) -> AddressesConfigured:
-    """Return the addresses of a configuration and the networks of its interface."""
-    return AddressesConfigured(
-        instances={
-            held.address: each.name
-            for each in config.instances
-            for held in each.virtual_addresses
-            if held.interface in {None, config.interface}
-        },
-        links=contexts.links(config, facts),
-    )
+def asked_addresses(config: KeepalivedConfig) -> dict[IPAddress, str]:
+    """Return the addresses to ask for, on the interface where adverts come, with the instance."""
+    return {
+        held.address: each.name
+        for each in config.instances
+        for held in each.virtual_addresses
+        if held.interface in {None, config.interface}
+    }
 
 
 def holder_of(contest: Contest, now: float) -> ForeignMaster | None:
@@ -270,129 +243,99 @@ def holder_of(contest: Contest, now: float) -> ForeignMaster | None:
     )
 
 
-def due_instances(state: Answering, now: float, policy: AnsweringPolicy) -> frozenset[str]:
-    """Return the instances whose holder :class:`Due` needs at ``now``."""
-    may_report = state.may_report(now, policy)
+def due_instances(state: Answering, now: float) -> frozenset[str]:
+    """Return the instances whose holder :func:`due` needs at ``now``."""
+    may_report = now >= state.report_at
     return frozenset(
         each.instance
         for each in state.inquiries.values()
-        if now >= each.due_at
-        or (each.is_open and each.is_judged(now, policy))  # most of 254 need no call
-        or (each.since is not None and may_report and each.is_unreported)
+        if now >= each.due_at or each.is_judged(now) or (may_report and each.is_unreported)
     )
 
 
-def deadline(state: Answering, policy: AnsweringPolicy) -> float | None:
-    """Return when to send :class:`Due`, in monotonic seconds; None for never."""
-    inquiries = state.inquiries.values()
-    due = [each.due_at for each in inquiries]
-    due += [
-        each.asked_at + policy.timeout
-        for each in inquiries
-        if each.is_open and each.asked_at is not None
-    ]
+def deadline(state: Answering) -> float | None:
+    """Return when to call :func:`due`, in monotonic seconds; None for never."""
+    inquiries, holders = state.inquiries.values(), state.holders.values()
+    moments = [min(each.due_at, each.judge_at) for each in inquiries]
     if (
         state.regained
-        or any(each.since is not None and each.is_unreported for each in inquiries)
-        or any(each.is_silent for each in state.holders.values())
+        or any(each.is_unreported for each in inquiries)
+        or any(each.is_silent for each in holders)
     ):
-        reported_at = state.reported_at
-        due.append(0.0 if reported_at is None else reported_at + policy.report_interval)
-    if not due:
-        return None
-    first = min(due)
-    return first if state.looked_at is None else max(first, state.looked_at + policy.tick)
+        moments.append(state.report_at)
+    return max(min(moments), state.ask_at) if moments else None
 
 
 # --- what happens -------------------------------------------------------------------------------
 
 
-def step(state: Answering, event: Event, now: float, policy: AnsweringPolicy) -> Step:
-    """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
-    match event:
-        case AddressesConfigured():
-            return _on_configured(state, event, now, policy), ()
-        case Due(holders=holders):
-            state = _judge(state, holders, now, policy)
-            state, questions = _ask(state, holders, now, policy)
-            state, reports = _report(state, holders, now, policy)
-            return state, questions + reports
-        case AddressAnswered():
-            return _on_answer(state, event), ()
-        case Missed(target=target):
-            return replace(
-                state,
-                inquiries=_closed(state.inquiries, target),
-                holders=_closed(state.holders, target),
-            ), ()
-        case _:
-            assert_never(event)
-
-
-def _on_configured(
-    state: Answering, event: AddressesConfigured, now: float, policy: AnsweringPolicy
+def configured(
+    state: Answering,
+    addresses: Mapping[IPAddress, str],
+    links: tuple[contexts.Link, ...],
+    now: float,
+    policy: AnsweringPolicy,
 ) -> Answering:
-    asked = ((address, each.asked_at) for address, each in state.inquiries.items())
-    past = {
-        address: asked_at
-        for address, asked_at in (*state.past.items(), *asked)
-        if asked_at is not None and now < asked_at + policy.interval
-    }
-    state = replace(state, links=event.links, past=past)
+    """Return the state for other addresses, each with its instance, or for other networks."""
+    known = {address: each.asked_at + policy.interval for address, each in state.inquiries.items()}
+    past = {address: at for address, at in {**state.past, **known}.items() if now < at}
+    state = replace(state, links=links, past=past)
     holders = {
         address: replace(each, own=own)
         for address, each in state.holders.items()
         if (own := state.own_for(address)) is not None
     }
     inquiries = {}
-    for address, instance in event.instances.items():
+    for address, instance in addresses.items():
         own = state.own_for(address)
         if own is None:
             continue
-        known = state.inquiries.get(address)
-        if known is None:
-            first = now + policy.settle + _phase(own, address) * policy.interval
-            again = past[address] + policy.interval if address in past else first
-            known = AddressQuestion(own=own, due_at=max(first, again))
-        inquiries[address] = replace(known, instance=instance, own=own)
+        # Another place of the interval for each node and address.
+        phase = zlib.crc32(own.packed + address.packed) / 2**32
+        first = now + policy.settle + phase * policy.interval
+        fresh = AddressQuestion(own=own, due_at=max(first, past.get(address, first)))
+        each = state.inquiries.get(address, fresh)
+        inquiries[address] = replace(each, instance=instance, own=own)
     return replace(state, inquiries=inquiries, holders=holders)
 
 
-def _phase(own: IPAddress, address: IPAddress) -> float:
-    """Return where in the interval to ask: another place for each node and address."""
-    return zlib.crc32(own.packed + address.packed) / 2**32
+def missed(state: Answering, target: IPAddress | None = None) -> Answering:
+    """Return the state where answers may have been missed: for ``target``, or for any address."""
+
+    def closed(questions: Questions) -> Questions:
+        return {
+            address: replace(each, judge_at=math.inf) if target in {None, address} else each
+            for address, each in questions.items()
+        }
+
+    return replace(state, inquiries=closed(state.inquiries), holders=closed(state.holders))
 
 
-def _closed(
-    inquiries: Mapping[IPAddress, AddressQuestion], target: IPAddress | None
-) -> dict[IPAddress, AddressQuestion]:
-    return {
-        address: replace(each, is_open=False)
-        if each.is_open and target in {None, address}
-        else each
-        for address, each in inquiries.items()
-    }
-
-
-def _on_answer(state: Answering, event: AddressAnswered) -> Answering:
-    found = state.inquiries.get(event.address)
-    if found is not None:
-        is_holder = found.holder is not None and found.holder.mac == event.mac
-        if (event.is_unasked and not is_holder) or found == found.answered():
-            return state
-        inquiries = {**state.inquiries, event.address: found.answered()}
-        return replace(_regained(state, event.address, found), inquiries=inquiries)
-    found = state.holders.get(event.address)
-    if found is None:
+def answered(state: Answering, address: IPAddress, mac: bytes, *, is_unasked: bool) -> Answering:
+    """Return the state after a host answered for an address, or (``is_unasked``) announced it."""
+    found = state.inquiries.get(address) or state.holders.get(address)
+    if found is None or found == found.answered():
         return state
-    holders = {**state.holders, event.address: found.answered()}
-    return replace(_regained(state, event.address, found), holders=holders)
-
-
-def _regained(state: Answering, address: IPAddress, before: AddressQuestion) -> Answering:
-    if before.reported_for is None:
+    if is_unasked and (found.holder is None or found.holder.mac != mac):
         return state
-    return replace(state, regained=(*state.regained, address))
+    if found.reported_for is not None:
+        state = replace(state, regained=(*state.regained, address))
+    if address in state.inquiries:
+        return replace(state, inquiries={**state.inquiries, address: found.answered()})
+    return replace(state, holders={**state.holders, address: found.answered()})
+
+
+def due(
+    state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
+) -> tuple[Answering, list[AskForAddress], list[Report]]:
+    """Return the state once it is time, and what to ask and to report.
+
+    ``holders``: of the instances that :func:`due_instances` named, where they are known.
+    """
+    state = _judge(state, holders, now, policy)
+    state, questions = _ask(state, holders, now, policy)
+    state, reports = _report(state, holders, now, policy)
+    return state, questions, reports
 
 
 def _judge(
@@ -400,48 +343,45 @@ def _judge(
 ) -> Answering:
     """Count questions that stayed unanswered while the holder stayed the same."""
     own = {
-        address: replace(each, is_open=False, unanswered=each.unanswered + 1)
-        if each.is_judged(now, policy)
-        else each
+        address: each.missed() if each.is_judged(now) else each
         for address, each in state.holders.items()
     }
-    state = replace(state, holders=own)
     found = {}
     for address, each in state.inquiries.items():
-        if not each.is_open or not each.is_judged(now, policy):
+        if not each.is_judged(now):
             continue
         if not each.is_about(holders.get(each.instance)):
             found[address] = each.forgotten()
             continue
-        judged = replace(each, is_open=False, unanswered=each.unanswered + 1)
-        if judged.since is None and _is_cut_off(state, judged, policy):
+        judged = each.missed()
+        if judged.since is None and _is_cut_off(own, judged, policy):
             judged = replace(judged, since=now)
         found[address] = judged
-    return replace(state, inquiries={**state.inquiries, **found}) if found else state
+    return replace(state, holders=own, inquiries={**state.inquiries, **found})
 
 
-def _is_cut_off(state: Answering, inquiry: AddressQuestion, policy: AnsweringPolicy) -> bool:
+def _is_cut_off(own: Questions, inquiry: AddressQuestion, policy: AnsweringPolicy) -> bool:
     """Return whether no host answers for it, as far as a dead segment does not explain that."""
     if inquiry.unanswered < policy.limit or inquiry.holder is None:
         return False
-    own = state.holders.get(inquiry.holder.source)
-    return own is None or not (own.is_open or own.unanswered)
+    known = own.get(inquiry.holder.source)
+    return known is None or (known.judge_at == math.inf and not known.unanswered)
 
 
 def _ask(
     state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
-) -> tuple[Answering, tuple[Action, ...]]:
-    is_time = state.looked_at is None or now >= state.looked_at + policy.tick
+) -> tuple[Answering, list[AskForAddress]]:
+    is_time = now >= state.ask_at
     left = policy.burst if is_time else 0
     found: dict[IPAddress, AddressQuestion] = {}
     own = {
         address: each
         for address, each in state.holders.items()
-        if each.asked_at is not None and now < each.asked_at + policy.limit * policy.interval
+        if now < each.asked_at + policy.limit * policy.interval
     }
-    actions: list[Action] = []
-    due = [item for item in state.inquiries.items() if now >= item[1].due_at]
-    for address, each in sorted(due, key=lambda item: item[1].due_at):
+    questions: list[AskForAddress] = []
+    waiting = [item for item in state.inquiries.items() if now >= item[1].due_at]
+    for address, each in sorted(waiting, key=lambda item: item[1].due_at):
         holder = holders.get(each.instance)
         if holder is None or address not in holder.addresses or now < holder.since + policy.settle:
             found[address] = replace(each.forgotten(), due_at=now + policy.interval)
@@ -450,18 +390,13 @@ def _ask(
             continue
         left -= 1
         known = each if each.is_about(holder) else each.forgotten()
-        actions.append(
-            AskForAddress(
-                target=address, own=each.own, mac=None if known.unanswered else holder.mac
-            )
-        )
-        found[address] = replace(
-            known, holder=holder, asked_at=now, is_open=True, due_at=now + policy.interval
-        )
+        receiver = None if known.unanswered else holder.mac
+        questions.append(AskForAddress(target=address, own=each.own, mac=receiver))
+        found[address] = replace(known.asked(now, policy), holder=holder)
         if known.unanswered:
-            actions += _ask_holder(state, own, holder, now, policy)
+            questions += _ask_holder(state, own, holder, now, policy)
     state = replace(state, inquiries={**state.inquiries, **found}, holders=own)
-    return (replace(state, looked_at=now) if is_time else state), tuple(actions)
+    return (replace(state, ask_at=now + policy.tick) if is_time else state), questions
 
 
 def _ask_holder(
@@ -470,18 +405,17 @@ def _ask_holder(
     holder: ForeignMaster,
     now: float,
     policy: AnsweringPolicy,
-) -> list[Action]:
+) -> list[AskForAddress]:
     """Ask for a holder's own address, unless that was done lately."""
-    known = own.get(holder.source)
-    if known is not None and now < known.due_at:
-        return []
     source = state.own_for(holder.source)
     if source is None:
         return []
-    known = known or AddressQuestion(own=source)
-    is_first = not known.unanswered
-    own[holder.source] = replace(known, asked_at=now, is_open=True, due_at=now + policy.interval)
-    return [AskForAddress(target=holder.source, own=source, mac=holder.mac if is_first else None)]
+    known = own.get(holder.source) or AddressQuestion(own=source)
+    if now < known.due_at:
+        return []
+    own[holder.source] = known.asked(now, policy)
+    receiver = None if known.unanswered else holder.mac
+    return [AskForAddress(target=holder.source, own=source, mac=receiver)]
 
 
 # --- reports ------------------------------------------------------------------------------------
@@ -489,17 +423,17 @@ def _ask_holder(
 
 def _report(
     state: Answering, holders: Mapping[str, ForeignMaster], now: float, policy: AnsweringPolicy
-) -> tuple[Answering, tuple[Action, ...]]:
+) -> tuple[Answering, list[Report]]:
     """Report what was found since the last report."""
-    if not state.may_report(now, policy):
-        return state, ()
-    actions: list[Action] = []
+    if now < state.report_at:
+        return state, []
+    reports: list[Report] = []
     if state.regained:
-        actions.append(Regained(addresses=tuple(dict.fromkeys(state.regained))))
+        reports.append(Regained(addresses=tuple(dict.fromkeys(state.regained))))
     groups: dict[IPAddress, list[IPAddress]] = {}
     reported = {}
     for address, each in state.inquiries.items():
-        if each.since is None or not each.is_unreported:
+        if not each.is_unreported:
             continue
         holder = holders.get(each.instance)
         if holder is None or not each.is_about(holder):
@@ -511,19 +445,20 @@ def _report(
         own = state.holders.get(source)
         is_answering = own is not None and not own.unanswered
         cause = explain(addresses, source, is_answering=is_answering)
-        actions.append(Unanswered(holder=source, addresses=tuple(addresses), cause=cause))
+        reports.append(Unanswered(holder=source, addresses=tuple(addresses), cause=cause))
     silent = {
         source: replace(each, reported_for=source)
         for source, each in state.holders.items()
         if each.is_silent
     }
-    actions += [HolderUnanswered(holder=source, cause=_dead(source)) for source in silent]
-    if reported:
-        state = replace(state, inquiries={**state.inquiries, **reported})
-    if not actions:
-        return state, ()
-    silent = {**state.holders, **silent}
-    return replace(state, holders=silent, regained=(), reported_at=now), tuple(actions)
+    reports += [HolderUnanswered(holder=source, cause=_dead(source)) for source in silent]
+    state = replace(
+        state,
+        inquiries={**state.inquiries, **reported},
+        holders={**state.holders, **silent},
+        regained=(),
+    )
+    return replace(state, report_at=now + policy.report_interval) if reports else state, reports
 
 
 def explain(

@@ -11,43 +11,40 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import causes, evidence, held
-from ipfailover_agent.conflict.state import AdvertCount, ContestOrder, ContestPhase, HoldReason
+from ipfailover_agent.conflict import state as conflict
+from ipfailover_agent.conflict.state import POLICY, ContestOrder, ContestPhase, HoldReason
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
-    from ipfailover_agent.conflict.state import Contest, ContestPolicy, DumpAnswered, Step
+    from ipfailover_agent.conflict.state import Contest, DumpAnswered, Step
     from ipfailover_agent.vrrp.packets import Advert
 
 
-def is_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> bool:
-    """Return whether an advert changes nothing: a BACKUP that counts gets such a one a second.
+def on_routine(state: Contest, advert: Advert, heard_at: float, now: float) -> Contest | None:
+    """Return the state after an advert like the one before, None where it may change more.
 
-    A short path for it is worth its lines: a node may be BACKUP of 254 instances.
+    A BACKUP that counts gets such a one a second. A short path for it is worth its lines: a node
+    may be BACKUP of 254 instances.
     """
+    count = state.count
     if (
         state.state is not VrrpState.BACKUP
-        or not state.count.is_counting
+        or not count.is_counting
         or state.phase is not ContestPhase.WATCHING
         or not state.rivals
         or (state.deadline is not None and now >= state.deadline)
     ):
-        return False
+        return None
     rival = state.rivals[-1]
-    return rival.advert == advert and rival.advertises(state.context, heard_at)
-
-
-def on_routine(state: Contest, heard_at: float, now: float) -> Contest:
-    """Return the state after such an advert."""
-    count = state.count
+    if rival.advert != advert or not rival.advertises(state.context, heard_at):
+        return None
     passed = count.passed + 1
-    rivals = (*state.rivals[:-1], replace(state.rivals[-1], advert_at=heard_at))
     second_at = now if passed == 2 else count.second_at  # noqa: PLR2004 - as in on_advert
+    rivals = (*state.rivals[:-1], replace(rival, advert_at=heard_at))
     return replace(state, rivals=rivals, count=replace(count, passed=passed, second_at=second_at))
 
 
-def on_advert(
-    state: Contest, heard_at: float, now: float, policy: ContestPolicy, *, is_new: bool
-) -> Contest:
+def on_advert(state: Contest, heard_at: float, now: float, *, is_new: bool) -> Contest:
     """Count an advert that keepalived should count.
 
     An agent that reads the advert late runs late, and keepalived may do so too: the time in which
@@ -58,7 +55,7 @@ def on_advert(
         return state
     if is_new:
         # What was counted since the baseline shows nothing about this advert.
-        count = AdvertCount() if count.is_counting or count.passed else count
+        count = conflict.AdvertCount() if count.is_counting or count.passed else count
         dump_at = now
         state = replace(state, count=count, dump_at=now)
     if count.baseline is None or heard_at <= count.baseline.taken_at:
@@ -67,41 +64,41 @@ def on_advert(
     if count.passed in {evidence.adverts_needed(state, now), 2}:
         count = replace(count, second_at=now)
         if not count.is_counting:
-            state = replace(state, dump_at=min(dump_at, now + policy.settle))
+            state = replace(state, dump_at=min(dump_at, now + POLICY.settle))
     return replace(state, count=count)
 
 
-def on_left(state: Contest, heard_at: float, policy: ContestPolicy) -> Contest:
+def on_left(state: Contest, heard_at: float) -> Contest:
     """Note that keepalived has become MASTER: an advert of this instance was seen leaving.
 
     With unicast one leaves for each peer, and the first may be answered before the last.
     """
-    is_first = state.left_at is None or heard_at - state.left_at > policy.confirm
+    is_first = heard_at - state.left_at > POLICY.confirm
     return replace(state, left_at=heard_at) if is_first else state
 
 
-def on_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPolicy) -> Step:
+def on_dump(state: Contest, answer: DumpAnswered, now: float) -> Step:
     """Return the state after keepalived's answer, and whether a BACKUP has to yield."""
     if state.state is not VrrpState.BACKUP or answer.taken_at < state.since:
         return state, ()
-    state = _plan_dump(state, answer, now, policy)
+    state = _plan_dump(state, answer, now)
     count, baseline = state.count, state.count.baseline
     if baseline is None or evidence.went_back(baseline, answer):
-        return replace(state, count=AdvertCount(baseline=answer)), ()
+        return replace(state, count=conflict.AdvertCount(baseline=answer)), ()
     if evidence.accepted(state, baseline, answer) > 0:
-        state = replace(state, count=AdvertCount(baseline=answer, is_counting=True))
+        state = replace(state, count=conflict.AdvertCount(baseline=answer, is_counting=True))
         if state.phase is ContestPhase.TRIAL:
-            state = replace(held.calm(state, now), blind_until=None)
+            state = replace(held.calm(state, now), blind_until=conflict.NEVER)
             return state, (ContestOrder.END_TRIAL,)
         return state, ()
     is_refused = evidence.refused(baseline, answer)
-    if not is_refused and not evidence.has_read_second(state, policy):
+    if not is_refused and not evidence.has_read_second(state):
         return state, ()
     if (
         count.passed < (evidence.adverts_needed(state, now) if is_refused else 2)
         or count.second_at is None
         or answer.taken_at
-        < count.second_at + (policy.settle if is_refused else policy.doubt) - 1e-6
+        < count.second_at + (POLICY.settle if is_refused else POLICY.doubt) - 1e-6
         or answer.state is not VrrpState.BACKUP
         or state.is_muted(now)
     ):
@@ -110,29 +107,29 @@ def on_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPol
     if not rivals or (advert := rivals[-1].advert) is None:
         return state, ()
     cause = causes.explain(advert, state.context, baseline.counters, answer.counters)
-    return held.hold(state, HoldReason.UNCOUNTED, cause, now, policy)
+    return held.hold(state, HoldReason.UNCOUNTED, cause, now)
 
 
-def _plan_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPolicy) -> Contest:
+def _plan_dump(state: Contest, answer: DumpAnswered, now: float) -> Contest:
     """Return when to ask again, given that an answer has just come."""
     if state.dump_at is None:
         return state
     count = state.count
     if count.second_at is not None and not count.is_counting:
-        for timeout in (policy.settle, policy.doubt):
+        for timeout in (POLICY.settle, POLICY.doubt):
             wanted_at = count.second_at + timeout
             if answer.taken_at < wanted_at - 1e-6:
                 # Asked before the adverts in question could be counted.
                 return replace(state, dump_at=max(now, wanted_at))
-        if not evidence.has_read_second(state, policy):
+        if not evidence.has_read_second(state):
             return replace(state, dump_at=now)
-    wait = policy.dump_interval
+    wait = POLICY.dump_interval
     if state.phase is ContestPhase.TRIAL:
         wait = state.context.advert_interval
     return replace(state, dump_at=now + wait)
 
 
-def judge(state: Contest, now: float, policy: ContestPolicy) -> Step:
+def judge(state: Contest, now: float) -> Step:
     """Ask keepalived for its counters where that is due."""
     if (
         state.state is not VrrpState.BACKUP
@@ -141,5 +138,5 @@ def judge(state: Contest, now: float, policy: ContestPolicy) -> Step:
         or now < state.dump_at
     ):
         return state, ()
-    state = replace(state, dump_at=now + policy.dump_interval, asked_at=now)
+    state = replace(state, dump_at=now + POLICY.dump_interval, asked_at=now)
     return state, (ContestOrder.ASK_DUMP,)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SECONDS_VERSION: Final = 2
 _PASSWORD_AUTHENTICATION: Final = 1
 _HIGHEST_ID: Final = 255
-_DROPPED: Final = "; if the network drops multicast, "
+_OTHER_NAME: Final = "other password (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)"
 
 
 class CauseKind(enum.Enum):
@@ -87,47 +87,41 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
             f" node for {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and"
             " list",
         )
-    begin = f"adverts from {who} for router id {router_id} are refused: "
     if not context.is_unicast and advert.ttl != HOP_LIMIT:
-        return Cause(CauseKind.PACKET, who, f"{begin}hop limit {advert.ttl}, not 255")
+        return _refused(CauseKind.PACKET, advert, f"hop limit {advert.ttl}, not 255")
     if advert.version != context.version:
-        return Cause(
-            CauseKind.VERSION,
-            who,
-            f"{begin}VRRP version {advert.version}, this node has {context.version}",
-        )
+        versions = f"VRRP version {advert.version}, this node has {context.version}"
+        return _refused(CauseKind.VERSION, advert, versions)
     if advert.version == _SECONDS_VERSION:
         if _password_of(advert) != context.password:
-            return Cause(
-                CauseKind.PASSWORD,
-                who,
-                f"{begin}other password (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
-            )
+            return _refused(CauseKind.PASSWORD, advert, _OTHER_NAME)
         if advert.interval != context.advert_interval:
-            return Cause(
-                CauseKind.INTERVAL,
-                who,
-                f"{begin}advert interval {advert.interval:g} s, this node has"
-                f" {context.advert_interval:g} s (OPENSHIFT_HA_ADVERT_INTERVAL)",
+            intervals = (
+                f"advert interval {advert.interval:g} s, this node has"
+                f" {context.advert_interval:g} s (OPENSHIFT_HA_ADVERT_INTERVAL)"
             )
+            return _refused(CauseKind.INTERVAL, advert, intervals)
     if sorted(map(int, advert.addresses)) != sorted(map(int, context.addresses)):
-        return Cause(
-            CauseKind.ADDRESSES,
-            who,
-            f"{begin}address list differs: they list {listed(advert.addresses) or 'no address'},"
-            f" this node lists {listed(context.addresses)}",
+        lists = (
+            f"address list differs: they list {listed(advert.addresses) or 'no address'},"
+            f" this node lists {listed(context.addresses)}"
         )
+        return _refused(CauseKind.ADDRESSES, advert, lists)
     if not advert.is_checksum_right:
-        return Cause(CauseKind.PACKET, who, f"{begin}wrong checksum")
+        return _refused(CauseKind.PACKET, advert, "wrong checksum")
     if advert.destination.is_multicast == context.is_unicast:
         theirs, ours = ("multicast", "unicast") if context.is_unicast else ("unicast", "multicast")
-        return Cause(
-            CauseKind.CAST,
-            who,
-            f"{begin}they are {theirs}, this node sends {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
-            " OPENSHIFT_HA_UNICAST_PEERS_DNS on all nodes, or on none",
+        casts = (
+            f"they are {theirs}, this node sends {ours}: set OPENSHIFT_HA_UNICAST_PEERS or"
+            " OPENSHIFT_HA_UNICAST_PEERS_DNS on all nodes, or on none"
         )
+        return _refused(CauseKind.CAST, advert, casts)
     return None
+
+
+def _refused(kind: CauseKind, advert: Advert, why: str) -> Cause:
+    who, router_id = str(advert.source), advert.virtual_router_id
+    return Cause(kind, who, f"adverts from {who} for router id {router_id} are refused: {why}")
 
 
 def routed(advert: Advert, outlook: str = "") -> Cause:
@@ -159,30 +153,22 @@ def explain(
     """
     if cause := difference(advert, context):
         return cause
-    who = str(advert.source)
-    begin = f"adverts from {who} for router id {context.virtual_router_id}"
     if before is not None and after is not None:
         if after.auth_failure > before.auth_failure:
-            return Cause(
-                CauseKind.PASSWORD,
-                who,
-                f"{begin} are refused: other password (first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)",
-            )
+            return _refused(CauseKind.PASSWORD, advert, _OTHER_NAME)
         moved = ["addr_list_err"] if after.addr_list_err > before.addr_list_err else []
         if other_errors(after) > other_errors(before):
             moved.append("other_errors")
         if moved:
-            return Cause(
-                CauseKind.REFUSED,
-                who,
-                f"{begin} are refused: keepalived counts {' and '.join(moved)} (its log says why)",
-            )
+            counted = f"keepalived counts {' and '.join(moved)} (its log says why)"
+            return _refused(CauseKind.REFUSED, advert, counted)
+    who = str(advert.source)
     return Cause(
         CauseKind.FIREWALL,
         who,
-        f"{begin} arrive but keepalived does not count them: a firewall drops protocol 112"
-        " (ipfailover-agent doctor names the chain), or, where it finds none, eBPF or tc"
-        " (tc filter show dev INTERFACE ingress)",
+        f"adverts from {who} for router id {context.virtual_router_id} arrive but keepalived does"
+        " not count them: a firewall drops protocol 112 (ipfailover-agent doctor names the"
+        " chain), or, where it finds none, eBPF or tc (tc filter show dev INTERFACE ingress)",
     )
 
 
@@ -202,14 +188,13 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
     if cause := difference(advert, context):
         return cause
     who = str(advert.source)
-    instead = unicast_instead([context], [advert.source])
-    remedy = "" if context.is_unicast else _DROPPED + instead
     return Cause(
         CauseKind.UNHEARD,
         who,
         f"{who} ranks lower (priority {advert.priority}, this node {context.priority}) and"
         f" goes on advertising for router id {context.virtual_router_id}: it does not receive this"
-        f" node's adverts (a firewall there, or one direction of the network is lost){remedy}",
+        " node's adverts (a firewall there, or one direction of the network is lost)"
+        + _remedy(context, [advert.source]),
     )
 
 
@@ -221,28 +206,27 @@ def announcer(
     ``advert`` is the last one that came from that MAC, None where it never sent one.
     """
     who = mac_text(mac)
-    others = [] if advert is None else [advert.source]
-    remedy = "" if context.is_unicast else _DROPPED + unicast_instead([context], others)
     if advert is None:
-        text = (
-            f"{who} announces {address} and speaks no VRRP (or the network drops protocol 112)"
-            f"{remedy}"
-        )
-        return Cause(CauseKind.STRANGER, who, text)
+        text = "speaks no VRRP (or the network drops protocol 112)" + _remedy(context, [])
+        return Cause(CauseKind.STRANGER, who, f"{who} announces {address} and {text}")
     text = (
         f"{who} announces {address} and the adverts of {advert.source} for router id"
         f" {context.virtual_router_id} no longer arrive: the network, or a firewall there, drops"
-        f" protocol 112{remedy}"
+        f" protocol 112{_remedy(context, [advert.source])}"
     )
     return Cause(CauseKind.SILENCED, str(advert.source), text)
+
+
+def _remedy(context: ContestContext, others: Iterable[IPAddress]) -> str:
+    dropped = "; if the network drops multicast, "
+    return "" if context.is_unicast else dropped + unicast_instead([context], others)
 
 
 def unicast_instead(contexts: Iterable[ContestContext], others: Iterable[IPAddress] = ()) -> str:
     """Return exactly what to set where multicast gets lost.
 
-    Args:
-        contexts: the instances; their nodes' addresses are listed, one per family.
-        others: what is known of other nodes; what cannot be listed is left out.
+    The addresses of the ``contexts``' node are listed, one per family, and those that are known of
+    ``others``; what cannot be listed is left out.
     """
     first: dict[int, IPAddress] = {}
     virtual: set[IPAddress] = set()
@@ -268,18 +252,15 @@ def id_clash(
 ) -> Cause:
     """Return the cause for a router that uses ids of this node for other addresses.
 
-    Args:
-        adverts: one advert of the router for each such id, in the order in which to name them.
-        count: how many ids in a row this node needs.
-        seen: every id that is used on the wire.
-        outlook: what happens next, as the end of the sentence.
+    There is one advert for each such id, in the order in which to name them. ``count`` is how many
+    ids in a row this node needs, ``seen`` every id that is used on the wire, ``outlook`` what
+    happens next, as the end of the sentence.
     """
     who = str(adverts[0].source)
     ids = [each.virtual_router_id for each in adverts]
     addresses = dict.fromkeys(address for each in adverts for address in each.addresses)
-    used = f"{_used(ids)} also used by {who} for {listed(addresses) or 'no address'}"
-    text = f"{used}{_another_offset(seen, count)}{outlook}"
-    return Cause(CauseKind.ID_CLASH, who, text, outlook)
+    user = f"by {who} for {listed(addresses) or 'no address'}"
+    return _clash(who, ids, user, free_offset(seen, count), outlook)
 
 
 def carp_clash(
@@ -287,9 +268,14 @@ def carp_clash(
 ) -> Cause:
     """Return the cause for a CARP device whose vhid is an id of this node; arguments as above."""
     who = str(carps[0].source)
-    used = f"{_used([each.router_id for each in carps])} also used as vhid by {CARP_DEVICE}, {who}"
-    text = f"{used}{_another_offset(seen, count)}{outlook}"
-    return Cause(CauseKind.ID_CLASH, who, text, outlook)
+    user = f"as vhid by {CARP_DEVICE}, {who}"
+    return _clash(who, [each.router_id for each in carps], user, free_offset(seen, count), outlook)
+
+
+def _clash(who: str, ids: Sequence[int], user: str, offset: int | None, outlook: str) -> Cause:
+    used = f"router id {ids[0]} is" if len(ids) == 1 else f"router ids {listed(ids)} are"
+    advice = "" if offset is None else f": choose OPENSHIFT_HA_VRRP_ID_OFFSET={offset}"
+    return Cause(CauseKind.ID_CLASH, who, f"{used} also used {user}{advice}{outlook}", outlook)
 
 
 OTHER_PROGRAM: Final = (
@@ -312,21 +298,13 @@ def carp_speaker(carp: Carp) -> str:
     return f"{carp.source} ({CARP_DEVICE}) uses router id {carp.router_id} as its vhid"
 
 
-def _used(ids: Sequence[int]) -> str:
-    return f"router id {ids[0]} is" if len(ids) == 1 else f"router ids {listed(ids)} are"
-
-
-def _another_offset(seen: Collection[int], count: int) -> str:
-    offset = free_offset(seen, count)
-    return "" if offset is None else f": choose OPENSHIFT_HA_VRRP_ID_OFFSET={offset}"
-
-
-def own_echo(source: str, mac: bytes) -> Cause:
+def own_echo(advert: Advert) -> Cause:
     """Return the cause for a frame that equals one of this node's own."""
+    mac = mac_text(advert.source_mac)
     return Cause(
         CauseKind.OWN_ECHO,
-        mac_text(mac),
-        f"what {source} sends comes back to this node with {mac_text(mac)}"
+        mac,
+        f"what {advert.source} sends comes back to this node with {mac}"
         " (a loop, a bond or a mirror port), or another host uses an address of this node",
     )
 

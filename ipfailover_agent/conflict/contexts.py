@@ -5,6 +5,7 @@ keepalived's behaviour as in 2.2.7 (vrrp.c: vrrp_check_packet, vrrp_state_master
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from ipfailover_agent.text import shown_without
 from ipfailover_agent.vrrp import packets, timers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Mapping
 
     from ipfailover_agent.model import HostFacts, InterfaceAddress, KeepalivedConfig, VrrpInstance
     from ipfailover_agent.vrrp.packets import Advert
@@ -110,6 +111,10 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         """
         return timers.MISSED_ADVERTS * max(self.advert_interval, advert.interval) + self.skew_time
 
+    def paced(self, seconds: float) -> float:
+        """Return the seconds between two announcements where ``seconds`` are wanted."""
+        return max(seconds, self.announce_interval)
+
     def is_own(self, mac: bytes) -> bool:
         """Return whether a MAC is one of this host, whichever interface it belongs to."""
         return mac == self.mac or mac in self.host_macs
@@ -143,10 +148,6 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         """Return whether this instance serves ``address``."""
         return address in self.served
 
-    def shares(self, other: ContestContext) -> bool:
-        """Return whether both serve one of the same addresses."""
-        return not self.served.isdisjoint(other.served)
-
     def is_claimed_by(self, advert: Advert) -> bool:
         """Return whether an advert lists at least one address that this instance serves."""
         return not self.served.isdisjoint(advert.addresses)
@@ -165,20 +166,10 @@ def build(
 ) -> dict[str, ContestContext]:
     """Return a context by the name of each instance that has an address to send from.
 
-    Args:
-        config: the configuration.
-        facts: the node it was planned for.
-        mac: of the interface, 6 bytes; ``host_macs`` are all of this host.
-        host_macs: see ``mac``.
+    ``mac`` is the interface's, 6 bytes; ``host_macs`` are all of this host.
     """
-    own = [each.address for each in _not_virtual(config, facts)]
-    by_name = sources(config, facts)
-    found = {}
-    for each in config.instances:
-        nodes = [address for address in own if family_of(address) is each.family]
-        if (source := by_name.get(each.name)) is None:
-            continue
-        found[each.name] = ContestContext(
+    return {
+        each.name: ContestContext(
             addresses=tuple(held.address for held in each.virtual_addresses),
             excluded_addresses=tuple(held.address for held in each.excluded_addresses),
             virtual_router_id=each.virtual_router_id,
@@ -195,19 +186,29 @@ def build(
             router_ids=len(config.instances),
             is_resolving=config.conflict is ConflictMode.RESOLVE,
         )
-    return found
+        for each, nodes, source in _senders(config, facts)
+    }
 
 
 def sources(config: KeepalivedConfig, facts: HostFacts) -> dict[str, IPAddress]:
     """Return the address that adverts come from, by the instance, of those that have one."""
+    return {each.name: source for each, _, source in _senders(config, facts)}
+
+
+def _senders(
+    config: KeepalivedConfig, facts: HostFacts
+) -> Iterator[tuple[VrrpInstance, list[IPAddress], IPAddress]]:
+    """Yield the instances whose adverts have a source, with the node's addresses and with it.
+
+    Without a named one that is the first of the interface, for IPv6 a link-local one (2.2.7).
+    """
     own = [each.address for each in _not_virtual(config, facts)]
-    found = {}
     for each in config.instances:
         nodes = [address for address in own if family_of(address) is each.family]
-        source = source_of(each, nodes)
+        usable = (one for one in nodes if one.is_link_local or each.family is Family.IPV4)
+        source = each.named_source or next(usable, None)
         if source is not None:
-            found[each.name] = source
-    return found
+            yield each, nodes, source
 
 
 def down_time(config: KeepalivedConfig) -> float:
@@ -219,15 +220,17 @@ def down_time(config: KeepalivedConfig) -> float:
     )
 
 
-def source_of(instance: VrrpInstance, nodes: list[IPAddress]) -> IPAddress | None:
-    """Return the address that keepalived's adverts come from, for IPv6 a link-local one (2.2.7).
+def known_macs(
+    known: Mapping[bytes, float], present: Collection[bytes], now: float, memory: float
+) -> dict[bytes, float]:
+    """Return the MACs of this host, each with the time until which it counts, after a look.
 
-    ``nodes``: the node's own addresses of the instance's family, in the interface's order.
+    Those that are gone count for ``memory`` seconds more: a frame that left under a MAC may come
+    back when the interface has another one, by a bond that fails over, a bridge that gets a port,
+    a network manager that sets one.
     """
-    if instance.named_source is not None:
-        return instance.named_source
-    is_ipv4 = instance.family is Family.IPV4
-    return next((each for each in nodes if is_ipv4 or each.is_link_local), None)
+    lasting = {mac: min(until, now + memory) for mac, until in known.items() if until > now}
+    return lasting | dict.fromkeys(present, math.inf)
 
 
 def askers(config: KeepalivedConfig, facts: HostFacts) -> tuple[InterfaceAddress, ...]:
@@ -265,7 +268,10 @@ def links(config: KeepalivedConfig, facts: HostFacts) -> tuple[Link, ...]:
         near = [asker]
         if not _is_ipv4(asker):
             near = [each for each in _not_virtual(config, facts) if not _is_ipv4(each)]
-        found += [(_network(each), asker.address) for each in near]
+        found += [
+            (ip_network((each.address, each.prefix_length), strict=False), asker.address)
+            for each in near
+        ]
     return tuple(found)
 
 
@@ -279,7 +285,3 @@ def _not_virtual(config: KeepalivedConfig, facts: HostFacts) -> list[InterfaceAd
 
 def _is_ipv4(held: InterfaceAddress) -> bool:
     return family_of(held.address) is Family.IPV4
-
-
-def _network(held: InterfaceAddress) -> IPv4Network | IPv6Network:
-    return ip_network(f"{held.address}/{held.prefix_length}", strict=False)

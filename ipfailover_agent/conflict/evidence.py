@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import timing
 from ipfailover_agent.conflict.causes import difference, other_errors
-from ipfailover_agent.conflict.state import Rival
+from ipfailover_agent.conflict.state import NEVER, POLICY, Rival
 from ipfailover_agent.model import Family, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ipfailover_agent.conflict.contexts import ContestContext
-    from ipfailover_agent.conflict.state import Contest, ContestPolicy, DumpAnswered
+    from ipfailover_agent.conflict.state import Contest, DumpAnswered
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.vrrp.packets import Advert
 
@@ -23,26 +23,20 @@ Claims = dict["IPAddress", tuple[Rival, ...]]
 ClaimedIds = dict[tuple[int, Family], frozenset[str]]
 
 
+_treatment = attrgetter(
+    "virtual_router_id", "version", "interval", "authentication", "password", "addresses",
+    "destination",
+)  # fmt: skip
+
+
 def is_alike(one: Advert | None, other: Advert) -> bool:
     """Return whether keepalived treats two adverts alike, ranks aside."""
-    return one is not None and _treatment(one) == _treatment(other)
-
-
-def _treatment(advert: Advert) -> tuple[object, ...]:
-    return (
-        advert.virtual_router_id,
-        advert.version,
-        advert.interval,
-        advert.authentication,
-        advert.password,
-        advert.addresses,
-        advert.destination,
-    )
+    return one is not None and bool(_treatment(one) == _treatment(other))
 
 
 def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
     """Return whether a rival's adverts go on: the newest is not overdue."""
-    if rival.advert is None or rival.advert_at is None:
+    if rival.advert is None:
         return False
     return now - rival.advert_at <= 1.5 * max(context.advert_interval, rival.advert.interval)
 
@@ -50,16 +44,6 @@ def is_recent(rival: Rival, context: ContestContext, now: float) -> bool:
 def is_advertising(state: Contest, mac: bytes, now: float) -> bool:
     """Return whether adverts of a MAC are recent, for whichever id."""
     return any(each.mac == mac and each.advertises(state.context, now) for each in state.rivals)
-
-
-def is_challenge(rival: Rival, begin: float, context: ContestContext, now: float) -> bool:
-    """Return whether a challenge by a rival's adverts, which began then, still stands.
-
-    A rival that ranks above this instance was there when the challenge began, and that decides:
-    it may be kept from advertising for as long as it takes to yield to it. A rival of lower rank
-    has to be there now.
-    """
-    return rival.advertises(context, begin if rival.outranks(context) else now)
 
 
 def is_other_id_below(context: ContestContext, rival: Rival) -> bool:
@@ -73,8 +57,8 @@ def forget(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
         replace(
             each.forgiven(),
             first_seen=now,
-            advert_at=None,
-            announced_at=None,
+            advert_at=NEVER,
+            announced_at=NEVER,
             disputed_at=None,
             left_at=now,
         )
@@ -85,7 +69,7 @@ def forget(state: Contest, mac: bytes, router_id: int, now: float) -> Contest:
     return replace(state, rivals=rivals, alive_until=min(state.alive_until, now))
 
 
-def disclaimed(state: Contest, known: Rival | None, now: float, policy: ContestPolicy) -> Contest:
+def disclaimed(state: Contest, known: Rival | None, now: float) -> Contest:
     """Note that a rival's newest advert lists none of this instance's addresses.
 
     Under another id the rival has released them, as a node does that was reloaded at the same
@@ -95,44 +79,39 @@ def disclaimed(state: Contest, known: Rival | None, now: float, policy: ContestP
     if known is None:
         return state
     if known.router_id == state.context.virtual_router_id:
-        return state.with_rival(replace(known, disclaimed_at=now), policy)
+        return state.with_rival(replace(known, disclaimed_at=now))
     return replace(state, rivals=tuple(each for each in state.rivals if each is not known))
 
 
 # --- which of several rivals should step down ---------------------------------------------------
 
 
-def was_disputing(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
+def was_disputing(state: Contest, rival: Rival, now: float) -> bool:
     """Return whether a rival disputed the address with the former MASTER until now.
 
     It had been announcing for a while without adverts when this instance became MASTER, so it is
     the older one, and would have yielded if it could.
     """
     disputed_at, announced_at = rival.disputed_at, rival.announced_at
-    if disputed_at is None or announced_at is None or is_advertising(state, rival.mac, now):
+    if disputed_at is None or is_advertising(state, rival.mac, now):
         return False
-    is_repeated = announced_at - disputed_at >= policy.confirm
-    return is_repeated and now - announced_at <= 1.5 * timing.repeat_interval(
-        state.context, policy
-    )
+    is_repeated = announced_at - disputed_at >= POLICY.confirm
+    return is_repeated and now - announced_at <= 1.5 * state.context.paced(POLICY.defend_interval)
 
 
-def was_defying(state: Contest, rival: Rival, now: float, policy: ContestPolicy) -> bool:
+def was_defying(state: Contest, rival: Rival, now: float) -> bool:
     """Return whether a rival went on advertising against the higher rank of the former MASTER.
 
     Then it does not receive adverts, and will not receive this instance's either.
     """
     context = state.context
-    if rival.defied_at is None or not is_recent(rival, context, now):
-        return False
-    return (
-        now - rival.defied_at <= 1.5 * context.advert_interval + context.skew_time + policy.confirm
-    )
+    within = 1.5 * context.advert_interval + context.skew_time + POLICY.confirm
+    return is_recent(rival, context, now) and now - rival.defied_at <= within
 
 
-def note_defiance(state: Contest, leaving: Rival, now: float, policy: ContestPolicy) -> Contest:
+def note_defiance(state: Contest, leaving: Rival, now: float) -> Contest:
     """Note to which rival the leaving one has yielded: a lower rank that had time to yield."""
-    enough = policy.confirm + policy.dump_grace
+    enough = POLICY.confirm + POLICY.dump_grace
     for each in state.rivals:
         if (
             each.answered_at is not None
@@ -140,11 +119,11 @@ def note_defiance(state: Contest, leaving: Rival, now: float, policy: ContestPol
             and now - each.answered_at >= enough
             and is_recent(each, state.context, now)
         ):
-            state = state.with_rival(replace(each, defied_at=now), policy)
+            state = state.with_rival(replace(each, defied_at=now))
     return state
 
 
-def compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> Contest:
+def compare(state: Contest, heard: Rival, now: float) -> Contest:
     """Note, while BACKUP, which of several advertisers should step down and does not."""
     others = [
         each
@@ -153,30 +132,30 @@ def compare(state: Contest, heard: Rival, now: float, policy: ContestPolicy) -> 
     ]
     for each in others:
         if each.rank < heard.rank and each.answered_at is None:
-            state = state.with_rival(replace(each, answered_at=now), policy)
+            state = state.with_rival(replace(each, answered_at=now))
     higher = [each for each in others if each.rank > heard.rank]
     if not higher:
         heard = replace(heard, answered_at=None)
     elif heard.answered_at is None:
         # The answer to its first advert may have overtaken it.
-        if any(now - (each.advert_at or 0.0) <= policy.settle for each in higher):
+        if any(now - each.advert_at <= POLICY.settle for each in higher):
             heard = replace(heard, answered_at=now)
-    elif now >= heard.answered_at + policy.answer:
+    elif now >= heard.answered_at + POLICY.answer:
         heard = replace(heard, defied_at=now)
-    return state.with_rival(heard, policy)
+    return state.with_rival(heard)
 
 
 # --- keepalived's answers -----------------------------------------------------------------------
 
 
-def believe(state: Contest, answer: DumpAnswered, now: float, policy: ContestPolicy) -> Contest:
+def believe(state: Contest, answer: DumpAnswered, now: float) -> Contest:
     """Note an answer of keepalived, and what follows from when it came.
 
     A keepalived that ran late finds the question beside the adverts that wait for it, and answers
     first. It has read those once it answers another question, which was asked after that.
     """
     read_until = state.read_until
-    if now - answer.taken_at <= policy.settle:
+    if now - answer.taken_at <= POLICY.settle:
         read_until = max(read_until, answer.taken_at)
     elif state.dump is not None and answer.taken_at >= state.answered_at:
         read_until = max(read_until, state.dump.taken_at)
@@ -194,13 +173,13 @@ def has_answered(state: Contest, advert: Advert, ask_at: float) -> bool:
     return state.dump.taken_at >= ask_at
 
 
-def has_read_second(state: Contest, policy: ContestPolicy) -> bool:
+def has_read_second(state: Contest) -> bool:
     """Return whether keepalived has read the second advert that a BACKUP should have counted.
 
     A late answer does not show it, see ``Contest.read_until``.
     """
     second_at = state.count.second_at
-    return second_at is None or state.read_until >= second_at + policy.settle - 1e-6
+    return second_at is None or state.read_until >= second_at + POLICY.settle - 1e-6
 
 
 def accepted(state: Contest, before: DumpAnswered, after: DumpAnswered) -> int:
@@ -265,10 +244,10 @@ def claims_of(contests: Iterable[Contest], now: float) -> Claims:
     newest: dict[tuple[bytes, int | None], Rival] = {}
     for state in contests:
         for each in state.rivals:
-            if not each.advertises(state.context, now) or each.has_disclaimed:
+            if not each.advertises(state.context, now) or each.disclaimed_at >= each.advert_at:
                 continue
             key = each.mac, each.router_id
-            if key not in newest or _moment(newest[key]) < _moment(each):
+            if key not in newest or newest[key].advert_at < each.advert_at:
                 newest[key] = each
     found: Claims = {}
     for rival in newest.values():
@@ -277,9 +256,7 @@ def claims_of(contests: Iterable[Contest], now: float) -> Claims:
     return found
 
 
-def claims_against(
-    context: ContestContext, claims: Mapping[IPAddress, tuple[Rival, ...]]
-) -> tuple[Rival, ...]:
+def claims_against(context: ContestContext, claims: Claims) -> tuple[Rival, ...]:
     """Return the rivals that claim an instance's address under another id, oldest advert first.
 
     Rivals that claim it under the instance's own id are left out: whether keepalived takes those
@@ -299,7 +276,7 @@ def claims_against(
             advert=each.advert,
             advert_at=each.advert_at,
         )
-        for each in sorted(found.values(), key=lambda each: (_moment(each), each.mac))
+        for each in sorted(found.values(), key=lambda each: (each.advert_at, each.mac))
     )
 
 
@@ -312,7 +289,3 @@ def claimed_ids(contests: Mapping[str, Contest], now: float) -> ClaimedIds:
                 key = each.advert.virtual_router_id, family_of(each.advert.source)
                 found[key] = found.get(key, frozenset()) | {name}
     return found
-
-
-def _moment(rival: Rival) -> float:
-    return rival.advert_at or 0.0

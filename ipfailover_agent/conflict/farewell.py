@@ -12,6 +12,7 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
@@ -36,14 +37,14 @@ class Farewell(Struct, frozen=True, kw_only=True):
     Attributes:
         frames: its last adverts as they left, by the address that they went to.
         sent_at: when the last of them left.
-        others_at: when an advert of another node for its id last came.
-        left_at: when it left MASTER, None while it is MASTER or never was.
+        others_at: when an advert of another node that is MASTER of its id last came.
+        left_at: when it left MASTER; infinite while it is MASTER or never was.
     """
 
     frames: Mapping[IPAddress, bytes] = field(default_factory=dict)
     sent_at: float = 0.0
-    others_at: float | None = None
-    left_at: float | None = None
+    others_at: float = -math.inf
+    left_at: float = math.inf
 
 
 def sent(state: Farewell, advert: packets.Advert, frame: bytes, now: float) -> Farewell:
@@ -58,14 +59,8 @@ def sent(state: Farewell, advert: packets.Advert, frame: bytes, now: float) -> F
         return replace(state, frames={**state.frames, destination: frame}, sent_at=now)
     if state.frames.get(destination, b"")[:_MAC_LENGTH] != frame[:_MAC_LENGTH]:
         return state
-    return replace(
-        state, frames={each: kept for each, kept in state.frames.items() if each != destination}
-    )
-
-
-def on_advert(state: Farewell, now: float) -> Farewell:
-    """Note an advert of another node that is MASTER."""
-    return replace(state, others_at=now)
+    frames = {each: kept for each, kept in state.frames.items() if each != destination}
+    return replace(state, frames=frames)
 
 
 def entered(
@@ -77,13 +72,12 @@ def entered(
     priority 0 from any node stops waiting for the MASTER that there is (2.2.7).
     """
     if entry is VrrpState.MASTER:
-        return replace(state, left_at=None), ()
-    left_at = now if state.left_at is None else state.left_at
-    state = replace(state, left_at=left_at)
+        return replace(state, left_at=math.inf), ()
+    left_at = min(now, state.left_at)
     if entry is not VrrpState.FAULT:
-        return state, ()
+        return replace(state, left_at=left_at), ()
     within = _MISSED * advert_interval
-    is_alone = state.others_at is None or now - state.others_at > within
+    is_alone = now - state.others_at > within
     is_at_once = now - left_at <= _LATEST and now - state.sent_at <= within
     frames = tuple(map(packets.goodbye, state.frames.values())) if is_alone and is_at_once else ()
-    return replace(state, frames={}), frames
+    return replace(state, left_at=left_at, frames={}), frames

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ipfailover_agent.conflict import farewell
 from ipfailover_agent.conflict.farewell import Farewell
 from ipfailover_agent.errors import AgentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -33,15 +36,14 @@ class Farewells:
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
-        self._of: dict[str, Farewell] = {}
-        self._intervals: dict[str, float] = {}
+        self._of: defaultdict[str, Farewell] = defaultdict(Farewell)
         self._failed: dict[str, str] = {}  # why, by the instance; logged together
         self.deadline: float | None = None
 
-    def configure(self, instances: Iterable[VrrpInstance], before: Mapping[str, str]) -> None:
-        """Apply all instances; ``before`` has the former names of those that stay."""
-        self._intervals = {each.name: each.advertisement.interval for each in instances}
-        self._of = {name: self._of[old] for name, old in before.items() if old in self._of}
+    def configure(self, before: Mapping[str, str]) -> None:
+        """Keep what concerns the instances that stay; ``before``: their former names."""
+        kept = {name: self._of[old] for name, old in before.items() if old in self._of}
+        self._of = defaultdict(Farewell, kept)
 
     def clear(self) -> None:
         """Note that keepalived is not running."""
@@ -50,18 +52,18 @@ class Farewells:
 
     def sent(self, name: str, advert: Advert, frame: bytes, now: float) -> None:
         """Note that an advert of an instance has left."""
-        self._of[name] = farewell.sent(self._of.get(name, Farewell()), advert, frame, now)
+        self._of[name] = farewell.sent(self._of[name], advert, frame, now)
 
     def on_advert(self, name: str, now: float) -> None:
         """Note that another node is MASTER of an instance's id."""
-        self._of[name] = farewell.on_advert(self._of.get(name, Farewell()), now)
+        self._of[name] = replace(self._of[name], others_at=now)
 
-    def entered(self, name: str, state: VrrpState, now: float, wire: PacketSocket | None) -> None:
+    def entered(
+        self, instance: VrrpInstance, state: VrrpState, now: float, wire: PacketSocket | None
+    ) -> None:
         """Note a transition that keepalived reported, after all adverts that left before it."""
-        known, interval = self._of.get(name), self._intervals.get(name)
-        if known is None or interval is None:
-            return
-        self._of[name], frames = farewell.entered(known, state, interval, now)
+        name, interval = instance.name, instance.advertisement.interval
+        self._of[name], frames = farewell.entered(self._of[name], state, interval, now)
         if not frames or wire is None:
             return
         try:
@@ -69,8 +71,7 @@ class Farewells:
                 wire.send(frame)
         except AgentError as error:  # the link is down: no node can be reached
             self._failed[name] = str(error)
-            if self.deadline is None:
-                self.deadline = now + _TOGETHER
+            self.deadline = self.deadline or now + _TOGETHER
         else:
             self._log.warning(
                 "goodbye.sent",

@@ -84,137 +84,107 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import backup, causes, contexts, evidence, held, master, timing
-from ipfailover_agent.conflict.state import (
-    AdvertCount,
-    AdvertLeft,
-    AdvertSeen,
-    AnnouncementSeen,
-    Contest,
-    ContestOrder,
-    ContestPhase,
-    ContestSign,
-    DumpAnswered,
-    HoldReason,
-    InstanceReconfigured,
-    LoopStalled,
-    ReportCause,
-    Rival,
-    StateEntered,
-)
+from ipfailover_agent.conflict import backup, causes, contexts, evidence, held, master
+from ipfailover_agent.conflict import state as conflict
+from ipfailover_agent.conflict.state import POLICY, Contest, ContestOrder, ContestPhase, HoldReason
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipfailover_agent.conflict.state import Action, ContestPolicy, Event, Step
+    from ipfailover_agent.conflict.state import Action, Event, Step
 
 
-def step(state: Contest, event: Event, now: float, policy: ContestPolicy) -> Step:
+def step(state: Contest, event: Event, now: float) -> Step:
     """Return the state after ``event`` at ``now`` and the actions to carry out, in order."""
     actions: tuple[Action, ...] = ()
     match event:
-        case StateEntered(state=entered):
-            state, actions = _on_state(state, entered, now, policy)
-        case AdvertSeen(advert=advert):
-            heard_at = _heard(event, now)
-            if backup.is_routine(state, advert, heard_at, now):
-                return backup.on_routine(state, heard_at, now), ()
-            state, actions = _on_advert(state, event, heard_at, now, policy)
-        case AnnouncementSeen():
-            state, actions = _on_announcement(state, event, _heard(event, now), policy)
-        case AdvertLeft() if state.state is VrrpState.BACKUP:
-            state = backup.on_left(state, _heard(event, now), policy)
-        case AdvertLeft():
-            state = master.on_left(state, _heard(event, now))
-        case DumpAnswered():
-            state, actions = _on_dump(state, event, now, policy)
-        case LoopStalled(seconds=seconds):
-            state = _on_stall(state, seconds, now, policy)
-        case InstanceReconfigured():
-            state, actions = _on_context(state, event, now, policy)
-        case ContestSign.NOT_LEAVING:
-            state = master.on_not_leaving(state, now, policy)
-        case ContestSign.DEADLINE_PASSED:
+        case VrrpState():
+            state, actions = _on_state(state, event, now)
+        case conflict.AdvertSeen(advert=advert):
+            heard_at = min(now, event.heard_at)
+            if (routine := backup.on_routine(state, advert, heard_at, now)) is not None:
+                return routine, ()
+            state, actions = _on_advert(state, event, heard_at, now)
+        case conflict.AnnouncementSeen():
+            state, actions = _on_announcement(state, event, min(now, event.heard_at))
+        case conflict.AdvertLeft(heard_at=heard_at):
+            rules = backup if state.state is VrrpState.BACKUP else master
+            state = rules.on_left(state, min(now, heard_at))
+        case conflict.DumpAnswered():
+            state, actions = _on_dump(state, event, now)
+        case conflict.LoopStalled(seconds=seconds):
+            state = _on_stall(state, seconds, now)
+        case conflict.InstanceReconfigured():
+            state, actions = _on_context(state, event, now)
+        case conflict.ContestSign.NOT_LEAVING:
+            state = master.on_not_leaving(state, now)
+        case conflict.ContestSign.DEADLINE_PASSED:
             pass
         case _:
             assert_never(event)
-    state, more = _judge(state, now, policy)
-    deadline = min(_deadlines(state, now, policy), default=None)
+    state, more = _judge(state, now)
+    due = min(_deadlines(state, now))
+    deadline = None if due == conflict.UNPLANNED else due
     if deadline != state.deadline:
         state = replace(state, deadline=deadline)
     return state, actions + more
 
 
-def _heard(event: AdvertSeen | AnnouncementSeen | AdvertLeft, now: float) -> float:
-    """Return when something was received; not later than now."""
-    return now if event.heard_at is None else min(now, event.heard_at)
-
-
 # --- what is due, whatever has happened ---------------------------------------------------------
 
 
-def _judge(state: Contest, now: float, policy: ContestPolicy) -> Step:
+def _judge(state: Contest, now: float) -> Step:
     actions: tuple[Action, ...] = ()
-    if state.announce_at is not None and now >= state.announce_at:
+    if now >= state.announce_at:
         is_serving = state.state is VrrpState.MASTER
-        state = replace(state, announce_at=None, announced_at=now)
+        state = replace(state, announce_at=conflict.UNPLANNED, announced_at=now)
         actions = (ContestOrder.ANNOUNCE,) if is_serving else ()
-    if state.phase is ContestPhase.HELD:
-        state, more = held.judge_held(state, now, policy)
+    for judge in (held.judge, master.judge, backup.judge):
+        state, more = judge(state, now)
         actions += more
-    elif state.phase is ContestPhase.TRIAL:
-        state, more = held.judge_trial(state, now, policy)
-        actions += more
-    if state.phase is ContestPhase.WATCHING and state.state is VrrpState.MASTER:
-        state, more = master.judge(state, now, policy)
-        actions += more
-    state, more = backup.judge(state, now, policy)
-    return state, actions + more
+    return state, actions
 
 
-def _deadlines(state: Contest, now: float, policy: ContestPolicy) -> Iterator[float]:
+def _deadlines(state: Contest, now: float) -> Iterator[float]:
     """Yield when there may be something to do though nothing happens meanwhile."""
-    if state.announce_at is not None:
-        yield state.announce_at
-    if state.phase is not ContestPhase.WATCHING and state.trial_at is not None:
-        yield state.trial_at
+    yield state.announce_at
+    yield state.trial_at
     if state.phase is ContestPhase.HELD:
-        yield held.alive_until(state, now, policy)
+        yield held.alive_until(state, now)
     elif state.state is VrrpState.BACKUP and state.dump_at is not None:
         yield state.dump_at
     elif state.state is VrrpState.MASTER and state.phase is ContestPhase.WATCHING:
-        yield from master.deadlines(state, now, policy)
+        yield from master.deadlines(state, now)
 
 
 # --- keepalived and the agent's own loop --------------------------------------------------------
 
 
-def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPolicy) -> Step:
+def _on_state(state: Contest, entered: VrrpState, now: float) -> Step:
     if entered is state.state and entered is not VrrpState.BACKUP:
         return state, ()
     rivals = tuple(each.forgiven() for each in state.rivals)
     if entered is VrrpState.MASTER:
-        rivals = tuple(master.challenged_early(each, state, now, policy) for each in rivals)
+        rivals = tuple(master.challenged_early(each, state, now) for each in rivals)
     state = replace(
         state,
         state=entered,
         since=now,
         rivals=rivals,
-        count=AdvertCount(),
+        count=conflict.AdvertCount(),
         dump_at=None,
-        announce_at=None,
-        is_winner=False,
+        announce_at=conflict.UNPLANNED,
         fresh_until=None,
-        left_at=None,
+        left_at=conflict.NEVER,
     )
     match entered:
-        case VrrpState.BACKUP if timing.watches_counters(state.context, policy):
+        case VrrpState.BACKUP if state.watches_counters:
             return replace(state, dump_at=now), ()
         case VrrpState.MASTER if state.phase is ContestPhase.HELD:
             return state, (held.hold_again(state),)
         case VrrpState.MASTER:
-            return master.on_promotion(state, now, policy)
+            return master.on_promotion(state, now)
         case VrrpState.STOP | VrrpState.DELETED:
             # Where an instance ends, so does what was done to it.
             ending = () if state.phase is ContestPhase.WATCHING else (ContestOrder.RELEASE,)
@@ -223,8 +193,8 @@ def _on_state(state: Contest, entered: VrrpState, now: float, policy: ContestPol
             return state, ()
 
 
-def _on_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPolicy) -> Step:
-    state = evidence.believe(state, answer, now, policy)
+def _on_dump(state: Contest, answer: conflict.DumpAnswered, now: float) -> Step:
+    state = evidence.believe(state, answer, now)
     if (
         state.state is VrrpState.MASTER
         and answer.state in {VrrpState.BACKUP, VrrpState.FAULT}
@@ -232,11 +202,11 @@ def _on_dump(state: Contest, answer: DumpAnswered, now: float, policy: ContestPo
         and any(each.challenged_at is not None for each in state.rivals)
     ):
         # The FIFO's line is late, or lost: a full pipe drops lines.
-        return _on_state(state, answer.state, now, policy)
-    return backup.on_dump(state, answer, now, policy)
+        return _on_state(state, answer.state, now)
+    return backup.on_dump(state, answer, now)
 
 
-def _on_stall(state: Contest, gap: float, now: float, policy: ContestPolicy) -> Contest:
+def _on_stall(state: Contest, gap: float, now: float) -> Contest:
     """Count time in which the agent did not look against no node.
 
     That keepalived counted a rival's adverts shows nothing about the next ones: a reload, or its
@@ -247,20 +217,20 @@ def _on_stall(state: Contest, gap: float, now: float, policy: ContestPolicy) -> 
         state,
         rivals=tuple(each.shifted(gap, now) for each in state.rivals),
         alive_until=state.alive_until + gap,
-        count=AdvertCount(),
-        left_at=None,
+        count=conflict.AdvertCount(),
+        left_at=conflict.NEVER,
         blind_at=now,
     )
-    if state.phase is ContestPhase.HELD and state.trial_at is not None:
+    if state.phase is ContestPhase.HELD:
         state = replace(state, trial_at=state.trial_at + gap)
     if state.dump_at is not None:
         state = replace(state, dump_at=now)
     if state.state is VrrpState.MASTER:
-        state = master.meet_claims(state, now, policy)
+        state = master.meet_claims(state, now)
         if gap > context.advert_interval:
             # A node that took over has got adverts until now, and will again, however busy.
             exempt_until = now + context.master_down_interval
-            announce_at = now + policy.stall_delay
+            announce_at = now + POLICY.stall_delay
             state = replace(state, announce_at=announce_at, exempt_until=exempt_until)
         if gap >= context.master_down_interval:
             # Another node may have taken over meanwhile, with good reason: this is the new one.
@@ -271,35 +241,34 @@ def _on_stall(state: Contest, gap: float, now: float, policy: ContestPolicy) -> 
 # --- other nodes --------------------------------------------------------------------------------
 
 
-def _on_advert(
-    state: Contest, event: AdvertSeen, now: float, read_at: float, policy: ContestPolicy
-) -> Step:
+def _on_advert(state: Contest, event: conflict.AdvertSeen, now: float, read_at: float) -> Step:
     """Return the state after a received advert, and the reports about it.
 
     ``now`` is when the kernel received the advert, ``read_at`` when the agent reads it.
     """
     advert, context = event.advert, state.context
     if context.is_own_advert(advert):
-        return state, (ReportCause(cause=causes.own_echo(str(advert.source), advert.source_mac)),)
+        return state, (conflict.ReportCause(cause=causes.own_echo(advert)),)
     if not contexts.is_from_segment(advert, context.unicast_peers):
-        return state, (ReportCause(cause=causes.routed(advert, event.outlook)),)
-    known = state.rival(advert.source_mac, advert.virtual_router_id)
+        return state, (conflict.ReportCause(cause=causes.routed(advert, event.outlook)),)
+    mac, router_id = advert.source_mac, advert.virtual_router_id
+    known = state.rival(mac, router_id)
     if not advert.priority:
         if known is not None:
-            state = evidence.note_defiance(state, known, now, policy)
+            state = evidence.note_defiance(state, known, now)
         if known is not None and known.challenged_at is not None:
             # The rival was MASTER too, and clients may have taken its announcements for the last.
             state = replace(state, announce_at=now)
-        return evidence.forget(state, advert.source_mac, advert.virtual_router_id, now), ()
+        return evidence.forget(state, mac, router_id, now), ()
     if not context.is_claimed_by(advert):
-        state = evidence.disclaimed(state, known, now, policy)
-        if advert.virtual_router_id != context.virtual_router_id:
+        state = evidence.disclaimed(state, known, now)
+        if router_id != context.virtual_router_id:
             return state, ()
         cause = causes.id_clash([advert], context.router_ids, event.seen_ids, event.outlook)
-        return state, (ReportCause(cause=cause),)
+        return state, (conflict.ReportCause(cause=cause),)
     if known is None:
-        known = Rival(mac=advert.source_mac, router_id=advert.virtual_router_id, first_seen=now)
-    elif known.left_at is not None and now - known.left_at < policy.leaving:
+        known = conflict.Rival(mac=mac, router_id=router_id, first_seen=now)
+    elif now - known.left_at < POLICY.leaving:
         return state, ()
     was_in_sight = known.advertises(context, now)
     is_same = was_in_sight and evidence.is_alike(known.advert, advert)
@@ -309,50 +278,51 @@ def _on_advert(
     if state.is_challenged_by(now) and (challenged_at is None or has_changed_rank):
         challenged_at, answered_at = now, None
     rival = replace(
-        known.sighted(now, policy.memory),
+        known.sighted(now),
         advert=advert,
         advert_at=now,
         challenged_at=challenged_at,
         answered_at=answered_at,
         is_reported=known.is_reported and was_in_sight,
     )
-    state = state.with_rival(rival, policy)
+    state = state.with_rival(rival)
     if challenged_at == now and evidence.is_other_id_below(context, rival):
         # The rival's adverts for this id may put off this node's adverts, not its announcements.
-        state = timing.burst(state, now, policy)
+        state = state.burst(now)
     if was_in_sight and not is_same and causes.difference(advert, context) is None:
         state = held.try_by(state, now)
     if state.state is VrrpState.BACKUP:
-        state = evidence.compare(state, rival, now, policy)
-        state = backup.on_advert(state, now, read_at, policy, is_new=not is_same)
+        state = evidence.compare(state, rival, now)
+        state = backup.on_advert(state, now, read_at, is_new=not is_same)
     return state, ()
 
 
-def _on_announcement(
-    state: Contest, event: AnnouncementSeen, now: float, policy: ContestPolicy
-) -> Step:
+def _on_announcement(state: Contest, event: conflict.AnnouncementSeen, now: float) -> Step:
     context, announcement = state.context, event.announcement
     mac = announcement.announced_mac
     if context.is_own(mac) or context.is_own(announcement.source_mac):
         return state, ()
     if not context.holds(announcement.address):
         return state, ()
-    rival = state.rival(mac, None) or Rival(mac=mac, first_seen=now)
-    if rival.left_at is not None and now - rival.left_at < policy.leaving:
+    rival = state.rival(mac, None) or conflict.Rival(mac=mac, first_seen=now)
+    if now - rival.left_at < POLICY.leaving:
         return state, ()
-    if rival.announced_at is not None and now - rival.announced_at > timing.lapse(context, policy):
+    # More than keepalived takes for its second burst, 5 s at the default timing; less than a loser
+    # waits before it returns.
+    silence = context.master_down_interval + 2.5 * context.paced(POLICY.defend_interval)
+    if now - rival.announced_at > silence:
         rival = rival.lapsed()
-    rival = rival.sighted(now, policy.memory)
+    rival = rival.sighted(now)
     rival = replace(rival, announced_at=now, address=announcement.address)
     same = [each for each in state.rivals if each.mac in {mac, announcement.source_mac}]
     # A MASTER's keepalived counts the same silence, and was there a little sooner.
-    in_sight_at = now + policy.confirm if state.state is VrrpState.MASTER else now
+    in_sight_at = now + POLICY.confirm if state.state is VrrpState.MASTER else now
     if any(each.advertises(context, in_sight_at) for each in same):
         rival = replace(rival.forgiven(), disputed_at=None)
-        return state.with_rival(rival, policy), ()
+        return state.with_rival(rival), ()
     if rival.disputed_at is None:
         rival = replace(rival, disputed_at=now)
-    state = state.with_rival(rival, policy)
+    state = state.with_rival(rival)
     if state.phase is ContestPhase.HELD and state.reason is not HoldReason.ANNOUNCED:
         if state.advertisers(now):
             return state, ()
@@ -362,18 +332,16 @@ def _on_announcement(
         return state, ()
     cause = master.cause_of(state, rival)
     if state.is_challenged_by(now):
-        return master.on_announcement(state, rival, cause, now, policy)
+        return master.on_announcement(state, rival, cause, now)
     if state.state is VrrpState.BACKUP and state.is_blind(now):
-        return held.hold(state, HoldReason.ANNOUNCED, cause, now, policy)
+        return held.hold(state, HoldReason.ANNOUNCED, cause, now)
     return state, ()
 
 
 # --- the configuration --------------------------------------------------------------------------
 
 
-def _on_context(
-    state: Contest, event: InstanceReconfigured, now: float, policy: ContestPolicy
-) -> Step:
+def _on_context(state: Contest, event: conflict.InstanceReconfigured, now: float) -> Step:
     """Apply another configuration, or other MACs or addresses of this host, without a new contest.
 
     Under another MAC than before a MASTER announces, and more than once: a switch may not forward
@@ -393,13 +361,13 @@ def _on_context(
     else:
         state, actions = _on_reconfigured(state, event, now)
     if has_moved and state.state is VrrpState.MASTER and state.phase is ContestPhase.WATCHING:
-        state = timing.burst(state, now, policy)
+        state = state.burst(now)
         state = replace(state, fresh_until=state.burst_until, announced_at=now)
         actions = (*actions, ContestOrder.ANNOUNCE_AT_ONCE)
     return state, actions
 
 
-def _on_reconfigured(state: Contest, event: InstanceReconfigured, now: float) -> Step:
+def _on_reconfigured(state: Contest, event: conflict.InstanceReconfigured, now: float) -> Step:
     """Begin to look anew; a hold lasts until rivals of the new configuration are seen or not.
 
     A node that claims the addresses under another id is a rival already. A MASTER that gets an
@@ -417,7 +385,7 @@ def _on_reconfigured(state: Contest, event: InstanceReconfigured, now: float) ->
     dump_at = None if state.dump_at is None else now
     ending: tuple[Action, ...] = ()
     if state.phase is not ContestPhase.WATCHING:
-        if not context.shares(state.context):
+        if context.served.isdisjoint(state.context.served):
             fresh = Contest(context=context, state=state.state, since=since, rivals=rivals)
             return replace(fresh, dump_at=dump_at), (ContestOrder.RELEASE,)
         if not context.is_resolving:
@@ -428,7 +396,7 @@ def _on_reconfigured(state: Contest, event: InstanceReconfigured, now: float) ->
         since=since,
         rivals=rivals,
         alive_until=now + context.master_down_interval,
-        count=AdvertCount(),
+        count=conflict.AdvertCount(),
         dump_at=dump_at,
     )
     # By then an advert has shown whether its sender has the same configuration.

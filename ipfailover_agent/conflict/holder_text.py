@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -11,90 +10,61 @@ from ipfailover_agent import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from ipfailover_agent.status.status_model import HolderStatus
 
 UNKNOWN = "unknown, no master is heard"
 
 
-class ShownHolder(Struct, frozen=True, kw_only=True):
-    """One holder; ``heard`` is how many seconds ago its advert came, None for this node."""
-
-    address: str
-    is_here: bool
-    priorities: tuple[int, ...]
-    heard: float | None = None
-
-
 class Group(Struct, frozen=True, kw_only=True):
-    """Instances, by their place in the list, that have the same holders."""
+    """Instances, by their place in the list, that have the same holders.
 
-    holders: tuple[ShownHolder, ...]
+    Each of the ``holders`` is there as every one of the instances has it.
+    """
+
+    holders: tuple[Sequence[HolderStatus], ...]
     members: tuple[int, ...]
 
 
-def holders(found: Iterable[HolderStatus], at: str) -> tuple[ShownHolder, ...]:
-    """Return the holders of an instance as they were at a moment, in ISO 8601.
-
-    That is the moment of the snapshot: until the next one a holder has advertised, or there would
-    be one that does not name it.
-    """
-    now = datetime.fromisoformat(at)
-    return tuple(
-        ShownHolder(
-            address=each.address,
-            is_here=each.is_here,
-            priorities=(each.priority,),
-            heard=None if each.heard_at is None else max(terminal.age(each.heard_at, now), 0.0),
-        )
-        for each in found
-    )
-
-
-def grouped(every: Iterable[Sequence[ShownHolder]]) -> tuple[Group, ...]:
+def grouped(every: Iterable[Sequence[HolderStatus]]) -> tuple[Group, ...]:
     """Return the instances by their holders: those of this node first, the unknown ones last."""
-    members: dict[tuple[tuple[str, bool], ...], list[int]] = {}
-    found: dict[tuple[tuple[str, bool], ...], list[Sequence[ShownHolder]]] = {}
+    found: dict[object, list[tuple[int, Sequence[HolderStatus]]]] = {}
     for number, holders in enumerate(every):
         key = tuple((each.address, each.is_here) for each in holders)
-        members.setdefault(key, []).append(number)
-        found.setdefault(key, []).append(holders)
+        found.setdefault(key, []).append((number, holders))
     groups = [
         Group(
-            holders=tuple(_merged(one) for one in zip(*found[key], strict=True)),
-            members=tuple(members[key]),
+            holders=tuple(zip(*(holders for _, holders in same), strict=True)),
+            members=tuple(number for number, _ in same),
         )
-        for key in found
+        for same in found.values()
     ]
     return tuple(sorted(groups, key=_order))
 
 
 def _order(group: Group) -> tuple[bool, bool]:
-    return not group.holders, not any(each.is_here for each in group.holders)
+    return not group.holders, not any(same[0].is_here for same in group.holders)
 
 
-def _merged(same: Sequence[ShownHolder]) -> ShownHolder:
-    heard = [each.heard for each in same if each.heard is not None]
-    return ShownHolder(
-        address=same[0].address,
-        is_here=same[0].is_here,
-        priorities=tuple(sorted({number for each in same for number in each.priorities})),
-        heard=max(heard, default=None),
-    )
+def words(holders: Iterable[Sequence[HolderStatus]], now: datetime) -> str:
+    """Return the holder: ``10.0.0.12 (priority 250, heard 0.4 s ago)``, or "unknown".
+
+    ``holders`` as in :class:`Group`; ``now`` is the moment of the snapshot: until the next one a
+    holder has advertised, or there would be one that does not name it.
+    """
+    return " and ".join(_words(same, now) for same in holders) or UNKNOWN
 
 
-def words(holders: Sequence[ShownHolder]) -> str:
-    """Return the holder: ``10.0.0.12 (priority 250, heard 0.4 s ago)``, or "unknown"."""
-    return " and ".join(map(_words, holders)) or UNKNOWN
-
-
-def _words(holder: ShownHolder) -> str:
-    first, last = holder.priorities[0], holder.priorities[-1]
+def _words(same: Sequence[HolderStatus], now: datetime) -> str:
+    priorities = sorted(each.priority for each in same)
+    first, last = priorities[0], priorities[-1]
     rank = f"priority {first}" if first == last else f"priorities {first} to {last}"
-    if holder.is_here:
-        return f"this node ({holder.address}, {rank})"
-    heard = "" if holder.heard is None else f", heard {holder.heard:.1f} s ago"
-    return f"{holder.address} ({rank}{heard})"
+    if same[0].is_here:
+        return f"this node ({same[0].address}, {rank})"
+    ages = [terminal.age(each.heard_at, now) for each in same if each.heard_at is not None]
+    heard = f", heard {max(*ages, 0.0):.1f} s ago" if ages else ""
+    return f"{same[0].address} ({rank}{heard})"
 
 
 def silences(unanswered: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:

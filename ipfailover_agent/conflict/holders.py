@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ipfailover_agent.conflict.contexts import is_from_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.model import IPAddress, VrrpInstance
@@ -52,16 +52,16 @@ class AdvertClaim(Struct, frozen=True, kw_only=True):
         return self.priority, int(self.source)
 
 
-def counts(advert: Advert, context: ContestContext, peers: Collection[IPAddress]) -> bool:
+def counts(advert: Advert, context: ContestContext) -> bool:
     """Return whether an advert may come from a holder of these addresses, or from one that leaves.
 
     Left out are this node's own adverts, those that keepalived drops as damaged, and those from
-    behind a router unless their sender is one of ``peers``.
+    behind a router unless their sender is a peer.
     """
     return (
         advert.is_checksum_right
         and not context.is_own_advert(advert)
-        and (is_from_segment(advert) or advert.source in peers)
+        and (is_from_segment(advert) or advert.source in context.unicast_peers)
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ipfailover_agent.model import IPAddress
 
@@ -39,39 +39,26 @@ class OwnAdvertMonitor:
     """
 
     def __init__(self) -> None:
-        self._peers: dict[str, tuple[IPAddress, ...]] = {}
         self._left_at: dict[str, float] = {}  # a stall counts as an advert that left
         self._seen_at: dict[str, float] = {}
         self._reached_at: dict[tuple[str, IPAddress], float] = {}
         self._masters: dict[str, float] = {}  # since when, as far as is known
         self._sent: dict[str, tuple[int, float]] = {}  # adverts counted, and when
 
-    # --- what happens ---------------------------------------------------------------------------
-
-    def configure(
-        self, peers: Mapping[str, tuple[IPAddress, ...]], before: Mapping[str, str]
-    ) -> None:
-        """Apply all instances by name, and their unicast peers; none with multicast.
-
-        ``before`` has the former names of those that stay.
-        """
-        self._peers = dict(peers)
+    def configure(self, before: Mapping[str, str]) -> None:
+        """Keep what concerns the instances that stay; ``before``: their former names."""
         now = {old: name for name, old in before.items()}
         self._masters = {now[old]: at for old, at in self._masters.items() if old in now}
         self._sent = {now[old]: sent for old, sent in self._sent.items() if old in now}
         self._left_at = {now[old]: at for old, at in self._left_at.items() if old in now}
         self._seen_at = {now[old]: at for old, at in self._seen_at.items() if old in now}
         self._reached_at = {
-            (now[old], peer): at
-            for (old, peer), at in self._reached_at.items()
-            if old in now and peer in peers.get(now[old], ())
+            (now[old], to): at for (old, to), at in self._reached_at.items() if old in now
         }
 
     def seen(self, name: str, destination: IPAddress, now: float) -> None:
         """Note that an advert has left."""
-        self._left_at[name] = self._seen_at[name] = now
-        if destination in self._peers.get(name, ()):
-            self._reached_at[name, destination] = now
+        self._left_at[name] = self._seen_at[name] = self._reached_at[name, destination] = now
 
     def promoted(self, name: str, now: float) -> None:
         """Note that the instance is MASTER from now on."""
@@ -93,28 +80,25 @@ class OwnAdvertMonitor:
         self._masters.clear()
         self._sent.clear()
 
-    # --- what follows ---------------------------------------------------------------------------
-
     def masters(self) -> list[str]:
         """Return the names of the instances that should advertise."""
         return list(self._masters)
 
-    def look(self, name: str, interval: float, now: float) -> MasterLook:
-        """Look at a MASTER whose adverts should leave every ``interval``."""
+    def look(
+        self, name: str, interval: float, peers: Collection[IPAddress], now: float
+    ) -> MasterLook:
+        """Look at a MASTER whose adverts should leave every ``interval``, for all ``peers``."""
         since = self._masters[name]
         timeout = max(SILENT_INTERVALS * interval, SILENT_LEAST)
         left_at = self._left_at.get(name, 0.0)
         reached_at = left_at
-        if peers := self._peers.get(name):  # the longest without an advert first
+        if peers:  # the longest without an advert first
             reached_at = min(self._reached_at.get((name, each), 0.0) for each in peers)
         is_first = reached_at < since - _EARLIER
         partly_at = since + FIRST if is_first else max(since, reached_at) + timeout
         silent_at = max(since, left_at) + timeout
-        again_at = now + max(interval, SILENT_LEAST)
-        if now < partly_at:
-            again_at = min(again_at, partly_at)
-        if now < silent_at:
-            again_at = min(again_at, silent_at)
+        moments = partly_at, silent_at, now + max(interval, SILENT_LEAST)
+        again_at = min(each for each in moments if now < each)
         return MasterLook(
             is_partial=now >= partly_at, is_silent=now >= silent_at, again_at=again_at
         )

@@ -8,31 +8,27 @@ raises.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from ipfailover_agent.conflict import causes, contexts, evidence, fsm, held, master
+from ipfailover_agent.conflict import announcing, causes, contexts, evidence, fsm, held, master
 from ipfailover_agent.conflict import state as conflict
 from ipfailover_agent.conflict.advert_listener import SOURCE
-from ipfailover_agent.conflict.announcer import AddressAnnouncer
 from ipfailover_agent.conflict.answer_monitor import AnswerMonitor
-from ipfailover_agent.conflict.contexts import is_from_segment
 from ipfailover_agent.conflict.farewell_sender import Farewells
 from ipfailover_agent.conflict.own_adverts import OwnAdvertMonitor
-from ipfailover_agent.conflict.rival_news import RivalNews
-from ipfailover_agent.conflict.state import (
-    Contest,
-    ContestOrder,
-    ContestPhase,
-    ContestPolicy,
-    ContestSign,
-)
+from ipfailover_agent.conflict.state import Contest, ContestOrder, ContestPhase, ContestSign
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
+from ipfailover_agent.linux import host
 from ipfailover_agent.model import ConflictMode, Family, VrrpState, family_of
 from ipfailover_agent.service import Service
-from ipfailover_agent.status.status_model import Protection, StatusPart
+from ipfailover_agent.status.history import utc
+from ipfailover_agent.status.logs import Repeats
+from ipfailover_agent.status.status_model import Protection, RivalStatus, StatusPart
 from ipfailover_agent.status.transition import NewestAdvert, Withholding
 from ipfailover_agent.text import listed
 from ipfailover_agent.vrrp import packets
@@ -40,6 +36,8 @@ from ipfailover_agent.vrrp.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+
+    from structlog.typing import FilteringBoundLogger
 
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.advert_listener import AdvertListener
@@ -51,8 +49,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.model import HostFacts, IPAddress
     from ipfailover_agent.service import Common
-    from ipfailover_agent.status.status_model import RivalStatus, UnansweredStatus
-    from ipfailover_agent.vrrp.packet_socket import Frame
+    from ipfailover_agent.vrrp.packet_socket import Frame, PacketSocket
     from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 
 REASON: Final = "contest"
@@ -64,6 +61,11 @@ _OWN_INTERVAL: Final = 0.8  # between them
 _SETTLED: Final = 5.0  # after a reload
 _NO_SOURCE: Final = "no address to advertise from is on the interface yet"
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
+_SHOWN: Final = 4  # rivals of an instance, in the status
+_EVENTS: Final = {
+    causes.CauseKind.ID_CLASH: "vrrp.id_clash",
+    causes.CauseKind.OWN_ECHO: "wire.own_echo",
+}
 
 
 class Contests(Service):
@@ -102,17 +104,15 @@ class Contests(Service):
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._shields = shields
-        self._policy = ContestPolicy()
         self._news = RivalNews(self._log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
-        self._due: dict[str, float] = {}  # deadlines of the contests that have one
         self._identities: dict[str, tuple[object, ...]] = {}
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
         self._by_address: dict[IPAddress, str] = {}
         self._claimed: evidence.ClaimedIds = {}  # where other nodes had whose addresses
-        self._announcer = AddressAnnouncer(self._news)
+        self._announcer = announcing.Announcer()
         self._is_ending = False  # keepalived is about to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
@@ -128,26 +128,6 @@ class Contests(Service):
 
     # --- the state, for others ------------------------------------------------------------------
 
-    def describe(self, name: str) -> str | None:
-        """Return the reason in words why an instance is held, None when it is not."""
-        state = self._states.get(name)
-        if state is None or state.phase is ContestPhase.WATCHING or state.cause is None:
-            return None
-        return f"{state.phase.value}: {state.cause.text}"
-
-    def cause(self, name: str) -> str | None:
-        """Return the cause of the last hold of an instance, None where no rival holds it."""
-        state = self._states.get(name)
-        return None if state is None or state.cause is None else state.cause.text
-
-    def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
-        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
-        return self._news.rivals(now)
-
-    def unanswered(self) -> dict[str, tuple[UnansweredStatus, ...]]:
-        """Return for which addresses of other nodes no host answers, by the instance."""
-        return self._answers.unanswered(self._states)
-
     @property
     def is_on(self) -> bool:
         """Return whether the wire is watched."""
@@ -157,39 +137,32 @@ class Contests(Service):
         """Return why a rival holds an instance, None where it does not."""
         if REASON not in self._holds.reasons(name):
             return None
-        return Withholding(reason=REASON, text=self.cause(name) or REASON)
+        cause = self._states[name].cause if name in self._states else None
+        return Withholding(reason=REASON, text=REASON if cause is None else cause.text)
 
     def status(self) -> StatusPart:
         """Return rivals and holds, and for which addresses no host answers."""
-        held = {name: self.describe(name) for name in self._states}
+        is_on, reason = self.is_on, self._listener.refusal
+        # Of these no address to send from is there: their adverts compare with no other's.
+        lacking = [name for name in self._identities if name not in self._states]
+        if is_on and lacking:
+            is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
         return StatusPart(
-            protections=(self._protection(),),
-            rivals=self.rivals(time.time()),
-            unanswered=self.unanswered(),
-            held={name: words for name, words in held.items() if words},
+            protections=(Protection(kind="conflict", active=is_on, reason=reason),),
+            rivals=self._news.rivals(time.time()),
+            unanswered=self._answers.unanswered(self._states),
+            held={
+                name: f"{state.phase.value}: {state.cause.text}"
+                for name, state in self._states.items()
+                if state.phase is not ContestPhase.WATCHING and state.cause is not None
+            },
             contests=self.count,
         )
 
-    def _protection(self) -> Protection:
-        """Return whether contests are decided, for every instance."""
-        is_on, reason = self.is_on, self._listener.refusal
-        if lacking := self.uncovered():
-            is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
-        return Protection(kind="conflict", active=is_on, reason=reason)
-
-    def uncovered(self) -> tuple[str, ...]:
-        """Return the names of the instances that nothing is done for, though the wire is watched.
-
-        They have no address to send from, so their adverts cannot be compared with others'.
-        """
-        if not self.is_on:
-            return ()
-        return tuple(name for name in self._identities if name not in self._states)
-
     def has_left(self, name: str, since: float, index: int) -> bool:
         """Return whether a MASTER's advert was seen leaving by the interface of that index."""
-        heard_by = self._listener.wire
-        is_there = heard_by is not None and heard_by.index == index
+        wire = self._listener.wire
+        is_there = wire is not None and wire.index == index
         return is_there and self._own_adverts.has_left(name, since)
 
     def close(self) -> None:
@@ -205,27 +178,23 @@ class Contests(Service):
         """
         self._candidate = candidate
         is_wanted = candidate.settings.conflict is not ConflictMode.OFF
-        self._listener.configure(candidate.config, self._loop, is_wanted=is_wanted)
+        self._listener.configure(candidate.config, is_wanted=is_wanted)
         instances = candidate.config.instances
         names = {identity: name for name, identity in self._identities.items()}
         self._identities = {each.name: each.identity for each in instances}
-        before = {
-            name: names[identity]
-            for name, identity in self._identities.items()
-            if identity in names
-        }
+        before = {each.name: names[each.identity] for each in instances if each.identity in names}
         self._news.configure(before)
         self._unknown_since.clear()
         self._entered = {
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
         self._take_contexts(candidate, before)
-        self._farewells.configure(instances, before)
-        self._own_adverts.configure({each.name: each.unicast_peers for each in instances}, before)
+        self._farewells.configure(before)
+        self._own_adverts.configure(before)
         self._by_id = {(each.virtual_router_id, each.family): each.name for each in instances}
-        self._by_address = {
-            held.address: each.name for each in instances for held in each.all_addresses
-        }
+        by_address = candidate.config.by_address
+        self._by_address = {address: each.name for address, each in by_address.items()}
+        self._alone = frozenset(each.name for each in instances if each.is_alone)
         self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
     def node_is(self, facts: HostFacts) -> None:
@@ -237,7 +206,7 @@ class Contests(Service):
         self._look(now)
         self._take_contexts(self._candidate, {each: each for each in self._identities})
         self._answers.configure(self._candidate.config, facts, now)
-        self._answers.missed(now)
+        self._answers.missed()
 
     def reload_began(self) -> None:
         """Note that keepalived reads its file, and receives nothing meanwhile: up to a second."""
@@ -272,8 +241,7 @@ class Contests(Service):
             else Contest(context=state.context)
             for name, state in self._states.items()
         }
-        self._schedule()
-        self._announcer.clear()
+        self._announcer = announcing.Announcer()
         self._own_adverts.clear()
         self._farewells.clear()
         for name in self._identities:
@@ -283,16 +251,20 @@ class Contests(Service):
     def _take_contexts(self, candidate: Candidate, before: Mapping[str, str]) -> None:
         """Have a contest for every instance; ``before``: the former names of those that stay."""
         now = time.monotonic()
-        current = self._contexts(candidate)
+        wire = self._listener.wire
+        current: dict[str, ContestContext] = {}
+        if wire is not None:
+            current = contexts.build(
+                candidate.config, candidate.facts, mac=wire.mac, host_macs=self._listener.macs
+            )
         heard = evidence.claims_of(self._states.values(), now)
-        states = {name: self._states[old] for name, old in before.items() if old in self._states}
         # The source address may be gone for a moment only: a lost contest stays lost.
         self._states = {
-            name: state
-            for name, state in states.items()
-            if name in current or (self.is_on and state.is_held)
+            name: self._states[old]
+            for name, old in before.items()
+            if old in self._states
+            and (name in current or (self.is_on and self._states[old].is_held))
         }
-        self._schedule()
         for name in self._identities:
             if name not in self._states and REASON in self._holds.reasons(name):
                 self._holds.clear(name, REASON)
@@ -301,27 +273,11 @@ class Contests(Service):
             if name not in self._states:
                 self._states[name] = Contest(context=context, rivals=rivals)
                 if name in self._entered:  # the wire was not watched at the transition
-                    self._feed(name, conflict.StateEntered(state=self._entered[name]), now)
+                    self._feed(name, self._entered[name], now)
             elif context != self._states[name].context:
-                self._feed(
-                    name, conflict.InstanceReconfigured(context=context, rivals=rivals), now
-                )
+                reconfigured = conflict.InstanceReconfigured(context=context, rivals=rivals)
+                self._feed(name, reconfigured, now)
         self._claimed = evidence.claimed_ids(self._states, now)
-
-    def _schedule(self) -> None:
-        self._due = {
-            name: each.deadline for name, each in self._states.items() if each.deadline is not None
-        }
-
-    def _contexts(self, candidate: Candidate) -> dict[str, ContestContext]:
-        heard_by = self._listener.wire
-        if heard_by is None:
-            return {}
-        instances = candidate.config.instances
-        self._alone = frozenset(each.name for each in instances if each.is_alone)
-        return contexts.build(
-            candidate.config, candidate.facts, mac=heard_by.mac, host_macs=self._listener.macs
-        )
 
     # --- received frames ------------------------------------------------------------------------
 
@@ -347,14 +303,14 @@ class Contests(Service):
                 case packets.Announcement() as announcement if not seen.is_outgoing:
                     self._on_announcement(announcement, now, seen.heard_at)
                 case packets.NeighbourReply(address=address, mac=mac):
-                    self._answers.on_answer(address, mac, now, is_unasked=False)
+                    self._answers.on_answer(address, mac, is_unasked=False)
                 case _:
                     pass  # this node's announcements, the agent's and keepalived's
 
     def _flooded(self, dropped: int, worked: float, now: float) -> None:
         """Report that frames were dropped, and give leases and keepalived their time."""
         self._listener.rest(worked, now)
-        self._answers.missed(now)
+        self._answers.missed()
         self._news.log_event(
             "wire.flooded",
             dropped=dropped,
@@ -365,11 +321,12 @@ class Contests(Service):
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         if name is None:
             return
-        if self._is_other_program(name, advert, now):
-            self._on_other_program(name, advert, now)
-            return
         if any(each in self._by_address for each in advert.addresses):
             self._farewells.sent(name, advert, seen.frame, now)
+        elif now - self._unknown_since.setdefault(name, now) >= _SETTLED:
+            # Around a reload it may list what another configuration has: that ends soon.
+            self._on_other_program(name, advert, now)
+            return
         if advert.priority:
             self._own_adverts.seen(name, advert.destination, now)
             state = self._states.get(name)
@@ -380,28 +337,24 @@ class Contests(Service):
         if advert.virtual_router_id not in self._seen_ids:
             self._seen_ids |= {advert.virtual_router_id}
         speaks_as = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
-        names = {self._by_address.get(each) for each in advert.addresses}
-        names.discard(None)
-        is_ours = bool(names)
-        names.add(speaks_as)
-        if self._claimed:
-            names |= self._let_go(advert)
-        outlook = ""
-        if speaks_as is not None and (state := self._states.get(speaks_as)) is not None:
-            outlook = self._on_speaker(speaks_as, state.context, advert, now, is_ours=is_ours)
+        names = {self._by_address[each] for each in advert.addresses if each in self._by_address}
+        is_ours, outlook = bool(names), ""
+        if speaks_as is not None:
+            names.add(speaks_as)
+            if (state := self._states.get(speaks_as)) is not None:
+                outlook = self._on_speaker(speaks_as, state.context, advert, now, is_ours=is_ours)
+        names |= self._let_go(advert)
         event = conflict.AdvertSeen(
             advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
         )
         for name in names:
-            if name is not None:
-                self._feed(name, event, now)
-                context = self._states[name].context if name in self._states else None
-                # Unicast peers may be behind a router.
-                if context is not None and (
-                    advert.source in context.unicast_peers or is_from_segment(advert)
-                ):
-                    for each in self._hearers:
-                        each.on_advert(name, advert, context)
+            self._feed(name, event, now)
+            # Unicast peers may be behind a router.
+            if (state := self._states.get(name)) is not None and (
+                advert.source in state.context.unicast_peers or contexts.is_from_segment(advert)
+            ):
+                for each in self._hearers:
+                    each.on_advert(name, advert, state.context)
 
     def _on_speaker(
         self, name: str, context: ContestContext, advert: Advert, now: float, *, is_ours: bool
@@ -440,15 +393,6 @@ class Contests(Service):
             and self._states[name].rival(advert.source_mac, router_id) is not None
         )
 
-    def _is_other_program(self, name: str, advert: Advert, now: float) -> bool:
-        """Return whether an advert that left this node with one of its ids is not keepalived's.
-
-        Around a reload it may list what another configuration has: that ends soon.
-        """
-        if any(each in self._by_address for each in advert.addresses):
-            return False
-        return now - self._unknown_since.setdefault(name, now) >= _SETTLED
-
     def _on_other_program(self, name: str, advert: Advert, now: float) -> None:
         """Handle an advert that another VRRP program of this node sends with one of its ids.
 
@@ -462,10 +406,8 @@ class Contests(Service):
         )
         self._news.seen(name, cause, would_hold=False)
         foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
-        sighting = NewestAdvert(
-            source=str(advert.source), priority=advert.priority, at=now, foreign=foreign
-        )
-        self._seen(name, sighting)
+        source, priority = str(advert.source), advert.priority
+        self._seen(name, NewestAdvert(source=source, priority=priority, at=now, foreign=foreign))
 
     def _on_carp(self, carp: Carp, now: float) -> None:
         """Handle a CARP advertisement, which keepalived refuses and which puts its timer off."""
@@ -494,18 +436,13 @@ class Contests(Service):
             self._feed(name, event, now)
             if name in self._states:
                 self._announced(name, announcement, self._states[name].context)
-            mac = announcement.announced_mac
-            self._answers.on_answer(announcement.address, mac, now, is_unasked=True)
+            address, mac = announcement.address, announcement.announced_mac
+            self._answers.on_answer(address, mac, is_unasked=True)
 
     def on_transition(self, before: InstanceState, state: VrrpState) -> None:
         """Note that keepalived reported a transition of an instance."""
-        self.entered(before.instance.name, state)
-
-    def entered(self, name: str, state: VrrpState) -> None:
-        """Note that keepalived reported a transition of an instance."""
+        name = before.instance.name
         self._entered[name] = state
-        if state is not VrrpState.MASTER and name in self._states:
-            self._announcer.drop(self._states[name].context)
         now = time.monotonic()
         if state is VrrpState.MASTER:
             self.readable()  # what was received before shows to whom the former MASTER yielded
@@ -513,10 +450,13 @@ class Contests(Service):
             self._silent_at = now
         else:
             self._own_adverts.left_master(name)
+            if name in self._states:
+                served = self._states[name].context.served
+                self._announcer = announcing.drop(self._announcer, served)
         if state is VrrpState.FAULT:
             self.readable()  # keepalived may have sent priority 0 itself
-        self._farewells.entered(name, state, now, self._listener.wire)
-        self._feed(name, conflict.StateEntered(state=state), now)
+        self._farewells.entered(before.instance, state, now, self._listener.wire)
+        self._feed(name, state, now)
 
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
@@ -526,9 +466,8 @@ class Contests(Service):
         now = time.monotonic()
         for each in instances:
             self._check_leaving(each, now)
-            answered = conflict.DumpAnswered(
-                taken_at=asked_at, state=each.state, counters=each.counters
-            )
+            state, counters = each.state, each.counters
+            answered = conflict.DumpAnswered(taken_at=asked_at, state=state, counters=counters)
             self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
@@ -552,7 +491,8 @@ class Contests(Service):
             state = self._states.get(name)
             if state is None or not self.is_on:
                 continue
-            look = self._own_adverts.look(name, state.context.advert_interval, now)
+            interval, peers = state.context.advert_interval, state.context.unicast_peers
+            look = self._own_adverts.look(name, interval, peers, now)
             if look.is_partial:
                 self._feed(name, ContestSign.NOT_LEAVING, now)
             if look.is_silent:
@@ -566,7 +506,7 @@ class Contests(Service):
         """Note that the loop did not run for so long; before what arrived meanwhile is read."""
         now = time.monotonic()
         self._own_adverts.gap(now)
-        self._answers.missed(now)
+        self._answers.missed()
         for name in self._states:
             self._feed(name, conflict.LoopStalled(seconds=seconds), now)
 
@@ -575,10 +515,15 @@ class Contests(Service):
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        due = [self._listener.deadline, self._silent_at, self._announcer.deadline]
-        due += [self._own_at, self._answers.deadline, min(self._due.values(), default=None)]
-        due += [self._farewells.deadline]
-        return earliest(*due)
+        return earliest(
+            self._listener.deadline,
+            self._silent_at,
+            self._own_at,
+            self._announcer.deadline,
+            self._answers.deadline,
+            self._farewells.deadline,
+            *(each.deadline for each in self._states.values()),
+        )
 
     @property
     def resume_at(self) -> float | None:
@@ -599,8 +544,8 @@ class Contests(Service):
             self._announce_own(now)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
-        for name, due_at in list(self._due.items()):
-            if now >= due_at:
+        for name, state in list(self._states.items()):
+            if state.deadline is not None and now >= state.deadline:
                 self._feed(name, ContestSign.DEADLINE_PASSED, now)
         self._announce(now)
         self._farewells.tick(now)
@@ -613,7 +558,7 @@ class Contests(Service):
         if not self._listener.look(now) or self._candidate is None:
             return
         self._take_contexts(self._candidate, {each: each for each in self._identities})
-        self._answers.missed(now)
+        self._answers.missed()
         if self._listener.moved_at == now and any(
             each.context.is_unicast for each in self._states.values()
         ):
@@ -626,27 +571,32 @@ class Contests(Service):
         A node that holds an address asks for its peers, and its question shows its MAC. A BACKUP
         sends nothing, so it would receive nothing any more, and become MASTER beside the holder.
         """
-        heard_by = self._listener.wire
+        wire = self._listener.wire
         self._own_at = None
-        if heard_by is None or not self._own_left:
+        if wire is None or not self._own_left:
             return
         sources = {
             each.context.source for each in self._states.values() if each.context.is_unicast
         }
-        try:
-            sources &= usable_addresses(heard_by.index)
-        except AgentError:
-            sources = set()
-        if sources and self._announcer.send_own(heard_by, sources):
-            self._own_left -= 1
         self._own_at = now + _OWN_INTERVAL
+        with suppress(AgentError):  # then once more
+            usable = sources & usable_addresses(wire.index)
+            for each in usable:
+                wire.send(_announcement(wire, each))
+            self._own_left -= bool(usable)
 
     def _announce(self, now: float) -> None:
-        heard_by = self._listener.wire
-        if heard_by is not None and self._announcer.deadline is not None:
-            # no node should yield to a keepalived that hangs
-            is_muted = self._is_ending or self._keepalived_watchdog.unanswered >= _OVERDUE
-            self._announcer.send(heard_by, now, is_muted=is_muted)
+        wire = self._listener.wire
+        if wire is None or self._announcer.deadline is None:
+            return
+        self._announcer, addresses = announcing.due(self._announcer, now)
+        if self._is_ending or self._keepalived_watchdog.unanswered >= _OVERDUE:
+            return  # no node should yield to a keepalived that hangs
+        for address in addresses:
+            try:
+                wire.send(_announcement(wire, address))
+            except AgentError as error:
+                self._news.log_event("announce.failed", error=str(error))
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -654,12 +604,8 @@ class Contests(Service):
         state = self._states.get(name)
         if state is None:
             return
-        after, actions = fsm.step(state, event, now, self._policy)
+        after, actions = fsm.step(state, event, now)
         self._states[name] = after
-        if after.deadline is None:
-            self._due.pop(name, None)
-        else:
-            self._due[name] = after.deadline
         if state.phase is ContestPhase.WATCHING and after.is_held:
             self.count += 1
         for action in actions:
@@ -680,6 +626,88 @@ class Contests(Service):
                 self._log.info("contest.ended", instance=name)
             case ContestOrder.ANNOUNCE | ContestOrder.ANNOUNCE_AT_ONCE:
                 is_urgent = action is ContestOrder.ANNOUNCE_AT_ONCE
-                self._announcer.add(self._states[name].context, is_urgent=is_urgent)
+                into = announcing.urge if is_urgent else announcing.enqueue
+                context = self._states[name].context
+                addresses = (*context.addresses, *context.excluded_addresses)
+                self._announcer = into(self._announcer, addresses)
             case ContestOrder.ASK_DUMP:
                 self._keepalived_watchdog.want_dump()
+
+
+class RivalNews:
+    """The reported rivals: in the log once and then how often, and in the status for an hour."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._repeats = Repeats()
+        self._hold_repeats = Repeats()  # apart: adverts of strangers must not drown them
+        self._rivals: dict[str, tuple[RivalStatus, ...]] = {}
+
+    def configure(self, before: Mapping[str, str]) -> None:
+        """Keep what concerns the instances that stay; ``before``: their former names."""
+        self._rivals = {name: self._rivals.get(old, ()) for name, old in before.items()}
+
+    def rivals(self, now: float) -> dict[str, tuple[RivalStatus, ...]]:
+        """Return the rivals reported within the last hour before ``now`` (UTC seconds)."""
+        since = utc(now - 3600)
+        self._rivals = {
+            name: recent
+            for name, each in self._rivals.items()
+            if (recent := tuple(rival for rival in each if rival.at >= since))
+        }
+        return dict(self._rivals)
+
+    def held(self, name: str, reason: conflict.HoldReason, cause: causes.Cause) -> None:
+        """Report that an instance was held for a rival."""
+        self._note(name, cause)
+        self.log_event(
+            "contest.held",
+            instance=name,
+            reason=reason.value,
+            kind=cause.kind.value,
+            rival=cause.rival,
+            cause=cause.text,
+        )
+
+    def seen(self, name: str, cause: causes.Cause, *, would_hold: bool) -> None:
+        """Report a rival that an instance is not held for."""
+        self._note(name, cause)
+        self.log_event(
+            _EVENTS.get(cause.kind, "rival.seen"),
+            cause.outlook,
+            instance=name,
+            kind=cause.kind.value,
+            rival=cause.rival,
+            cause=cause.text,
+            would_hold=would_hold or None,
+        )
+
+    def log_event(self, event: str, outlook: str = "", /, **fields: object) -> None:
+        """Log an event once, and then how often it was repeated, each minute.
+
+        With another ``outlook`` it is another event.
+        """
+        key = " ".join(str(fields.get(each)) for each in ("instance", "kind", "rival", "error"))
+        repeats = self._hold_repeats if event == "contest.held" else self._repeats
+        repeated = repeats.seen(f"{event} {key}{outlook}", time.monotonic())
+        if repeated is not None:
+            self._log.warning(event, **fields, repeated=repeated or None)
+
+    def _note(self, name: str, cause: causes.Cause) -> None:
+        """Remember a rival for the status."""
+        newest = RivalStatus(
+            rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())
+        )
+        others = [
+            each
+            for each in self._rivals.get(name, ())
+            if (each.rival, each.kind) != (newest.rival, newest.kind)
+        ]
+        self._rivals[name] = (*others, newest)[-_SHOWN:]
+
+
+def _announcement(on: PacketSocket, address: IPAddress) -> bytes:
+    if isinstance(address, IPv4Address):
+        return packets.gratuitous_arp(on.mac, address)
+    is_router = host.forwards_ipv6(on.interface)
+    return packets.unsolicited_advertisement(on.mac, address, is_router=is_router)

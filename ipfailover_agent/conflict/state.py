@@ -7,7 +7,8 @@ carries out the actions.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -117,15 +118,17 @@ class ContestPolicy(Struct, frozen=True, kw_only=True):
         return (self.missed_announcements + 0.5) * self.slow_announce
 
 
+POLICY: Final = ContestPolicy()
+NEVER: Final = -math.inf
+"""The moment of what has not happened."""
+UNPLANNED: Final = math.inf
+"""The moment of what is not planned."""
+
+
 # --- events -------------------------------------------------------------------------------------
-# What came by the wire has in ``heard_at`` when the kernel received it, None for this moment: on a
+# That keepalived reports a state of the instance is the state itself.
+# What came by the wire has in ``heard_at`` when the kernel received it, never later than now: on a
 # node that stood still, or is starved, long before the agent reads it.
-
-
-class StateEntered(Struct, frozen=True, kw_only=True):
-    """keepalived reports that the instance has entered a state."""
-
-    state: VrrpState
 
 
 class AdvertSeen(Struct, frozen=True, kw_only=True):
@@ -138,20 +141,20 @@ class AdvertSeen(Struct, frozen=True, kw_only=True):
     advert: Advert
     seen_ids: frozenset[int] = frozenset()
     outlook: str = ""
-    heard_at: float | None = None
+    heard_at: float = math.inf
 
 
 class AnnouncementSeen(Struct, frozen=True, kw_only=True):
     """A received announcement of an address."""
 
     announcement: Announcement
-    heard_at: float | None = None
+    heard_at: float = math.inf
 
 
 class AdvertLeft(Struct, frozen=True, kw_only=True):
     """An advert of this instance was seen leaving."""
 
-    heard_at: float | None = None
+    heard_at: float = math.inf
 
 
 class DumpAnswered(Struct, frozen=True, kw_only=True):
@@ -196,7 +199,7 @@ class ContestSign(enum.Enum):
 
 
 Event = (
-    StateEntered
+    VrrpState
     | AdvertSeen
     | AnnouncementSeen
     | AdvertLeft
@@ -253,7 +256,7 @@ class Rival(Struct, frozen=True, kw_only=True):
     Attributes:
         router_id: of its adverts; None where this is about its announcements.
         first_seen: its first sign of life of the present, continuous sighting.
-        advert: its newest advert; ``advert_at`` when, None once it has left or never sent VRRP.
+        advert: its newest advert; ``advert_at`` when, NEVER once it has left.
         announced_at: when it last announced such an address, ``address`` which one.
         disputed_at: when it first announced the address while none of its adverts came.
         challenged_at: its first advert since this instance became MASTER.
@@ -274,29 +277,24 @@ class Rival(Struct, frozen=True, kw_only=True):
     router_id: int | None = None
     first_seen: float
     advert: Advert | None = None
-    advert_at: float | None = None
-    announced_at: float | None = None
+    advert_at: float = NEVER
+    announced_at: float = NEVER
     address: IPAddress | None = None
     disputed_at: float | None = None
     challenged_at: float | None = None
     answered_at: float | None = None
-    defied_at: float | None = None
+    defied_at: float = NEVER
     contact_at: float | None = None
     stage: int = 0
     lapses: int = 0
-    left_at: float | None = None
-    disclaimed_at: float | None = None
+    left_at: float = NEVER
+    disclaimed_at: float = NEVER
     is_reported: bool = False
-
-    @property
-    def has_disclaimed(self) -> bool:
-        """Return whether its newest advert for the id lists none of this instance's addresses."""
-        return self.disclaimed_at is not None and self.disclaimed_at >= (self.advert_at or 0.0)
 
     @property
     def last_seen(self) -> float:
         """Return when it last gave any sign of life."""
-        return max(self.advert_at or self.first_seen, self.announced_at or self.first_seen)
+        return max(self.first_seen, self.advert_at, self.announced_at)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -305,13 +303,12 @@ class Rival(Struct, frozen=True, kw_only=True):
 
     def advertises(self, context: ContestContext, now: float) -> bool:
         """Return whether its adverts are recent: one came within the master-down interval."""
-        silent_at = self.silent_at(context)
-        return silent_at is not None and now < silent_at
+        return now < self.silent_at(context)
 
-    def silent_at(self, context: ContestContext) -> float | None:
-        """Return when its adverts count as ended unless another one comes; None without any."""
-        if self.advert is None or self.advert_at is None:
-            return None
+    def silent_at(self, context: ContestContext) -> float:
+        """Return when its adverts count as ended unless another one comes; NEVER without any."""
+        if self.advert is None:
+            return NEVER
         return self.advert_at + context.master_down_interval_for(self.advert)
 
     def claims_elsewhere(self, context: ContestContext, now: float) -> bool:
@@ -323,9 +320,9 @@ class Rival(Struct, frozen=True, kw_only=True):
         """Return whether its newest advert ranks above this instance."""
         return self.advert is not None and context.ranks_below(self.advert)
 
-    def sighted(self, now: float, memory: float) -> Rival:
-        """Return it as seen again; after ``memory`` silent seconds, as for the first time."""
-        if now - self.last_seen <= memory:
+    def sighted(self, now: float) -> Rival:
+        """Return it as seen again; after ``POLICY.memory`` silent, as for the first time."""
+        if now - self.last_seen <= POLICY.memory:
             return self
         return Rival(mac=self.mac, router_id=self.router_id, first_seen=now, advert=self.advert)
 
@@ -355,19 +352,15 @@ class Rival(Struct, frozen=True, kw_only=True):
 
     def shifted(self, gap: float, now: float) -> Rival:
         """Return it as if the last ``gap`` seconds, unobserved by the agent, had not been."""
-
-        def later(moment: float | None) -> float | None:
-            return None if moment is None else min(now, moment + gap)
-
         return replace(
             self,
             first_seen=min(now, self.first_seen + gap),
-            advert_at=later(self.advert_at),
-            announced_at=later(self.announced_at),
+            advert_at=min(now, self.advert_at + gap),
+            announced_at=min(now, self.announced_at + gap),
             challenged_at=None if self.challenged_at is None else now,
             disputed_at=None,
             answered_at=None,
-            defied_at=None,
+            defied_at=NEVER,
             contact_at=None,
             stage=0,
             lapses=0,
@@ -409,8 +402,8 @@ class Contest(Struct, frozen=True, kw_only=True):
         read_until: keepalived has read what had come until then.
         count: of rivals' adverts, while BACKUP.
         asked_at: when keepalived was asked last; ``dump_at`` when to ask again.
-        announced_at: when this node announced last; ``burst_until``, ``fresh_until``,
-            ``is_winner``: see ``timing.next_announcement``.
+        announced_at: when this node announced last; ``burst_until`` and ``fresh_until`` (None
+            where no rival was there): see :meth:`next_announcement`.
         announce_at: when to announce after a stall.
         not_before: after a report without a hold, no other decision until then.
         left_at: when an advert of this instance was seen leaving while keepalived had last
@@ -431,23 +424,22 @@ class Contest(Struct, frozen=True, kw_only=True):
     held_at: float = 0.0
     alive_until: float = 0.0
     trials: int = 0
-    trial_at: float | None = None
+    trial_at: float = UNPLANNED
     losses: int = 0
-    calm_at: float | None = None
-    blind_until: float | None = None
+    calm_at: float = NEVER
+    blind_until: float = NEVER
     dump: DumpAnswered | None = None
     answered_at: float = 0.0
     read_until: float = 0.0
     count: AdvertCount = AdvertCount()
-    asked_at: float | None = None
+    asked_at: float = NEVER
     dump_at: float | None = None
-    announced_at: float | None = None
+    announced_at: float = NEVER
     burst_until: float = 0.0
     fresh_until: float | None = None
-    is_winner: bool = False
-    announce_at: float | None = None
-    not_before: float | None = None
-    left_at: float | None = None
+    announce_at: float = UNPLANNED
+    not_before: float = NEVER
+    left_at: float = NEVER
     blind_at: float = 0.0
     exempt_until: float = 0.0
 
@@ -464,6 +456,26 @@ class Contest(Struct, frozen=True, kw_only=True):
         is_meant = heard_at >= max(self.since, self.blind_at)
         return self.state is VrrpState.MASTER and is_meant
 
+    @property
+    def watches_counters(self) -> bool:
+        """Return whether adverts are slow enough for trials and for holding a BACKUP in time."""
+        return self.context.advert_interval >= POLICY.slowest_trial
+
+    def burst(self, now: float) -> Contest:
+        """Return the state of one that announces often for a while, then as a winner does."""
+        until = now + POLICY.burst_rounds * self.context.paced(POLICY.burst_interval)
+        fresh_until = max(now + POLICY.fresh_for, until)
+        return replace(self, burst_until=until, fresh_until=fresh_until)
+
+    def next_announcement(self, now: float) -> float:
+        """Return when a MASTER announces next: UNPLANNED unless its addresses were disputed."""
+        if self.fresh_until is None:
+            return UNPLANNED
+        wanted = POLICY.defend_interval if now < self.fresh_until else POLICY.slow_announce
+        if now < self.burst_until:
+            wanted = POLICY.burst_interval
+        return self.announced_at + self.context.paced(wanted)
+
     def rival(self, mac: bytes, router_id: int | None) -> Rival | None:
         """Return what is remembered of a MAC's adverts for an id, or (None) its announcements."""
         return next(
@@ -472,17 +484,17 @@ class Contest(Struct, frozen=True, kw_only=True):
 
     def is_muted(self, now: float) -> bool:
         """Return whether no decision is due since the conflict was reported a moment ago."""
-        return self.not_before is not None and now < self.not_before
+        return now < self.not_before
 
     def is_blind(self, now: float) -> bool:
         """Return whether an announcement alone keeps a BACKUP from becoming MASTER."""
-        return self.blind_until is not None and now < self.blind_until
+        return now < self.blind_until
 
     def advertisers(self, now: float) -> list[Rival]:
         """Return the rivals whose adverts are recent."""
         return [each for each in self.rivals if each.advertises(self.context, now)]
 
-    def with_rival(self, rival: Rival, policy: ContestPolicy) -> Contest:
+    def with_rival(self, rival: Rival) -> Contest:
         """Return the state with what is known of a rival now.
 
         The rivals that were silent longest are forgotten beyond the limits.
@@ -492,10 +504,10 @@ class Contest(Struct, frozen=True, kw_only=True):
             for each in self.rivals
             if each.mac != rival.mac or each.router_id != rival.router_id
         )
-        rivals = (*others, rival)[-policy.rivals_limit :]
-        if len(rivals) > policy.macs_limit:
+        rivals = (*others, rival)[-POLICY.rivals_limit :]
+        if len(rivals) > POLICY.macs_limit:
             newest = dict.fromkeys(each.mac for each in reversed(rivals))
-            kept = frozenset(tuple(newest)[: policy.macs_limit])
+            kept = frozenset(tuple(newest)[: POLICY.macs_limit])
             rivals = tuple(each for each in rivals if each.mac in kept)
         return replace(self, rivals=rivals)
 

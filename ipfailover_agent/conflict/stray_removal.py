@@ -7,7 +7,7 @@ deletes. Nothing here raises.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ipfailover_agent.config import ownership
 from ipfailover_agent.conflict import strays
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
     from ipfailover_agent.vrrp.packets import Advert, Announcement
-
-_LOOK_EVERY: Final = 0.9  # seconds, while other nodes advertise: at each advert of one of them
 
 
 class StrayRemoval(Service):
@@ -85,7 +83,7 @@ class StrayRemoval(Service):
         candidate = self._candidate
         if candidate is None or candidate.settings.conflict is not ConflictMode.RESOLVE:
             return
-        if strays.wants_look(self._state, now, _LOOK_EVERY):
+        if self._state.is_old(now):
             present = self._leases.glimpse(self._elsewhere)
             self._state = strays.seen(self._state, present - self._kept, now)
         self._state, is_asked = strays.on_advert(self._state, name, addresses, rival, now)
@@ -105,9 +103,8 @@ class StrayRemoval(Service):
 
     def _remove(self, claims: Collection[StrayClaim]) -> None:
         """Delete what is not the node's own: an address that only looks virtual stays."""
-        # seldom needed, so not imported at start
         from ipfailover_agent.config import memory, prepare  # noqa: PLC0415 - not always needed
-        from ipfailover_agent.linux import address_release  # noqa: PLC0415 - not always needed
+        from ipfailover_agent.linux import netlink  # noqa: PLC0415 - not always needed
 
         candidate = self._candidate
         if candidate is None:
@@ -118,7 +115,7 @@ class StrayRemoval(Service):
             interface = candidate.config.interface
             facts = prepare.look_for(wanted, (interface,), recorded)
             found = ownership.leftovers(wanted, candidate.settings.address_label, facts, interface)
-            released = address_release.release_addresses(found)
+            released = netlink.release_addresses(found)
         except AgentError as error:
             self._log.error("addresses.release_failed", error=str(error))
             return

@@ -9,7 +9,8 @@ Pure: the caller looks at the interface, asks keepalived and removes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ipfailover_agent.model import IPAddress
+
+_LOOK_EVERY: Final = 0.9  # seconds, while other nodes advertise: at each advert of one of them
 
 
 class StrayClaim(Struct, frozen=True, kw_only=True):
@@ -37,17 +40,16 @@ class StrayClaim(Struct, frozen=True, kw_only=True):
 class StrayAddresses(Struct, frozen=True, kw_only=True):
     """What is on the interface, of instances that are not MASTER here, and what is claimed of it.
 
-    ``looked_at`` is when that was seen, None where it has to be looked at anew.
+    ``looked_at`` is when that was seen.
     """
 
     present: frozenset[IPAddress] = frozenset()
     claims: tuple[StrayClaim, ...] = ()
-    looked_at: float | None = None
+    looked_at: float = -math.inf
 
-
-def wants_look(state: StrayAddresses, now: float, every: float) -> bool:
-    """Return whether what is known of the interface is too old to judge a claim by."""
-    return state.looked_at is None or now - state.looked_at >= every
+    def is_old(self, now: float) -> bool:
+        """Return whether what is known of the interface is too old to judge a claim by."""
+        return now - self.looked_at >= _LOOK_EVERY
 
 
 def seen(state: StrayAddresses, present: Collection[IPAddress], now: float) -> StrayAddresses:

@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import shlex
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import asdict
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from ipfailover_agent import terminal
-from ipfailover_agent.config import config_test, unicast
+from ipfailover_agent.config import config_test, memory, prepare, reach, unicast, variables
+from ipfailover_agent.conflict import contexts
 from ipfailover_agent.doctor import (
     findings,
     firewall_findings,
     host_facts,
-    managers,
     network_findings,
     node_findings,
 )
-from ipfailover_agent.doctor.doctor_facts import AS_ROOT, Facts, UnknownError
 from ipfailover_agent.doctor.findings import CheckResult, Finding
-from ipfailover_agent.errors import AgentError, ExitCode
-from ipfailover_agent.firewall import nft
-from ipfailover_agent.firewall.ruleset import RulesetError
+from ipfailover_agent.errors import AgentError, ExitCode, HostNotReadyError, NotPermittedError
+from ipfailover_agent.firewall import accept_rules, nft, nft_commands, ruleset
 from ipfailover_agent.health import listener_socket
-from ipfailover_agent.linux import host
+from ipfailover_agent.linux import host, process, sockets
 from ipfailover_agent.linux.files import TERMINATION_LOG, write_termination_message
+from ipfailover_agent.model import ConflictMode, MissingScript, family_of
+from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.peers import peers_once
 from ipfailover_agent.status import running
-from ipfailover_agent.text import harmless
+from ipfailover_agent.text import counted, harmless
+from ipfailover_agent.vrrp import bpf, packet_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from ipfailover_agent.config.prepare import Options
+    from ipfailover_agent.config.memory import ActiveRecord
+    from ipfailover_agent.config.prepare import Attempt, Candidate, Options
+    from ipfailover_agent.firewall.ruleset import Chain, Table
+    from ipfailover_agent.model import HostFacts, IPAddress
 
 _INDENT: Final = " " * 6
+_UNFOLDED: Final = 1 << 30  # columns, where no person looks at a terminal
+_BOUND: Final = 10.0  # seconds that everything may take, unless more is to be listened
+_LEAST: Final = 6.0  # seconds for everything but listening
+_SHORTEST: Final = 0.3  # seconds that anything gets, when time is up
+_NAMES_SECONDS: Final = 3.0
+_VERSION_SECONDS: Final = 2.0
+_RULES_SECONDS: Final = 3.0  # 20000 rules take nft 1.5 s
 _TEST_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 2.0
 _WITHOUT: Final = {"listener": "an application that dies is found by the periodic check alone"}
 _SEE_CHECK: Final = "see `ipfailover-agent check`"
+_AS_ROOT: Final = "run it as root on the node"
 _DENIED: Final = ("not permitted", "ermission denied")
 
 
-def examine(
-    options: Options, *, seconds: float, as_json: bool, tolerated: Collection[str] = ()
-) -> int:
+def examine(options: Options, *, seconds: float, as_json: bool, tolerated: Collection[str]) -> int:
     """Print a line per finding, as it is found; return 0, or 78 where something fails.
 
     ``tolerated`` are checks that only warn.
     """
     found: list[Finding] = []
-    columns = terminal.width() if terminal.is_terminal() else None
-    for each in _findings(Facts(options, seconds)):
+    columns = terminal.width() if terminal.is_terminal() else _UNFOLDED
+    for each in _findings(_Facts(options, seconds)):
         finding = findings.tolerated(each, tolerated)
         found.append(finding)
         if not as_json:
@@ -64,25 +78,21 @@ def examine(
         terminal.say(json.dumps({"findings": shown}, indent=2))
     failed = [each for each in found if each.verdict is CheckResult.FAIL]
     if failed and os.getpid() == 1:  # a container of its own, not beside an agent
-        write_termination_message(
-            TERMINATION_LOG, "\n".join(_lines(each, None) for each in failed)
-        )
+        text = "\n".join(_lines(each, _UNFOLDED) for each in failed)
+        write_termination_message(TERMINATION_LOG, text)
     return int(ExitCode.CONFIG if failed else ExitCode.OK)
 
 
-def _lines(finding: Finding, columns: int | None) -> str:
-    """Return a line, and one of advice; folded where a person looks at a terminal."""
+def _lines(finding: Finding, columns: int) -> str:
+    """Return a line, and one of advice, for so many columns."""
     text = harmless(f"{finding.verdict.value}  {finding.check}: {finding.text}")
-    advice = harmless(finding.advice)
-    if columns is None:
-        return f"{text}\n{_INDENT}{advice}" if advice else text
     lines = terminal.fold(text, columns, indent=_INDENT)
-    if advice:
-        lines += terminal.fold(advice, columns, indent=_INDENT, lead=_INDENT)
+    if finding.advice:
+        lines += terminal.fold(harmless(finding.advice), columns, indent=_INDENT, lead=_INDENT)
     return "\n".join(lines)
 
 
-def _findings(facts: Facts) -> Iterator[Finding]:
+def _findings(facts: _Facts) -> Iterator[Finding]:
     """Yield the findings of every check, one at least of each."""
     judged: set[str] = set()
     for names, judge in _CHECKS:
@@ -91,27 +101,117 @@ def _findings(facts: Facts) -> Iterator[Finding]:
             for each in judge(facts):
                 judged.add(each.check)
                 yield each
-        except UnknownError as error:
-            reason, advice = str(error), error.advice
+        except AgentError as error:
+            reason, advice = str(error), _AS_ROOT if isinstance(error, NotPermittedError) else ""
         left = [name for name in names if name not in judged]
         yield from findings.all_skipped(left, reason, advice)
+
+
+# --- what several checks ask for ----------------------------------------------------------------
+
+
+class _UnknownError(AgentError):
+    """A fact is not known, and the message says why."""
+
+
+class _Configuration(Struct, frozen=True, kw_only=True):
+    """What became of the settings.
+
+    Attributes:
+        names: the answers of DNS.
+        attempt: where the node lacks the peers alone, the one as if there were no names.
+        not_ready: what the node lacks, though the settings can be used.
+    """
+
+    names: peers_once.Found
+    attempt: Attempt
+    not_ready: HostNotReadyError | None = None
+
+    @property
+    def lacks_peers(self) -> bool:
+        """Return whether the node lacks the peers alone."""
+        return self.not_ready is not None and self.not_ready.problem.variable == unicast.NAMES
+
+
+class _Facts:
+    """The facts; each is collected when a check asks for it, and kept where several do."""
+
+    def __init__(self, options: Options, seconds: float) -> None:
+        self._options = options
+        self.run_directory = options.run_directory
+        self.seconds = seconds  # to listen for
+        self._end = time.monotonic() + max(_BOUND - seconds, _LEAST)
+        self.late: float | None = None  # seconds that this process woke too late, while listening
+        self.shift = 0.0  # seconds by which the wall clock was set meanwhile
+
+    def at_most(self, seconds: float) -> float:
+        """Return ``seconds`` or what is left: one thing that hangs does not stop the rest."""
+        return max(min(seconds, self._end - time.monotonic()), _SHORTEST)
+
+    @functools.cached_property
+    def agent_record(self) -> ActiveRecord | None:
+        """Return the record of the agent that runs here, None where there are own variables."""
+        if self._options.config or any(map(variables.is_contract, os.environ)):
+            return None
+        record = memory.read_active(RunPaths(directory=self.run_directory, config="").active)
+        return record if record and running.wrote(record, self.agent_pid) else None
+
+    @functools.cached_property
+    def agent_pid(self) -> int:
+        """Return the pid of the agent that runs with the run directory, 0 where none does."""
+        return running.find_agent(self.run_directory, must_run=False)
+
+    @functools.cached_property
+    def agent_status(self) -> Mapping[str, Any] | None:
+        """Return the status of the agent that runs here, None where none does or shows it."""
+        return running.read_status(self.run_directory) if self.agent_pid else None
+
+    @functools.cached_property
+    def configuration(self) -> _Configuration:
+        """Return what became of the settings, and what was asked of DNS for them."""
+        environment: Mapping[str, str] = os.environ
+        options = self._options
+        if self.agent_record is not None:
+            environment, options = prepare.as_recorded(self.agent_record, options)
+        names = peers_once.Found(options, self.at_most(_NAMES_SECONDS))
+        attempt = prepare.attempt(environment, options, names)
+        not_ready = attempt.outcome if isinstance(attempt.outcome, HostNotReadyError) else None
+        found = _Configuration(names=names, attempt=attempt, not_ready=not_ready)
+        read = attempt.variables
+        if read is not None and found.lacks_peers:
+            without = replace(read, values={**read.values, unicast.NAMES: ""})
+            with contextlib.suppress(AgentError):
+                candidate = prepare.build(without, options, names)
+                return replace(found, attempt=replace(attempt, outcome=candidate))
+        return found
+
+    @property
+    def candidate(self) -> Candidate:
+        """Return the candidate; a check that asks for it where there is none is skipped."""
+        found = self.configuration.attempt.candidate
+        if found is None:
+            raise _UnknownError("there is no configuration to look with")
+        return found
 
 
 # --- the program and the agent ------------------------------------------------------------------
 
 
-def _capabilities(_facts: Facts) -> Iterator[Finding]:
+def _capabilities(_facts: _Facts) -> Iterator[Finding]:
+    yield node_findings.judge_capabilities(host.missing_capabilities())
+
+
+def _keepalived(facts: _Facts) -> Iterator[Finding]:
     try:
-        yield node_findings.judge_capabilities(host.missing_capabilities())
-    except AgentError as error:
-        yield findings.skipped("capabilities", str(error), AS_ROOT)
+        program = process.find_program("keepalived", os.environ.get("PATH"))
+    except AgentError:
+        return node_findings.judge_keepalived(None)
+    seconds = facts.at_most(_VERSION_SECONDS)
+    printed = host_facts.output_of((program, "--version"), seconds)
+    return node_findings.judge_keepalived(printed or "")
 
 
-def _keepalived(facts: Facts) -> Iterator[Finding]:
-    return node_findings.judge_keepalived(facts.keepalived_version())
-
-
-def _agent(facts: Facts) -> Iterator[Finding]:
+def _agent(facts: _Facts) -> Iterator[Finding]:
     pid, status = facts.agent_pid, facts.agent_status
     if not pid:
         yield findings.passed("agent", "none runs with this run directory")
@@ -124,9 +224,8 @@ def _agent(facts: Facts) -> Iterator[Finding]:
         yield findings.passed("agent", f"pid {pid} runs and is ready{whose}")
     else:
         reasons = "; ".join(status["reasons"]) or status["phase"]
-        yield findings.warned(
-            "agent", f"pid {pid} is not ready: {reasons}{whose}", "see `ipfailover-agent status`"
-        )
+        text = f"pid {pid} is not ready: {reasons}{whose}"
+        yield findings.warned("agent", text, "see `ipfailover-agent status`")
     yield from _hindered(status or {})
 
 
@@ -146,25 +245,22 @@ def _hindered(status: Mapping[str, Any]) -> Iterator[Finding]:
 # --- the configuration --------------------------------------------------------------------------
 
 
-def _settings(facts: Facts) -> Iterator[Finding]:
+def _settings(facts: _Facts) -> Iterator[Finding]:
     """Judge the settings, and what DNS answered for them; where the node is not ready, say so."""
-    found = facts.configuration
-    if found.problems:
-        for problem in found.problems:
+    found, attempt = facts.configuration, facts.configuration.attempt
+    if attempt.problems and found.not_ready is None:
+        for problem in attempt.problems:
             yield findings.failed("settings", problem, _SEE_CHECK)
         yield findings.skipped("dns", "no usable settings")
         return
-    if found.candidate is None:
+    if attempt.candidate is None:
         yield findings.passed("settings", "they can be used")
     else:
-        config = found.candidate.config
-        count = len(config.addresses)
-        noun = "address" if count == 1 else "addresses"
-        instances = "instance" if len(config.instances) == 1 else "instances"
-        text = f"{count} {noun} in {len(config.instances)} {instances} on {config.interface}"
+        config = attempt.candidate.config
+        text = f"{counted(len(config.addresses), 'address')} in "
+        text += f"{counted(len(config.instances), 'instance')} on {config.interface}"
         yield findings.passed("settings", text)
-        warnings = (*found.warnings, *found.candidate.warnings, *config.degraded)
-        for each in dict.fromkeys(warnings):
+        for each in dict.fromkeys(attempt.warnings):
             yield findings.warned("settings", each, _SEE_CHECK)
     if not found.lacks_peers:
         yield from _names(found.names)
@@ -179,40 +275,42 @@ def _names(names: peers_once.Found) -> Iterator[Finding]:
         yield findings.skipped("dns", f"{unicast.NAMES} is not set")
     for each in names.answers:
         if not each.failure:
-            yield findings.passed("dns", peers_once.describe(each))
+            yield findings.passed("dns", str(each))
     for text in names.warnings:
         yield findings.warned("dns", text, "mend DNS, or list addresses instead")
 
 
-def _config(facts: Facts) -> Iterator[Finding]:
+def _config(facts: _Facts) -> Iterator[Finding]:
     candidate = facts.candidate
     if os.geteuid():  # scripts that are not its user's are insecure to keepalived (2.2.7)
-        yield findings.skipped("config", "keepalived judges scripts as root only", AS_ROOT)
+        yield findings.skipped("config", "keepalived judges scripts as root only", _AS_ROOT)
         return
     try:
         complaints = config_test.complaints(candidate, facts.at_most(_TEST_SECONDS))
         yield node_findings.judge_config(complaints)
     except subprocess.TimeoutExpired:
         yield findings.skipped("config", "keepalived takes too long", _SEE_CHECK)
-    except AgentError as error:
-        yield findings.skipped("config", str(error))
 
 
-def _password(facts: Facts) -> Iterator[Finding]:
+def _password(facts: _Facts) -> Iterator[Finding]:
     yield node_findings.judge_password(facts.candidate.settings, facts.candidate.config)
 
 
 # --- this node ----------------------------------------------------------------------------------
 
 
-def _interface(facts: Facts) -> Iterator[Finding]:
-    settings, config, node = facts.candidate.settings, facts.candidate.config, facts.host
+def _interface(facts: _Facts) -> Iterator[Finding]:
+    candidate = facts.candidate
+    settings, config = candidate.settings, candidate.config
+    # the plan did not need all addresses
+    resolved = candidate.facts.resolved_peers or ()
+    node = prepare.look_at_host(settings, candidate.paths, resolved, is_whole=True)
     interface = node.interface(config.interface)
     if interface is None:
         yield findings.failed("interface", f"{config.interface} is gone", "run waits for it")
         return
     name = interface.name
-    state = host_facts.operstate(name)
+    state = host_facts.read(f"/sys/class/net/{name}/operstate")
     yield node_findings.judge_link(name, state, is_up=interface.is_up)
     arp_ignore = host.ipv4_setting("arp_ignore", name) or 0
     yield from node_findings.judge_reach(config, node, arp_ignore)
@@ -220,29 +318,68 @@ def _interface(facts: Facts) -> Iterator[Finding]:
     yield node_findings.judge_routers(settings, node, host_facts.next_hops())
     yield from node_findings.judge_other_holders(config, node)
     found = host_facts.managers(name, interface.index)
-    yield from managers.judge_managers(name, found, config.address_lease)
+    yield from node_findings.judge_managers(name, found, config.address_lease)
     strictness = host.ipv4_setting("rp_filter", name)
     yield node_findings.judge_reverse_path(config, node, strictness)
 
 
-def _firewall(facts: Facts) -> Iterator[Finding]:
-    settings = facts.candidate.settings
+def _firewall(facts: _Facts) -> Iterator[Finding]:
+    owned = nft.owned_tables()
     try:
-        closed = facts.closed_chains()
-    except (AgentError, RulesetError) as error:
+        closed = _closed_chains(facts, owned)
+    except (AgentError, ruleset.RulesetError) as error:
         is_denied = isinstance(error, AgentError) or any(each in str(error) for each in _DENIED)
         yield firewall_findings.judge_unlisted_rules(str(error), is_denied=is_denied)
     else:
         yield from firewall_findings.judge_chains(
             closed,
-            is_managed=settings.manages_firewall,
+            is_managed=facts.candidate.settings.manages_firewall,
             is_running=facts.agent_pid != 0,
-            owned=facts.owned_tables,
+            owned=owned,
         )
     yield from firewall_findings.judge_legacy(nft.legacy_tables())
 
 
-def _ports(facts: Facts) -> Iterator[Finding]:
+def _closed_chains(facts: _Facts, owned: Collection[Table]) -> list[Chain]:
+    """Return base chains that may drop VRRP and hold no rule that lets it in.
+
+    nft 1.0.6 shows an owned table with whatever lies in memory, at times no JSON: then its
+    chains of input and output count as such.
+
+    Raises:
+        RulesetError, AgentError: nft cannot list the rules.
+    """
+    config = facts.candidate.config
+    program = process.find_program("nft", os.environ.get("PATH"))
+    tag = accept_rules.tag_for(facts.candidate.settings.config_name)
+    ends_at = time.monotonic() + facts.at_most(_RULES_SECONDS)
+
+    def entries(arguments: tuple[str, ...]) -> list[ruleset.Entry]:
+        left = max(ends_at - time.monotonic(), _SHORTEST)
+        printed = host_facts.output_of((program, *arguments), left)
+        if printed is None:
+            raise ruleset.RulesetError("nft does not end, or cannot be run")
+        if '"nftables"' not in printed:
+            lines = printed.strip().splitlines()
+            what = repr(lines[0][:120]) if lines else "nothing"
+            raise ruleset.RulesetError(f"nft prints {what}")
+        return [each for each in ruleset.read(printed) if each is not None]
+
+    found: list[Chain] = []
+    listed = entries(nft_commands.LIST_CHAINS)
+    for table in firewall_findings.passed_tables(listed, config.interface):
+        try:
+            listed_rules = entries(nft_commands.list_table(table))
+            found += firewall_findings.closed_chains(listed_rules, config, tag)
+        except ruleset.RulesetError:
+            if table not in owned:
+                raise
+            chains = (each for each in listed if isinstance(each, ruleset.Chain))
+            found += (each for each in chains if each.table == table and each.takes_rules)
+    return found
+
+
+def _ports(facts: _Facts) -> Iterator[Finding]:
     config = facts.candidate.config
     probes = config.track_script or config.port_probes
     ports = () if probes is None else probes.ports
@@ -255,27 +392,23 @@ def _ports(facts: Facts) -> Iterator[Finding]:
         yield node_findings.judge_port(each.address, each.port, error, listeners, config.addresses)
 
 
-def _scripts(facts: Facts) -> Iterator[Finding]:
+def _scripts(facts: _Facts) -> Iterator[Finding]:
     settings, node = facts.candidate.settings, facts.candidate.facts
-    if settings.check_script is not None and node.check_script is not None:
-        path = shlex.split(settings.check_script)[0]
-        yield node_findings.judge_check_script(
-            path, node.check_script, host_facts.obstacle(path), settings.check_script_missing
-        )
-    if settings.notify_script is not None and node.notify_script is not None:
-        path = shlex.split(settings.notify_script)[0]
-        yield node_findings.judge_script(
-            "OPENSHIFT_HA_NOTIFY_SCRIPT", path, node.notify_script, host_facts.obstacle(path)
-        )
+    check, notify = "OPENSHIFT_HA_CHECK_SCRIPT", "OPENSHIFT_HA_NOTIFY_SCRIPT"
+    for variable, command, state, missing in (
+        (check, settings.check_script, node.check_script, settings.check_script_missing),
+        (notify, settings.notify_script, node.notify_script, MissingScript.IGNORE),
+    ):
+        if command is not None and state is not None:
+            path = shlex.split(command)[0]
+            obstacle = host_facts.obstacle(path)
+            yield node_findings.judge_script(variable, path, state, obstacle, missing)
     if node.check_script is None and node.notify_script is None:
         yield findings.skipped("script", "no script is set")
 
 
-def _clock(facts: Facts) -> Iterator[Finding]:
+def _machine(facts: _Facts) -> Iterator[Finding]:
     yield node_findings.judge_clock(host_facts.clock_source(), facts.shift)
-
-
-def _cpu(facts: Facts) -> Iterator[Finding]:
     pressure = host.cpu_share().pressure
     yield node_findings.judge_starvation(pressure, host.throttled(), facts.late)
 
@@ -283,20 +416,67 @@ def _cpu(facts: Facts) -> Iterator[Finding]:
 # --- the network --------------------------------------------------------------------------------
 
 
-def _wire(facts: Facts) -> Iterator[Finding]:
-    network = facts.network()
-    unshielded = facts.why_unshielded()
-    yield from network_findings.judge_wire(network.contexts, network.heard, unshielded)
-    yield network_findings.judge_multicast(network.contexts, network.heard)
-    yield from network_findings.judge_answers(network.contexts, network.heard, network.near)
-    yield from network_findings.judge_peers(
-        network.contexts, network.near, network.far, network.heard
+def _wire(facts: _Facts) -> Iterator[Finding]:
+    network = _observe(facts)
+    yield from network_findings.judge_wire(network, _why_unshielded(facts))
+    yield network_findings.judge_multicast(network)
+    yield from network_findings.judge_answers(network)
+    yield from network_findings.judge_peers(network)
+
+
+def _observe(facts: _Facts) -> network_findings.ObservedNetwork:
+    """Listen and ask; return what came in."""
+    config, node = facts.candidate.config, facts.candidate.facts
+    if facts.configuration.lacks_peers:
+        raise _UnknownError("the peers are not known")
+    name = config.interface
+    networks = reach.networks(config, node.interface(name))
+    peers = dict.fromkeys(peer for each in config.instances for peer in each.unicast_peers)
+    near = tuple(peer for peer in peers if any(peer in network for network in networks))
+    own = contexts.askers(config, node)
+    askers = {family_of(each.address): each.address for each in reversed(own)}
+    macs = packet_socket.host_macs()
+    with packet_socket.PacketSocket(name, bpf.kernel_filter(config.addresses)) as socket:
+        found = contexts.build(config, node, mac=socket.mac, host_macs=macs)
+        targets = tuple(dict.fromkeys((*config.addresses, *near)))
+        began = time.time() - time.monotonic()
+        packets, answers, late = host_facts.listen(socket, askers, targets, facts.seconds)
+        shift = time.time() - time.monotonic() - began
+        after = prepare.look_for((), (name,))
+    facts.late, facts.shift = late, shift
+    return network_findings.ObservedNetwork(
+        contexts=tuple(found.values()),
+        near=near,
+        far=tuple(peer for peer in peers if peer not in near),
+        seconds=facts.seconds,
+        packets=packets,
+        answers={address: frozenset(each) - macs for address, each in answers.items()},
+        held=frozenset(config.addresses) & _present(node, name) & _present(after, name),
+        neighbours=host_facts.neighbours(),
     )
+
+
+def _present(node: HostFacts, name: str) -> frozenset[IPAddress]:
+    """Return the addresses of an interface."""
+    interface = node.interface(name)
+    return frozenset(each.address for each in interface.addresses) if interface else frozenset()
+
+
+def _why_unshielded(facts: _Facts) -> str:
+    """Return why foreign adverts for these ids reach keepalived; nothing where they do not."""
+    settings, status = facts.candidate.settings, facts.agent_status
+    if settings.conflict is not ConflictMode.RESOLVE:
+        return "OPENSHIFT_HA_CONFLICT is not resolve"
+    if not settings.shield:
+        return "OPENSHIFT_HA_SHIELD=off"
+    if status is None:
+        return "another VRRP program runs on this node" if sockets.vrrp_sockets() else ""
+    return "".join(each["reason"] for each in status["protections"] if each["kind"] == "shield")
 
 
 # --- the table ----------------------------------------------------------------------------------
 
-_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Facts], Iterator[Finding]]], ...]] = (
+_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[_Facts], Iterator[Finding]]], ...]] = (
     (("capabilities",), _capabilities),
     (("keepalived", "build"), _keepalived),
     (("agent",), _agent),
@@ -308,8 +488,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Facts], Iterator[Finding]]
     (("port",), _ports),
     (("script",), _scripts),
     (("rivals", "ids", "holders", "multicast", "answers", "peers"), _wire),
-    (("clock",), _clock),
-    (("cpu",), _cpu),
+    (("clock", "cpu"), _machine),
 )
 """Names of checks, and what judges them, in the order of the lines.
 

@@ -55,36 +55,24 @@ def judge_chains(
     ours = [each for each in closed if each.takes_rules and each.table not in owned]
     for each in sealed:
         judged = failed if is_managed else warned
-        yield judged(
-            "firewall",
-            f"{_named([each])} may drop protocol 112",
-            accept_rules.owner_advice(each.table),
-        )
+        yield judged("firewall", _dropping([each]), accept_rules.owner_advice(each.table))
     if ours and is_managed and is_running:
-        yield warned(
-            "firewall",
-            f"{_named(ours)} may drop protocol 112, and the agent's rules are not there",
+        advice = (
             "see firewall.failed in the agent's log; rules that a firewall's reload took away "
-            "are back within 10 s",
+            "are back within 10 s"
         )
+        text = f"{_dropping(ours)}, and the agent's rules are not there"
+        yield warned("firewall", text, advice)
     elif ours and is_managed:
-        yield passed(
-            "firewall", f"{_named(ours)} may drop protocol 112; the agent lets it in there"
-        )
+        yield passed("firewall", f"{_dropping(ours)}; the agent lets it in there")
     elif ours:
-        yield warned(
-            "firewall",
-            f"{_named(ours)} may drop protocol 112",
-            "set OPENSHIFT_HA_NFTABLES_RULE=true, or accept protocol 112 there yourself",
-        )
+        advice = "set OPENSHIFT_HA_NFTABLES_RULE=true, or accept protocol 112 there yourself"
+        yield warned("firewall", _dropping(ours), advice)
     if beyond:
-        hooks = sorted({each.hook.value for each in beyond if each.hook})
-        yield warned(
-            "firewall",
-            f"{_named(beyond)} may drop protocol 112",
-            f"the agent puts no rules into {' and '.join(hooks)}: accept it there yourself, "
-            "before anything drops",
-        )
+        hooks = " and ".join(sorted({each.hook.value for each in beyond if each.hook}))
+        mended = "accept it there yourself, before anything drops"
+        advice = f"the agent puts no rules into {hooks}: {mended}"
+        yield warned("firewall", _dropping(beyond), advice)
     if not closed:
         yield passed("firewall", "no chain of nftables drops protocol 112")
 
@@ -92,15 +80,14 @@ def judge_chains(
 def judge_legacy(tables: Sequence[str]) -> Iterator[Finding]:
     """Warn of tables of iptables-legacy: whether they drop anything is not known."""
     if tables:
-        yield warned(
-            "firewall",
-            f"iptables-legacy has tables that nft does not show: {' '.join(tables)}",
-            "look yourself: iptables-legacy -S; accept protocol 112 there",
-        )
+        text = f"iptables-legacy has tables that nft does not show: {' '.join(tables)}"
+        advice = "look yourself: iptables-legacy -S; accept protocol 112 there"
+        yield warned("firewall", text, advice)
 
 
-def _named(chains: Sequence[Chain]) -> str:
-    return ", ".join(f"{each.table} {each.name}" for each in chains)
+def _dropping(chains: Sequence[Chain]) -> str:
+    names = ", ".join(f"{each.table} {each.name}" for each in chains)
+    return f"{names} may drop protocol 112"
 
 
 # --- which chains that are --------------------------------------------------------------------

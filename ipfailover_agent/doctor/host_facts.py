@@ -1,11 +1,12 @@
 """Facts about a node and its network that only doctor needs. Nothing but ``listen`` raises."""
 
-# pathlib costs start-up time and has no descriptors.
-# ruff: noqa: PTH112, PTH116, PTH119, PTH120, PTH123, PTH208
+# Most of these are names of the kernel, with one part that differs.
+# ruff: noqa: PTH112, PTH119, PTH123, PTH207
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
 import os
 import select
@@ -17,30 +18,24 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.doctor import managers as telling
-from ipfailover_agent.doctor.managers import Managers
+from ipfailover_agent.doctor import node_findings as judging
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.model import family_of
-from ipfailover_agent.vrrp import neighbour, packets
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.packet_socket import usable_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from ipfailover_agent.model import IPAddress, PortCheck
+    from ipfailover_agent.model import Family, IPAddress, PortCheck
     from ipfailover_agent.vrrp.packet_socket import PacketSocket
     from ipfailover_agent.vrrp.packets import Packet
 
 _MANAGER_PLACES: Final = ("/run/systemd/netif", "/run/systemd/system", "/run/NetworkManager")
-_NETWORK_DIRECTORIES: Final = (
-    "/etc/systemd/network",
-    "/run/systemd/network",
-    "/usr/local/lib/systemd/network",
-    "/usr/lib/systemd/network",
-    "/lib/systemd/network",
-)
+_NETWORK_DIRECTORIES: Final = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 """Where networkd looks for drop-ins, the first one wins (systemd.network(5))."""
 
 _IFUPDOWN2: Final = "/etc/network/ifupdown2"
@@ -50,7 +45,6 @@ _ROUTE_FILES: Final = (("/proc/net/route", 2, 0), ("/proc/net/ipv6_route", 4, 9)
 
 _MOST_ROUTES: Final = 100_000  # a tenth of a second
 _IPV4_DIGITS: Final = 8
-_ARP_FIELDS: Final = 6  # of a line of /proc/net/arp: address, type, flags, MAC, mask, device
 
 
 def output_of(words: Sequence[str], seconds: float) -> str | None:
@@ -81,11 +75,6 @@ def read(path: str) -> str | None:
         return None
 
 
-def operstate(interface: str) -> str | None:
-    """Return the kernel's name for the state of a link (RFC 2863), None where it is unknown."""
-    return read(f"/sys/class/net/{interface}/operstate")
-
-
 def listeners(port: int) -> frozenset[IPAddress]:
     """Return the addresses that programs listen at with a TCP port, as far as that is visible."""
     found: set[IPAddress] = set()
@@ -100,16 +89,11 @@ def listeners(port: int) -> frozenset[IPAddress]:
 
 def _address(text: bytes) -> IPAddress:
     """Return an address that /proc/net shows as numbers of the machine's byte order."""
-    raw = bytes.fromhex(text.decode("ascii"))
-    words = (raw[each : each + 4] for each in range(0, len(raw), 4))
-    return ip_address(b"".join(map(_in_network_order, words)))
+    words = (text[each : each + 8] for each in range(0, len(text), 8))
+    return ip_address(b"".join(int(each, 16).to_bytes(4, sys.byteorder) for each in words))
 
 
-def _in_network_order(word: bytes) -> bytes:
-    return word if sys.byteorder == "big" else word[::-1]
-
-
-def managers(name: str, index: int, *, root: str = "") -> Managers:
+def managers(name: str, index: int, *, root: str = "") -> judging.Managers:
     """Return the programs that claim to manage an interface; a container may not see them.
 
     ``root`` is for tests.
@@ -119,19 +103,19 @@ def managers(name: str, index: int, *, root: str = "") -> Managers:
     unread = ""
     link = read(f"{root}/run/systemd/netif/links/{index}")
     if link is not None and "ADMIN_STATE=unmanaged" not in link:
-        found.add(telling.NETWORKD)
+        found.add(judging.NETWORKD)
         for path in _network_files(link, root):
             text = read(f"{root}{path}")
             texts += [] if text is None else [text]
             unread = path if text is None else unread
     device = read(f"{root}/run/NetworkManager/devices/{index}")
     if device is not None and "managed=false" not in device:
-        found.add(telling.NETWORK_MANAGER)
-    if os.path.isdir(f"{root}{_IFUPDOWN2}") and telling.purges(_interfaces_files(root), name):
-        found.add(telling.IFUPDOWN2)
-    return Managers(
+        found.add(judging.NETWORK_MANAGER)
+    if os.path.isdir(f"{root}{_IFUPDOWN2}") and judging.purges(_interfaces_files(root), name):
+        found.add(judging.IFUPDOWN2)
+    return judging.Managers(
         names=frozenset(found),
-        keep=telling.keep_configuration(texts),
+        keep=judging.keep_configuration(texts),
         unread=unread,
         # where systemd is PID 1 and neither directory is there, neither of them runs
         is_visible=any(os.path.isdir(f"{root}{each}") for each in _MANAGER_PLACES),
@@ -152,10 +136,9 @@ def _network_files(link: str, root: str) -> list[str]:
         return [network, *named["NETWORK_FILE_DROPINS"].strip('"').split()]
     found: dict[str, str] = {}
     for directory in _NETWORK_DIRECTORIES:
-        place = f"{directory}/{os.path.basename(network)}.d"
-        for each in _listed(f"{root}{place}"):
-            if each.endswith(".conf"):
-                found.setdefault(each, f"{place}/{each}")
+        place = f"{directory}/systemd/network/{os.path.basename(network)}.d"
+        for each in glob.glob("*.conf", root_dir=f"{root}{place}"):
+            found.setdefault(each, f"{place}/{each}")
     return [network, *(found[each] for each in sorted(found))]
 
 
@@ -163,42 +146,33 @@ def _interfaces_files(root: str) -> list[str]:
     """Return the texts of ifupdown's files, as far as they are in the usual places."""
     directory = "/etc/network/interfaces.d"
     paths = ["/etc/network/interfaces"]
-    paths += [f"{directory}/{each}" for each in sorted(_listed(f"{root}{directory}"))]
+    names = sorted(glob.glob("*", root_dir=f"{root}{directory}"))
+    paths += [f"{directory}/{each}" for each in names]
     return [text for each in paths if (text := read(f"{root}{each}")) is not None]
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
 
 
 def connect(ports: Collection[PortCheck], seconds: float) -> dict[PortCheck, str]:
     """Connect to all at once and hang up; return what went wrong with each, or nothing."""
-    if not ports:
-        return {}
-    with ThreadPoolExecutor(max_workers=len(ports)) as pool:
-        return dict(zip(ports, pool.map(lambda each: _connect(each, seconds), ports), strict=True))
 
+    def failure(port: PortCheck) -> str:
+        try:
+            with socket.create_connection((str(port.address), port.port), timeout=seconds):
+                return ""
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
 
-def _connect(port: PortCheck, seconds: float) -> str:
-    try:
-        with socket.create_connection((str(port.address), port.port), timeout=seconds):
-            return ""
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
+    with ThreadPoolExecutor(max_workers=len(ports) or 1) as pool:
+        return dict(zip(ports, pool.map(failure, ports), strict=True))
 
 
 def neighbours() -> dict[bytes, tuple[IPAddress, ...]]:
     """Return the IPv4 addresses of other hosts in the kernel's table, by MAC."""
     found: dict[bytes, tuple[IPAddress, ...]] = {}
     for line in (read("/proc/net/arp") or "").splitlines()[1:]:
-        fields = line.split()
-        if len(fields) == _ARP_FIELDS:
-            with contextlib.suppress(ValueError):
-                mac = bytes.fromhex(fields[3].replace(":", ""))
-                found[mac] = (*found.get(mac, ()), ip_address(fields[0]))
+        with contextlib.suppress(ValueError):
+            address, _type, _flags, digits, _mask, _device = line.split()
+            mac = bytes.fromhex(digits.replace(":", ""))
+            found[mac] = (*found.get(mac, ()), ip_address(address))
     return found
 
 
@@ -236,18 +210,12 @@ def obstacle(path: str) -> str:
     keepalived (2.2.7) disables scripts below a directory that others may write to. A bare name
     is looked for on PATH, as keepalived does.
     """
-    directory = os.path.dirname(os.path.realpath(shutil.which(path) or path))
-    while True:
-        try:
-            mode = os.stat(directory).st_mode
-        except OSError:
-            return ""
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"below {directory}, which every user may write to"
-        parent = os.path.dirname(directory)
-        if parent == directory:
-            return ""
-        directory = parent
+    with contextlib.suppress(OSError):
+        for each in Path(os.path.realpath(shutil.which(path) or path)).parents:
+            mode = each.stat().st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                return f"below {each}, which every user may write to"
+    return ""
 
 
 # --- the network ---------------------------------------------------------------------------------
@@ -262,7 +230,7 @@ _AT_ONCE: Final = 5  # questions between two looks at whether the asker is there
 
 def listen(
     wire: PacketSocket,
-    askers: Collection[IPAddress],
+    askers: Mapping[Family, IPAddress],
     targets: Collection[IPAddress],
     seconds: float,
 ) -> tuple[tuple[Packet, ...], dict[IPAddress, set[bytes]], float]:
@@ -270,7 +238,7 @@ def listen(
 
     Args:
         wire: receives adverts and announcements.
-        askers: this node's own addresses, at most one of a family.
+        askers: this node's own address of each family.
         targets: each is asked for twice, while the asker of its family is there.
         seconds: how long to listen.
 
@@ -301,18 +269,17 @@ def listen(
 
 
 def _ask(
-    wire: PacketSocket, askers: Collection[IPAddress], targets: Collection[IPAddress]
+    wire: PacketSocket, askers: Mapping[Family, IPAddress], targets: Collection[IPAddress]
 ) -> float:
     """Ask for each target, and return by how many seconds a pause between two was too long."""
     late = 0.0
-    own = {family_of(each): each for each in askers}
     usable: frozenset[IPAddress] = frozenset()
     for number, target in enumerate(targets):
         if number % _AT_ONCE == 0:
             usable = usable_addresses(wire.index)
-        asker = own.get(family_of(target))
+        asker = askers.get(family_of(target))
         if asker is not None and asker in usable:
-            wire.send(neighbour.question(wire.mac, asker, target))
+            wire.send(packets.neighbour_question(wire.mac, asker, target))
         began = time.monotonic()
         time.sleep(_PACE)
         late = max(late, time.monotonic() - began - _PACE)
@@ -320,17 +287,15 @@ def _ask(
 
 
 def _ethernet_socket(interface: str, ethertype: int) -> socket.socket:
-    try:
-        # Without a protocol it receives nothing before it is bound, and is bound at once.
-        found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    except OSError as error:
-        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
-    try:
-        found.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        found.bind((interface, ethertype))
-    except OSError as error:
-        found.close()
-        raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+    with contextlib.ExitStack() as opened:
+        try:
+            # Without a protocol it receives nothing before it is bound, and is bound at once.
+            found = opened.enter_context(socket.socket(socket.AF_PACKET, kind))
+            found.bind((interface, ethertype))
+        except OSError as error:
+            raise SystemRefusedError(f"cannot listen on {interface}: {error.strerror}") from error
+        opened.pop_all()
     return found
 
 
@@ -344,6 +309,6 @@ def _take(
             return
         except OSError as error:
             raise SystemRefusedError(f"cannot listen: {error.strerror}") from error
-        answer = neighbour.parse_answer(frame)
+        answer = packets.parse_neighbour_answer(frame)
         if answer is not None and answer[0] in targets:
             answers.setdefault(answer[0], set()).add(answer[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Struct, field
 
@@ -13,12 +13,14 @@ from ipfailover_agent.text import listed
 from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.doctor.findings import Finding
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.vrrp.packets import Packet
+
+_Sent = TypeVar("_Sent", Advert, Carp)
 
 _ELSEWHERE: Final = (
     "another host has it, or a proxy or gateway answers for it: choose another address, or end "
@@ -29,66 +31,113 @@ _SHIELDED: Final = (
     f"on every node; until then the agent drops its adverts: without that it {_SHAKES}"
 )
 _UNSHIELDED: Final = f"on every node; it is not shielded from here ({{}}), and {_SHAKES}"
-_ALL_AT_ONCE: Final = "unicast and multicast nodes do not hear each other"
 
 
-class ReceivedPackets(Struct, frozen=True, kw_only=True):
-    """What came in.
+class ObservedNetwork(Struct, frozen=True, kw_only=True):
+    """What came in, and for which instances.
 
     Attributes:
-        seconds: for how long.
+        contexts: what the instances of this node are to others.
+        near: unicast peers on the interface's own networks, which were asked for too.
+        far: unicast peers behind a router.
+        seconds: for how long it was listened.
         packets: received ones, this node's own left out.
         answers: the MACs that answered when asked for an address, this host's left out.
         held: the virtual addresses that this node had all the time.
         neighbours: what the kernel knows of other hosts: addresses by MAC.
     """
 
+    contexts: Sequence[ContestContext]
+    near: Sequence[IPAddress] = ()
+    far: Sequence[IPAddress] = ()
     seconds: float
     packets: tuple[Packet, ...] = ()
     answers: Mapping[IPAddress, frozenset[bytes]]
     held: frozenset[IPAddress] = frozenset()
     neighbours: Mapping[bytes, tuple[IPAddress, ...]] = field(default_factory=dict)
 
+    @property
+    def is_unicast(self) -> bool:
+        """Return whether adverts go to peers."""
+        return any(each.is_unicast for each in self.contexts)
 
-def judge_wire(
-    contexts: Sequence[ContestContext], heard: ReceivedPackets, shield: str = ""
-) -> Iterator[Finding]:
+    def served(self) -> Iterator[tuple[ContestContext, IPAddress]]:
+        """Yield every virtual address after its instance's context."""
+        for context in self.contexts:
+            for address in (*context.addresses, *context.excluded_addresses):
+                yield context, address
+
+    def adverts(self) -> list[Advert]:
+        """Return the last advert of each sender, id and list, without this host's and priority 0.
+
+        Two programs on one node may send for one id, each its own list.
+        They are in the order of ids, whichever came first.
+        """
+        newest: dict[tuple[object, ...], Advert] = {}
+        for each in self.packets:
+            if isinstance(each, Advert) and not self._is_own(each.source_mac):
+                newest[each.source_mac, each.virtual_router_id, each.addresses] = each
+        order = sorted(
+            newest.values(), key=lambda each: (each.virtual_router_id, str(each.source))
+        )
+        return [each for each in order if each.priority]
+
+    def carps(self) -> list[Carp]:
+        """Return the last advertisement of each CARP device and id, in the order of ids."""
+        newest = {
+            (each.source, each.router_id): each
+            for each in self.packets
+            if isinstance(each, Carp) and not self.is_own_address(each.source)
+        }
+        return sorted(newest.values(), key=lambda each: (each.router_id, str(each.source)))
+
+    def strangers(self, address: IPAddress) -> set[bytes]:
+        """Return the MACs of other hosts that answer for an address, or announce it."""
+        macs = set(self.answers.get(address, ()))
+        macs |= {
+            each.announced_mac
+            for each in self.packets
+            if isinstance(each, Announcement) and each.address == address
+        }
+        return {mac for mac in macs if not self._is_own(mac)}
+
+    def is_own_address(self, address: IPAddress) -> bool:
+        """Return whether an address is this node's own."""
+        return any(each.is_own_address(address) for each in self.contexts)
+
+    def _is_own(self, mac: bytes) -> bool:
+        return any(each.is_own(mac) for each in self.contexts)
+
+
+def judge_wire(network: ObservedNetwork, shield: str = "") -> Iterator[Finding]:
     """Judge the adverts, one finding for each thing that differs.
 
     ``shield``: why the agent does not drop foreign ones for the same ids; empty where it does.
     """
-    adverts = _newest(heard, contexts)
-    carps = _carps(heard, contexts)
-    seen_ids = {each.virtual_router_id for each in adverts}
-    seen_ids |= {each.router_id for each in carps}
+    contexts, adverts, carps = network.contexts, network.adverts(), network.carps()
+    seen_ids = {each.virtual_router_id for each in adverts} | {each.router_id for each in carps}
+    # each family has ids of its own
+    ours = {(each.virtual_router_id, family_of(each.source)) for each in contexts}
     others: dict[tuple[str, str], Finding] = {}
-    clashing: dict[IPAddress, list[Advert]] = {}
-    holders: dict[IPAddress, list[Advert]] = {}
+    clashing: list[Advert] = []
+    agreeing: list[Advert] = []
     for advert in adverts:
-        family = family_of(advert.source)  # each family has ids of its own
-        is_rival = any(context.is_claimed_by(advert) for context in contexts)
-        for context in contexts:
-            if context.is_claimed_by(advert):
-                cause = causes.difference(advert, context)
-                if cause is None:
-                    holders.setdefault(advert.source, []).append(advert)
-                else:
-                    others.setdefault(
-                        cause.key, failed("rivals", cause.text, "make the nodes agree")
-                    )
-            elif (
-                not is_rival
-                and advert.addresses
-                and (advert.virtual_router_id, family)
-                == (context.virtual_router_id, family_of(context.source))
-            ):
-                clashing.setdefault(advert.source, []).append(advert)
+        claimed = [each for each in contexts if each.is_claimed_by(advert)]
+        for context in claimed:
+            cause = causes.difference(advert, context)
+            if cause is None:
+                agreeing.append(advert)
+            else:
+                found = failed("rivals", cause.text, "make the nodes agree")
+                others.setdefault(cause.key, found)
+        is_ours = (advert.virtual_router_id, family_of(advert.source)) in ours
+        if is_ours and advert.addresses and not claimed:
+            clashing.append(advert)
     yield from others.values()
-    clashes = [
-        causes.id_clash(foreign, contexts[0].router_ids, seen_ids)
-        for _, foreign in sorted(clashing.items(), key=lambda each: str(each[0]))
-    ]
-    clashes += _carp_clashes(contexts, carps, seen_ids)
+    needed = contexts[0].router_ids if contexts else 0
+    clashes = [causes.id_clash(each, needed, seen_ids) for each in _by_source(clashing)]
+    same_ids = (each for each in carps if (each.router_id, family_of(each.source)) in ours)
+    clashes += [causes.carp_clash(each, needed, seen_ids) for each in _by_source(same_ids)]
     advice = _UNSHIELDED.format(shield) if shield else _SHIELDED
     for cause in clashes:
         yield warned("ids", cause.text, advice)
@@ -97,201 +146,115 @@ def judge_wire(
     if not clashes:
         ids = f"; heard: {listed(sorted(seen_ids))}" if seen_ids else ""
         yield passed("ids", f"no id of this node is used for other addresses{ids}")
-    for source, found in sorted(holders.items(), key=lambda each: str(each[0])):
-        held = dict.fromkeys(address for advert in found for address in advert.addresses)
-        yield passed("holders", f"{source} advertises {listed(held)}")
-    if not holders:
+    for group in _by_source(agreeing):
+        held = dict.fromkeys(address for advert in group for address in advert.addresses)
+        yield passed("holders", f"{group[0].source} advertises {listed(held)}")
+    if not agreeing:
         which = "that agrees with this node's" if adverts else "of another node"
-        yield passed("holders", f"no advert {which} in {heard.seconds:g} s")
+        yield passed("holders", f"no advert {which} in {network.seconds:g} s")
 
 
-def judge_multicast(contexts: Sequence[ContestContext], heard: ReceivedPackets) -> Finding:
+def _by_source(packets: Iterable[_Sent]) -> list[list[_Sent]]:
+    """Return the packets of each sender, in the order of the senders' addresses as text."""
+    groups: dict[str, list[_Sent]] = {}
+    for each in packets:
+        groups.setdefault(str(each.source), []).append(each)
+    return [groups[source] for source in sorted(groups)]
+
+
+def judge_multicast(network: ObservedNetwork) -> Finding:
     """Judge whether multicast arrives, by another node's advert, or by its absence.
 
     A host that answers for an address, and whose adverts do not get here, is another node from
     which the network keeps them, or a stranger.
     """
-    if any(each.is_unicast for each in contexts):
+    if network.is_unicast:
         return skipped("multicast", "adverts go to peers, one by one")
-    senders = {
-        str(each.source) for each in _newest(heard, contexts) if each.destination.is_multicast
-    }
+    senders = {str(each.source) for each in network.adverts() if each.destination.is_multicast}
     if senders:
         return passed("multicast", f"it arrives: adverts of {listed(sorted(senders))}")
-    for context in contexts:
-        for address in (*context.addresses, *context.excluded_addresses):
-            macs = _strangers(address, context, heard)
-            if macs:
-                names = listed(sorted(map(causes.mac_text, macs)))
-                return warned(
-                    "multicast",
-                    f"no advert arrives, and {address} is held by {names}: if that is another "
-                    "node, the network drops multicast",
-                    _unicast_advice(contexts, heard, macs),
-                )
-    return skipped("multicast", "no other node advertises", _unicast_advice(contexts, heard))
+    for _, address in network.served():
+        if macs := network.strangers(address):
+            names = listed(sorted(map(causes.mac_text, macs)))
+            text = (
+                f"no advert arrives, and {address} is held by {names}: if that is another node, "
+                "the network drops multicast"
+            )
+            return warned("multicast", text, _unicast_advice(network, macs))
+    return skipped("multicast", "no other node advertises", _unicast_advice(network))
 
 
-def _unicast_advice(
-    contexts: Sequence[ContestContext], heard: ReceivedPackets, macs: Collection[bytes] = ()
-) -> str:
+def _unicast_advice(network: ObservedNetwork, macs: Collection[bytes] = ()) -> str:
     """Return what to set where multicast is dropped, with the addresses that are known."""
-    others = [each for mac in macs for each in heard.neighbours.get(mac, ())]
-    instead = causes.unicast_instead(contexts, others)
-    return f"where the network drops multicast, {instead}: {_ALL_AT_ONCE}"
+    others = [each for mac in macs for each in network.neighbours.get(mac, ())]
+    instead = causes.unicast_instead(network.contexts, others)
+    why = "unicast and multicast nodes do not hear each other"
+    return f"where the network drops multicast, {instead}: {why}"
 
 
-def _newest(heard: ReceivedPackets, contexts: Sequence[ContestContext]) -> list[Advert]:
-    """Return the last advert of each sender, id and list, without this host's and priority 0.
-
-    Two programs on one node may send for one id, each its own list.
-    They are in the order of ids, whichever came first.
-    """
-    newest: dict[tuple[object, ...], Advert] = {}
-    for each in heard.packets:
-        if isinstance(each, Advert) and not any(one.is_own(each.source_mac) for one in contexts):
-            newest[each.source_mac, each.virtual_router_id, each.addresses] = each
-    order = sorted(newest.values(), key=lambda each: (each.virtual_router_id, str(each.source)))
-    return [each for each in order if each.priority]
-
-
-def _carps(heard: ReceivedPackets, contexts: Sequence[ContestContext]) -> list[Carp]:
-    """Return the last advertisement of each CARP device and id, in the order of ids."""
-    newest = {
-        (each.source, each.router_id): each
-        for each in heard.packets
-        if isinstance(each, Carp) and not any(one.is_own_address(each.source) for one in contexts)
-    }
-    return sorted(newest.values(), key=lambda each: (each.router_id, str(each.source)))
-
-
-def _carp_clashes(
-    contexts: Sequence[ContestContext], carps: Sequence[Carp], seen_ids: Collection[int]
-) -> list[causes.Cause]:
-    """Return a cause for each CARP device with ids of this node, in the family of each."""
-    ours = {(each.virtual_router_id, family_of(each.source)) for each in contexts}
-    clashing: dict[IPAddress, list[Carp]] = {}
-    for each in carps:
-        if (each.router_id, family_of(each.source)) in ours:
-            clashing.setdefault(each.source, []).append(each)
-    return [
-        causes.carp_clash(found, contexts[0].router_ids, seen_ids)
-        for _, found in sorted(clashing.items(), key=lambda each: str(each[0]))
-    ]
-
-
-def judge_answers(
-    contexts: Sequence[ContestContext], heard: ReceivedPackets, peers: Sequence[IPAddress] = ()
-) -> Iterator[Finding]:
-    """Judge the hosts that answer for or announce the addresses; ``peers`` were asked too."""
-    adverts = _newest(heard, contexts)
-    known = {mac: peer for peer in peers for mac in heard.answers.get(peer, ())}
+def judge_answers(network: ObservedNetwork) -> Iterator[Finding]:
+    """Judge the hosts that answer for or announce the addresses."""
+    adverts = network.adverts()
     free: list[IPAddress] = []
-    is_wrong = False
-    for context in contexts:
-        for address in (*context.addresses, *context.excluded_addresses):
-            macs = _strangers(address, context, heard)
-            entitled = {each.source_mac for each in adverts if context.is_claimed_by(each)}
-            is_held_here = bool(macs) and address in heard.held
-            is_wrong |= is_held_here or len(macs) > 1 or bool(macs - entitled)
-            if is_held_here:
-                names = " and ".join(sorted(map(causes.mac_text, macs)))
-                yield failed(
-                    "answers",
-                    f"{address} is on this node, and answered by {names}",
-                    "two nodes hold it: see `ipfailover-agent status` on both, and rivals above",
-                )
-            elif len(macs) > 1:
-                names = " and ".join(sorted(map(causes.mac_text, macs)))
-                yield failed(
-                    "answers",
-                    f"{address} is answered by {names}",
-                    "two hosts have it: find the one that should not (arp -n on its neighbours)",
-                )
-            elif macs - entitled:
-                (mac,) = macs
-                advertised = _advertised_by(address, mac, adverts, heard)
-                if advertised is None:
-                    yield _judge_mute(address, mac, known.get(mac), contexts, heard)
-                else:
-                    yield _judge_other(address, mac, advertised)
-            elif not macs:
-                free.append(address)
+    is_fine = True
+    for context, address in network.served():
+        macs = network.strangers(address)
+        claiming = {each.source_mac for each in adverts if context.is_claimed_by(each)}
+        if not macs:
+            free.append(address)
+        elif address in network.held or len(macs) > 1 or macs - claiming:
+            is_fine = False
+            yield _judge_holders(network, adverts, address, macs)
     if free:
         yield passed("answers", f"no other host answers for {listed(free)}")
-    elif not is_wrong:
+    elif is_fine:
         yield passed("answers", "only nodes that advertise them answer for the addresses")
 
 
-def _strangers(address: IPAddress, context: ContestContext, heard: ReceivedPackets) -> set[bytes]:
-    """Return the MACs of other hosts that answer for an address, or announce it."""
-    macs = set(heard.answers.get(address, frozenset()))
-    macs |= {
-        each.announced_mac
-        for each in heard.packets
-        if isinstance(each, Announcement) and each.address == address
-    }
-    return {mac for mac in macs if not context.is_own(mac)}
-
-
-def _advertised_by(
-    address: IPAddress, mac: bytes, adverts: Sequence[Advert], heard: ReceivedPackets
-) -> tuple[IPAddress, ...] | None:
-    """Return what a host advertises that has an address; None where no advert of it came."""
-    its_own = {address, *heard.neighbours.get(mac, ())}
-    found = [each for each in adverts if each.source_mac == mac or each.source in its_own]
-    if not found:
-        return None
-    return tuple(dict.fromkeys(address for each in found for address in each.addresses))
-
-
-def _judge_other(address: IPAddress, mac: bytes, others: Sequence[IPAddress]) -> Finding:
-    """Judge a host that has an address and advertises ``others``: its adverts get here."""
-    return failed(
-        "answers",
-        f"{address} is answered by {causes.mac_text(mac)}, which advertises other addresses "
-        f"({listed(others) or 'none are listed'})",
-        f"{_ELSEWHERE}; if it is a node of yours, it needs the same list, and no virtual address "
-        "may be a node's own",
-    )
-
-
-def _judge_mute(
-    address: IPAddress,
-    mac: bytes,
-    peer: IPAddress | None,
-    contexts: Sequence[ContestContext],
-    heard: ReceivedPackets,
+def _judge_holders(
+    network: ObservedNetwork, adverts: Sequence[Advert], address: IPAddress, macs: set[bytes]
 ) -> Finding:
-    """Judge a host that has an address and sends no adverts here; ``peer``: the MAC's owner."""
-    if peer is not None:
-        # As for every node that is new: the others do not know it yet, and both would hold it.
-        return failed(
-            "answers",
-            f"{address} is held by the peer {peer}, whose adverts do not get here",
-            "it has to list this node too, in OPENSHIFT_HA_UNICAST_PEERS or under its names; or a "
-            "firewall drops protocol 112",
+    """Judge hosts of which one at least should not have an address."""
+    names = " and ".join(sorted(map(causes.mac_text, macs)))
+    if address in network.held:
+        text = f"{address} is on this node, and answered by {names}"
+        advice = "two nodes hold it: see `ipfailover-agent status` on both, and rivals above"
+        return failed("answers", text, advice)
+    text = f"{address} is answered by {names}"
+    if len(macs) > 1:
+        advice = "two hosts have it: find the one that should not (arp -n on its neighbours)"
+        return failed("answers", text, advice)
+    (mac,) = macs
+    its_own = {address, *network.neighbours.get(mac, ())}
+    sent = [each for each in adverts if each.source_mac == mac or each.source in its_own]
+    if sent:  # its adverts get here
+        others = listed(dict.fromkeys(each for advert in sent for each in advert.addresses))
+        text += f", which advertises other addresses ({others or 'none are listed'})"
+        advice = (
+            f"{_ELSEWHERE}; if it is a node of yours, it needs the same list, and no virtual "
+            "address may be a node's own"
         )
+        return failed("answers", text, advice)
+    peers = [each for each in network.near if mac in network.answers.get(each, ())]
+    if peers:
+        # As for every node that is new: the others do not know it yet, and both would hold it.
+        text = f"{address} is held by the peer {peers[-1]}, whose adverts do not get here"
+        advice = (
+            "it has to list this node too, in OPENSHIFT_HA_UNICAST_PEERS or under its names; or a "
+            "firewall drops protocol 112"
+        )
+        return failed("answers", text, advice)
     advice = _ELSEWHERE
-    if not any(each.is_unicast for each in contexts):
-        advice += f"; if it is another node: {_unicast_advice(contexts, heard, {mac})}"
-    return failed(
-        "answers",
-        f"{address} is answered by {causes.mac_text(mac)}, which advertises nothing",
-        advice,
-    )
+    if not network.is_unicast:
+        advice += f"; if it is another node: {_unicast_advice(network, macs)}"
+    return failed("answers", f"{text}, which advertises nothing", advice)
 
 
-def judge_peers(
-    contexts: Sequence[ContestContext],
-    near: Sequence[IPAddress],
-    far: Sequence[IPAddress],
-    heard: ReceivedPackets,
-) -> Iterator[Finding]:
-    """Judge unicast peers; ``near`` ones were asked for, ``far`` ones are behind a router."""
-    others = [each for each in near if not any(one.is_own_address(each) for one in contexts)]
+def judge_peers(network: ObservedNetwork) -> Iterator[Finding]:
+    """Judge unicast peers: those that were asked for, and those behind a router."""
+    others = [each for each in network.near if not network.is_own_address(each)]
     for peer in others:
-        if heard.answers.get(peer):
+        if network.answers.get(peer):
             yield passed("peers", f"{peer} answers")
         else:
             yield warned(
@@ -300,10 +263,9 @@ def judge_peers(
                 "it is off, or not on this network: correct OPENSHIFT_HA_UNICAST_PEERS if it "
                 "never will be",
             )
-    if far:
-        yield skipped("peers", f"{listed(far)} on another network", "ask them yourself: ping")
-    if not others and not far:
-        is_unicast = any(each.is_unicast for each in contexts)
-        yield skipped(
-            "peers", "no peer beside this node" if is_unicast else "multicast needs none"
-        )
+    if network.far:
+        advice = "ask them yourself: ping"
+        yield skipped("peers", f"{listed(network.far)} on another network", advice)
+    if not others and not network.far:
+        why = "no peer beside this node" if network.is_unicast else "multicast needs none"
+        yield skipped("peers", why)

@@ -44,6 +44,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ipfailover_agent.deadlines import earliest
+from ipfailover_agent.status.status_model import DrainRequestStatus
 from ipfailover_agent.text import listed
 from ipfailover_agent.vrrp.timers import master_down_interval
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.drain.drain_requests import DrainRequest
     from ipfailover_agent.model import IPAddress, VrrpInstance
+    from ipfailover_agent.vrrp.packets import Advert
 
 _LEAST_PRIORITY: Final = 0  # has the longest master-down interval
 _MIXED: Final = "a reload put its addresses together with others, which are not drained"
@@ -116,13 +118,9 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 class SuccessorAdvert(Struct, frozen=True, kw_only=True):
-    """An advert of another node: its sender, the addresses in it, its interval, its arrival."""
+    """The newest advert of another node, and when it came."""
 
-    mac: bytes
-    router_id: int
-    source: str
-    addresses: frozenset[IPAddress]
-    interval: float
+    advert: Advert
     at: float
 
 
@@ -149,7 +147,9 @@ class InstanceDrain(Struct, frozen=True, kw_only=True):
 
     def silence(self, policy: DrainPolicy) -> float:
         """Return how many seconds without an advert mean that there is no successor."""
-        slowest = max([self.target.advert_interval, *(each.interval for each in self.adverts)])
+        slowest = max(
+            [self.target.advert_interval, *(each.advert.interval for each in self.adverts)]
+        )
         longest = master_down_interval(_LEAST_PRIORITY, self.target.version, slowest)
         return longest + policy.margin
 
@@ -161,7 +161,7 @@ class InstanceDrain(Struct, frozen=True, kw_only=True):
     def unserved(self, now: float, policy: DrainPolicy) -> frozenset[IPAddress]:
         """Return the addresses that no living successor lists."""
         return self.target.addresses.difference(
-            *(each.addresses for each in self.fresh(now, policy))
+            *(each.advert.addresses for each in self.fresh(now, policy))
         )
 
 
@@ -247,11 +247,10 @@ class DrainsRestored(Struct, frozen=True, kw_only=True):
 
 
 class SuccessorHeard(Struct, frozen=True, kw_only=True):
-    """Another node advertised addresses of an instance; with priority 0 it ``is_leaving``."""
+    """Another node advertised addresses of an instance, or says goodbye with priority 0."""
 
     name: str
-    advert: SuccessorAdvert
-    is_leaving: bool = False
+    advert: Advert
 
 
 class InstanceEntered(Struct, frozen=True, kw_only=True):
@@ -291,16 +290,11 @@ class SaveDrains(Struct, frozen=True):
     """Write ``DrainState.records`` down, soon: a next agent drains only what is written."""
 
 
-class ClearHold(Struct, frozen=True, kw_only=True):
-    """Take the drain out of an instance's hold file."""
-
-    name: str
-
-
 class SetHold(Struct, frozen=True, kw_only=True):
-    """Set an instance's hold file."""
+    """Put the drain into an instance's hold file, or take it out."""
 
     name: str
+    is_held: bool
 
 
 class InstanceDrained(Struct, frozen=True, kw_only=True):
@@ -318,21 +312,8 @@ class DrainEnded(Struct, frozen=True, kw_only=True):
     is_undone: bool = False
 
 
-class AnswerRequest(Struct, frozen=True, kw_only=True):
-    """Answer a command.
-
-    ``verdict`` is drained, undone, undrained or refused; None while there is none, which will be
-    there in ``within`` seconds.
-    """
-
-    id: str
-    verdict: str | None
-    lines: tuple[str, ...] = ()
-    within: float = 0.0
-
-
 Outcome = InstanceDrained | DrainEnded
-DrainAction = SaveDrains | ClearHold | SetHold | Outcome | AnswerRequest
+DrainAction = SaveDrains | SetHold | Outcome | DrainRequestStatus
 DrainStep = tuple[DrainState, tuple[DrainAction, ...]]
 
 
@@ -350,11 +331,8 @@ def step(state: DrainState, event: DrainEvent, now: float, policy: DrainPolicy) 
         case SuccessorHeard() | InstanceEntered():
             work.on_instance(event)
             return work.finish(only=event.name)
-        case DrainRequested(request=request):
-            try:
-                (work.on_drain if request.action == "drain" else work.on_undrain)(event)
-            except ValueError as error:
-                work.refuse(event.id, str(error))
+        case DrainRequested():
+            work.on_request(event)
         case TargetsConfigured():
             work.on_configured(event)
         case DrainsRestored():
@@ -389,9 +367,9 @@ class _Step:
         state = replace(self._state, drains=after, deadline=self._deadline(only))
         changes: list[DrainAction] = []
         for name in dict.fromkeys((*before.drains, *after)) if only is None else (only,):
-            was_held, is_held = before.phase(name).is_held, state.phase(name).is_held
-            if was_held != is_held:
-                changes.append((SetHold if is_held else ClearHold)(name=name))
+            is_held = state.phase(name).is_held
+            if before.phase(name).is_held != is_held:
+                changes.append(SetHold(name=name, is_held=is_held))
         is_changed = bool(changes) or before.everything != state.everything
         if is_changed or (only is None and _outlives(before) != _outlives(state)):
             changes.insert(0, SaveDrains())
@@ -433,11 +411,15 @@ class _Step:
 
     # --- requests -------------------------------------------------------------------------------
 
-    def refuse(self, request_id: str, reason: str) -> None:
-        """Answer that a request is refused."""
-        self._actions.append(AnswerRequest(id=request_id, verdict="refused", lines=(reason,)))
+    def on_request(self, event: DrainRequested) -> None:
+        """Carry a request out, or refuse it."""
+        try:
+            (self._on_drain if event.request.action == "drain" else self._on_undrain)(event)
+        except ValueError as error:
+            lines = (str(error),)
+            self._actions.append(DrainRequestStatus(id=event.id, verdict="refused", lines=lines))
 
-    def on_drain(self, event: DrainRequested) -> None:
+    def _on_drain(self, event: DrainRequested) -> None:
         """Begin to drain; raise ValueError with the reason where that is refused."""
         request = event.request
         names = self._named(request)
@@ -455,12 +437,12 @@ class _Step:
             self._change(everything=spec)
         pending = (*pending, PendingRequest(id=event.id, waiting=frozenset(names)))
         self._change(pending=pending)
-        within = 2 * max(self._drains[name].silence(self._policy) for name in names)
-        self._actions.append(AnswerRequest(id=event.id, verdict=None, within=within))
+        within = round(2 * max(self._drains[each].silence(self._policy) for each in names), 1)
+        self._actions.append(DrainRequestStatus(id=event.id, verdict=None, within=within))
         for name in names:
             self._drain(name, spec, is_master=name in event.masters)
 
-    def on_undrain(self, event: DrainRequested) -> None:
+    def _on_undrain(self, event: DrainRequested) -> None:
         """End drains, and answer at once; raise ValueError with the reason where it is refused."""
         names = self._named(event.request)
         if not event.request.words:
@@ -469,7 +451,7 @@ class _Step:
         for name in drained:
             self._end(name, "undrained")
         line = f"{listed(drained)} may serve again" if drained else "nothing of that was drained"
-        self._actions.append(AnswerRequest(id=event.id, verdict="undrained", lines=(line,)))
+        self._actions.append(DrainRequestStatus(id=event.id, verdict="undrained", lines=(line,)))
 
     def _named(self, request: DrainRequest) -> tuple[str, ...]:
         """Return the instances that a request names, in the order of the configuration."""
@@ -569,15 +551,14 @@ class _Step:
 
     def _on_advert(self, found: InstanceDrain, event: SuccessorHeard) -> None:
         name, advert, now, policy = event.name, event.advert, self._now, self._policy
-        sender = advert.mac, advert.router_id
-        others = (e for e in found.fresh(now, policy) if (e.mac, e.router_id) != sender)
-        if event.is_leaving:
+        others = (e for e in found.fresh(now, policy) if _sender(e.advert) != _sender(advert))
+        if not advert.priority:
             self._set(name, adverts=tuple(others))
             return
-        adverts = (*others, advert)[-policy.adverts_limit :]
+        adverts = (*others, SuccessorAdvert(advert=advert, at=now))[-policy.adverts_limit :]
         heard = self._drains[name] = replace(found, adverts=adverts)
         if not heard.unserved(now, policy):
-            sources = dict.fromkeys(each.source for each in heard.fresh(now, policy))
+            sources = dict.fromkeys(str(e.advert.source) for e in heard.fresh(now, policy))
             holder = " and ".join(sources)
             self._set(name, phase=DrainPhase.DRAINED, anchor=now, holder=holder, is_leaving=False)
             if found.phase is not DrainPhase.DRAINED:
@@ -668,6 +649,10 @@ class _Step:
         return f"{had}, and then no node was heard to serve it within {silence:g} s"
 
 
+def _sender(advert: Advert) -> tuple[bytes, int]:
+    return advert.source_mac, advert.virtual_router_id
+
+
 def _canonical(word: str) -> str:
     """Return the usual text of an address; empty where ``word`` is none."""
     try:
@@ -676,17 +661,15 @@ def _canonical(word: str) -> str:
         return ""
 
 
-def _verdict(request: PendingRequest) -> AnswerRequest:
+def _verdict(request: PendingRequest) -> DrainRequestStatus:
     """Return the one answer to a request all of whose instances have an outcome."""
-    ended = [each for each in request.outcomes if isinstance(each, DrainEnded)]
-    drained = [each for each in request.outcomes if isinstance(each, InstanceDrained)]
-    outcomes: list[Outcome] = [*drained, *ended]
+    outcomes = sorted(request.outcomes, key=lambda each: isinstance(each, DrainEnded))
     names: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
         names.setdefault(_words(outcome), []).append(outcome.name)
     lines = tuple(f"{head}{listed(each)}{tail}" for (head, tail), each in names.items())
-    verdict = "undone" if ended else "drained"
-    return AnswerRequest(id=request.id, verdict=verdict, lines=lines)
+    verdict = "undone" if isinstance(outcomes[-1], DrainEnded) else "drained"
+    return DrainRequestStatus(id=request.id, verdict=verdict, lines=lines)
 
 
 def _words(outcome: Outcome) -> tuple[str, str]:

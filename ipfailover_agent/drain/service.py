@@ -4,14 +4,21 @@
 and carries out the actions. Nothing here raises.
 """
 
+# pathlib costs start-up time and knows no descriptors.
+# ruff: noqa: PTH208
+
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import stat
 import time
 from typing import TYPE_CHECKING, Final, assert_never
 
 from ipfailover_agent import codec
 from ipfailover_agent.deadlines import earliest
-from ipfailover_agent.drain import fsm, request_files
+from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import DrainRequest
 from ipfailover_agent.drain.fsm import DrainPhase
@@ -35,6 +42,11 @@ if TYPE_CHECKING:
     from ipfailover_agent.vrrp.packets import Advert
 
 _ANSWERS_KEPT: Final = 64
+_SUFFIX: Final = ".json"
+_UNFINISHED: Final = "~"  # the end of a file's name while it is written
+_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+_SIZE_LIMIT: Final = 1 << 16  # bytes
+_AT_ONCE: Final = 64  # files: the loop has other work
 
 
 class Drains(Service):
@@ -62,11 +74,9 @@ class Drains(Service):
 
     def status(self) -> StatusPart:
         """Return the newest requests and what became of them, and what is drained."""
-        drained = {name: self._describe(name) for name in self._state.drains}
-        return StatusPart(
-            drain_requests=tuple(self._answers.values()),
-            drained={name: words for name, words in drained.items() if words},
-        )
+        names = self._state.drains
+        drained = {name: words for name in names if (words := self._describe(name))}
+        return StatusPart(drain_requests=tuple(self._answers.values()), drained=drained)
 
     def withholding(self, name: str) -> Withholding | None:
         """Return how an instance is drained, None where it is not held for that."""
@@ -112,69 +122,65 @@ class Drains(Service):
         """Take the active configuration."""
         self._interface = candidate.config.interface
         targets = {each.name: fsm.Target.of(each) for each in candidate.config.instances}
-        self._feed(
-            fsm.TargetsConfigured(
-                targets=targets, masters=instance_states.names_in(VrrpState.MASTER)
-            )
-        )
+        masters = instance_states.names_in(VrrpState.MASTER)
+        self._feed(fsm.TargetsConfigured(targets=targets, masters=masters))
         # An address may have another instance now, and an instance another hold file.
         for name, found in self._state.drains.items():
-            is_held = found.phase.is_held
-            if is_held != (REASON in self._holds.reasons(name)):
-                (self._holds.set if is_held else self._holds.clear)(name, REASON)
+            if found.phase.is_held != (REASON in self._holds.reasons(name)):
+                self._hold(name, is_held=found.phase.is_held)
+
+    def _hold(self, name: str, *, is_held: bool) -> None:
+        (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
     def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
         """Note the states of all instances: of what this node is MASTER."""
         self._instance_states = instance_states
 
     def look(self) -> None:
-        """Take the request files."""
-        found, has_more = request_files.take(self._paths.drain_requests)
-        self._more_at = time.monotonic() if has_more else None
-        for each in found:
+        """Take the request files, whatever lies there."""
+        try:
+            every = sorted(os.listdir(self._paths.drain_requests))
+        except OSError:
+            every = []
+        names = [each for each in every if not each.endswith(_UNFINISHED)]
+        self._more_at = time.monotonic() if len(names) > _AT_ONCE else None
+        for name in names[:_AT_ONCE]:
+            stem = name.removesuffix(_SUFFIX)
+            known = stem if name.endswith(_SUFFIX) and _ID.fullmatch(stem) else ""
             try:
-                self._on_request(each, self._instance_states.names_in(VrrpState.MASTER))
+                self._on_request(name, known)
             except ValueError as error:
                 line = f"cannot use the request: {error}"
-                self._answer(fsm.AnswerRequest(id=each.id, verdict="refused", lines=(line,)))
+                self._answer(DrainRequestStatus(id=known, verdict="refused", lines=(line,)))
 
-    def _on_request(self, found: request_files.FoundRequest, masters: frozenset[str]) -> None:
-        if found.refusal:
-            raise ValueError(found.refusal)
-        request = codec.decode(found.text, DrainRequest, "request")
+    def _on_request(self, name: str, request_id: str) -> None:
+        text = take_request(f"{self._paths.drain_requests}/{name}")
+        if not request_id:
+            raise ValueError(f"its name is not that of a request: {name[:64]!r}")
+        request = codec.decode(text, DrainRequest, "request")
         self._log.info(
             "drain.requested",
-            request=found.id,
+            request=request_id,
             action=request.action,
             instances=listed(request.words) or "all",
             force=request.is_forced or None,
             seconds=request.seconds,
         )
+        masters = self._instance_states.names_in(VrrpState.MASTER)
+        blind = self._listener.blindness()
         self._feed(
-            fsm.DrainRequested(
-                id=found.id, request=request, masters=masters, blind=self._listener.blindness()
-            )
+            fsm.DrainRequested(id=request_id, request=request, masters=masters, blind=blind)
         )
 
     def on_advert(self, name: str, advert: Advert, context: ContestContext) -> None:
         """Take an advert for an instance's id, or one that lists an address of it."""
         if self._state.phase(name) is DrainPhase.SERVING or not advert.is_checksum_right:
             return
-        if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
+        if context.is_own_advert(advert) or (
+            advert.priority and not context.is_claimed_by(advert)
+        ):
             return
-        if advert.priority and not context.is_claimed_by(advert):
-            return
-        now = time.monotonic()
-        newest = fsm.SuccessorAdvert(
-            mac=advert.source_mac,
-            router_id=advert.virtual_router_id,
-            source=str(advert.source),
-            addresses=frozenset(advert.addresses),
-            interval=advert.interval,
-            at=now,
-        )
-        is_leaving = not advert.priority
-        self._feed(fsm.SuccessorHeard(name=name, advert=newest, is_leaving=is_leaving), now)
+        self._feed(fsm.SuccessorHeard(name=name, advert=advert))
 
     def on_transition(self, before: InstanceState, state: VrrpState) -> None:
         """Note that an instance has entered a state."""
@@ -193,8 +199,7 @@ class Drains(Service):
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        if self._save_at is not None:
-            self._save()
+        self._save()
         if self._more_at is not None and now >= self._more_at:
             self.look()
         if self._state.deadline is not None and now >= self._state.deadline:
@@ -205,8 +210,7 @@ class Drains(Service):
 
     def close(self) -> None:
         """Write down what no further round of the loop will."""
-        if self._save_at is not None:
-            self._save()
+        self._save()
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -216,11 +220,9 @@ class Drains(Service):
         ended: dict[tuple[str, bool], list[str]] = {}
         for action in actions:
             match action:
-                case fsm.SetHold(name=name):
-                    self._holds.set(name, REASON)
-                case fsm.ClearHold(name=name):
-                    self._holds.clear(name, REASON)
-                case fsm.AnswerRequest():
+                case fsm.SetHold(name=name, is_held=is_held):
+                    self._hold(name, is_held=is_held)
+                case DrainRequestStatus():
                     self._answer(action)
                 case fsm.InstanceDrained():
                     pass  # the answer and the status say so
@@ -239,7 +241,7 @@ class Drains(Service):
         if actions:
             self._changed()
 
-    def _answer(self, answer: fsm.AnswerRequest) -> None:
+    def _answer(self, answer: DrainRequestStatus) -> None:
         request, lines = answer.id, answer.lines
         if answer.verdict == "refused":
             self._log.warning("drain.refused", request=request, reason=" ".join(lines))
@@ -248,9 +250,7 @@ class Drains(Service):
         if not request:
             return
         self._answers.pop(request, None)
-        self._answers[request] = DrainRequestStatus(
-            id=request, verdict=answer.verdict, lines=lines, within=round(answer.within, 1)
-        )
+        self._answers[request] = answer
         done = [each.id for each in self._answers.values() if each.verdict is not None]
         for each in done[:-_ANSWERS_KEPT]:
             del self._answers[each]
@@ -262,7 +262,9 @@ class Drains(Service):
         return DrainClock(boot=self._boot, wall=time.time(), monotonic=time.monotonic())
 
     def _save(self) -> None:
-        """Write down what is drained; what cannot be written is not kept over a restart."""
+        """Write down what is drained, if that has changed; what cannot be written is not kept."""
+        if self._save_at is None:
+            return
         state, self._save_at = self._state, None
         try:
             if state.everything is None and not state.records:
@@ -276,3 +278,35 @@ class Drains(Service):
                 files.remove_file(self._paths.drain)
             except AgentError as again:
                 self._log.error("drain.record_failed", error=str(again))
+
+
+def take_request(path: str) -> str:
+    """Remove a request file and return its text. The directory is root's, 0700.
+
+    Raises:
+        ValueError: it cannot be used, with the reason.
+    """
+    try:
+        with open(path, "rb", opener=_without_following) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                reason = "it is no regular file"
+            elif status.st_uid not in {0, os.geteuid()}:
+                reason = f"it belongs to uid {status.st_uid}"
+            elif len(data := file.read(_SIZE_LIMIT + 1)) > _SIZE_LIMIT:
+                reason = f"it is longer than {_SIZE_LIMIT} bytes"
+            else:
+                return data.decode("utf-8")
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}"
+    finally:
+        with contextlib.suppress(OSError):
+            is_directory = os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114
+            (os.rmdir if is_directory else os.unlink)(path)
+    raise ValueError(reason)
+
+
+def _without_following(path: str, flags: int) -> int:
+    return files.without_waiting(path, flags | os.O_NOFOLLOW)

@@ -7,40 +7,23 @@ set.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import re
+from collections.abc import Callable, Generator
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Struct
 
-from ipfailover_agent.firewall.nft_commands import (
-    LIST_CHAINS,
-    Insertion,
-    Output,
-    TableChange,
-    change_rules,
-    list_table,
-)
-from ipfailover_agent.firewall.ruleset import (
-    Accepted,
-    Chain,
-    Entry,
-    Hook,
-    Rule,
-    RulesetError,
-    Table,
-    TableRules,
-    read,
-    tables_to_look_at,
-)
-from ipfailover_agent.model import Family
+from ipfailover_agent.firewall import nft_commands, ruleset
+from ipfailover_agent.firewall.nft_commands import Insertion, Output, TableChange
+from ipfailover_agent.firewall.ruleset import Accepted, Chain, Entry, Hook, Rule, Table
+from ipfailover_agent.model import Family, IPAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig
+    from ipfailover_agent.model import KeepalivedConfig
 
 VRRP_GROUPS: Final[Mapping[Family, IPAddress]] = {
     Family.IPV4: IPv4Address("224.0.0.18"),
@@ -52,6 +35,7 @@ _TAG_LENGTH: Final = 100  # a comment of nftables holds 128 bytes
 _OBJECTS_PER_SLICE: Final = 200  # some 4 ms on a small node
 _TRIES: Final = 3
 _FIREWALLD: Final = "firewalld"
+_Result = TypeVar("_Result")
 
 
 def tag_for(config_name: str) -> str:
@@ -82,7 +66,7 @@ def plan(entries: Iterable[Entry], wanted: frozenset[IPAddress], tag: str) -> Ta
     A rule of the agent stays where it has effect: nothing that could drop VRRP precedes it. Rules
     of the agent that are not wanted, or in a chain that cannot drop any more, are removed.
     """
-    rules = TableRules(entries, tag)
+    rules = ruleset.TableRules(entries, tag)
     inserted: list[Insertion] = []
     removed: list[Rule] = []
     table: Table | None = None
@@ -123,20 +107,6 @@ def _accepts(chain: Chain, wanted: frozenset[IPAddress]) -> set[Accepted]:
 # --- one look at the firewall -------------------------------------------------------------------
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """Run nft with these arguments and send the Output."""
-
-    arguments: tuple[str, ...]
-
-
-class Ask(enum.Enum):
-    """What a look asks for beside runs of nft."""
-
-    PAUSE = "let others have the processor for a moment"
-    GENERATION = "send the number of the ruleset's generation, None where it cannot be had"
-    OWNED = "send the tables that only the process that made them can change"
-
-
 class RuleInserted(Struct, frozen=True, kw_only=True):
     """A rule of the agent was put at the head of a base chain."""
 
@@ -161,37 +131,69 @@ class LookFailed(Struct, frozen=True, kw_only=True):
 
 
 Report = RuleInserted | RuleRemoved | LookFailed
-Step = Run | Ask | Report
-Answer = Output | int | frozenset[Table] | None
+Steps = Generator[tuple[str, ...] | None, Output, _Result]
 
 
 class _FailedError(Exception):
     """nft did not do what it was asked for."""
 
 
-def look(wanted: frozenset[IPAddress], tag: str) -> Generator[Step, Answer, None]:
-    """Have exactly the rules that ``wanted`` needs; nothing wanted removes all of the agent's.
+class Look(Struct, frozen=True, kw_only=True):
+    """One look at the firewall: have exactly the rules that ``wanted`` needs.
 
-    Yields what has to be done and is sent the answer (None for PAUSE and reports); its driver
-    decides how nft is run and when. A table may vanish during a look, so all is tried again
-    before a failure is reported.
+    Attributes:
+        wanted: where VRRP is to be let in; with nothing all rules of the agent are removed.
+        tag: their comment.
+        generation: returns the number of the ruleset's generation, None where it is not known.
+        owned: returns the tables that only the process that made them can change.
+        report: takes what was done, and what was not.
     """
-    try:
-        tables = yield from _tables()
-    except _FailedError as error:
-        yield LookFailed(reason=str(error))
-        return
-    for table in tables:
-        for remaining in reversed(range(_TRIES)):
-            try:
-                if (yield from _adjust(table, wanted, tag, is_last=not remaining)):
-                    break
-            except _FailedError as error:
-                if not remaining and table in (yield from _tables_or_none()):
-                    owned = yield Ask.OWNED
-                    is_owned = isinstance(owned, frozenset) and table in owned
-                    reason = owner_advice(table) if is_owned else str(error)
-                    yield LookFailed(table=str(table), reason=reason)
+
+    wanted: frozenset[IPAddress]
+    tag: str
+    generation: Callable[[], int | None]
+    owned: Callable[[], frozenset[Table]]
+    report: Callable[[Report], None]
+
+    def steps(self) -> Steps[None]:
+        """Yield arguments of nft, and be sent its output; None lets others have the processor.
+
+        The driver decides how nft is run and when. A table may vanish during a look, so all is
+        tried again before a failure is reported.
+        """
+        try:
+            tables = yield from _tables()
+        except _FailedError as error:
+            self.report(LookFailed(reason=str(error)))
+            return
+        for table in tables:
+            for remaining in reversed(range(_TRIES)):
+                try:
+                    if (yield from self._adjust(table, is_last=not remaining)):
+                        break
+                except _FailedError as error:
+                    if not remaining and table in (yield from _tables_or_none()):
+                        reason = owner_advice(table) if table in self.owned() else str(error)
+                        self.report(LookFailed(table=str(table), reason=reason))
+
+    def _adjust(self, table: Table, *, is_last: bool) -> Steps[bool]:
+        """Return False where the rules changed meanwhile: handles may mean other rules by now."""
+        before = self.generation()
+        change = plan((yield from _list(nft_commands.list_table(table))), self.wanted, self.tag)
+        if change is None:
+            return True
+        if change.removed and not is_last and self.generation() != before:
+            return False
+        for arguments in nft_commands.change_rules(change, self.tag):
+            yield from _run(arguments)
+        name = str(table)
+        for new in change.inserted:
+            address = new.accepted.address
+            self.report(RuleInserted(table=name, chain=new.chain, address=address))
+        for old in change.removed:
+            former = old.accepts.address if old.accepts else None
+            self.report(RuleRemoved(table=name, chain=old.chain, address=former))
+        return True
 
 
 def owner_advice(table: Table) -> str:
@@ -205,62 +207,33 @@ def owner_advice(table: Table) -> str:
     return f"only the program that owns the table can change it (flag owner): {how}"
 
 
-def _tables() -> Generator[Step, Answer, tuple[Table, ...]]:
-    return tables_to_look_at((yield from _list(LIST_CHAINS)))
+def _tables() -> Steps[tuple[Table, ...]]:
+    return ruleset.tables_to_look_at((yield from _list(nft_commands.LIST_CHAINS)))
 
 
-def _tables_or_none() -> Generator[Step, Answer, tuple[Table, ...]]:
+def _tables_or_none() -> Steps[tuple[Table, ...]]:
     try:
         return (yield from _tables())
     except _FailedError:
         return ()
 
 
-def _adjust(
-    table: Table, wanted: frozenset[IPAddress], tag: str, *, is_last: bool
-) -> Generator[Step, Answer, bool]:
-    """Return False where the rules changed meanwhile: handles may mean other rules by now."""
-    before = yield Ask.GENERATION
-    change = plan((yield from _list(list_table(table))), wanted, tag)
-    if change is None:
-        return True
-    if change.removed and not is_last and (yield Ask.GENERATION) != before:
-        return False
-    for arguments in change_rules(change, tag):
-        yield from _run(arguments)
-    for new in change.inserted:
-        yield RuleInserted(table=str(table), chain=new.chain, address=new.accepted.address)
-    for old in change.removed:
-        address = old.accepts.address if old.accepts else None
-        yield RuleRemoved(table=str(table), chain=old.chain, address=address)
-    return True
-
-
-def _list(arguments: tuple[str, ...]) -> Generator[Step, Answer, list[Entry]]:
+def _list(arguments: tuple[str, ...]) -> Steps[list[Entry]]:
     text = yield from _run(arguments)
     entries: list[Entry] = []
     try:
-        for number, entry in enumerate(read(text), 1):
+        for number, entry in enumerate(ruleset.read(text), 1):
             if entry is not None:
                 entries.append(entry)
             if number % _OBJECTS_PER_SLICE == 0:
-                yield Ask.PAUSE
-    except RulesetError as error:
+                yield None
+    except ruleset.RulesetError as error:
         raise _FailedError(str(error)) from error
     return entries
 
 
-def _run(arguments: tuple[str, ...]) -> Generator[Step, Answer, str]:
-    output = yield Run(arguments=arguments)
-    if not isinstance(output, Output):
-        raise TypeError(f"internal error: {output!r} is no output of nft")
+def _run(arguments: tuple[str, ...]) -> Steps[str]:
+    output = yield arguments
     if output.exit_code != 0:
-        raise _FailedError(_first_line(output.errors) or "nft ended without a word")
+        raise _FailedError(output.fault)
     return output.text
-
-
-def _first_line(errors: str) -> str:
-    """Return the line that names the fault; the next ones repeat the command."""
-    lines = [each.strip() for each in errors.splitlines() if each.strip()]
-    found = next((each for each in lines if "rror" in each or "not permitted" in each), "")
-    return (found or (lines[0] if lines else "")).removeprefix("internal:0:0-0: ")

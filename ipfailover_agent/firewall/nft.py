@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.firewall.nft_commands import Output
-from ipfailover_agent.firewall.ruleset import Table
-from ipfailover_agent.linux import process
-from ipfailover_agent.linux.captured_run import CapturedRun
-from ipfailover_agent.linux.rtnetlink import MalformedMessageError, parse_attributes
+from ipfailover_agent.firewall.ruleset import SHIELD, Table
+from ipfailover_agent.linux import process, rtnetlink
+from ipfailover_agent.linux.process import CapturedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _NFT: Final = "nft"
 _WAIT_LIMIT: Final = 3.0  # seconds that it gets while nothing else is done: a stop has to end
@@ -34,18 +33,17 @@ _GET_GENERATION: Final = 10 << 8 | 16
 _NEW_GENERATION: Final = 10 << 8 | 15
 _GET_TABLE: Final = 10 << 8 | 1
 _NEW_TABLE: Final = 10 << 8 | 0
-_REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST and NLM_F_DUMP
+_REQUEST: Final = 0x1  # NLM_F_REQUEST
+_REQUEST_DUMP: Final = 0x301  # NLM_F_DUMP as well
 _TABLE_NAME: Final = 1  # NFTA_TABLE_NAME
 _TABLE_FLAGS: Final = 2  # NFTA_TABLE_FLAGS, big endian
 _OWNED: Final = 2  # NFT_TABLE_F_OWNER
 _FAMILIES: Final = {1: "inet", 2: "ip", 10: "ip6"}  # NFPROTO_*, linux/netfilter.h
 _DUMP_LIMIT: Final = 64  # datagrams of 32 KiB, of some hundred tables each
 _INET: Final = 1  # NFPROTO_INET
-_HEADER: Final = struct.Struct("=IHHIIBBH")  # nlmsghdr and nfgenmsg
-_NLMSG_HEADER: Final = 16
-_ERROR: Final = struct.Struct("=i")
+_NFGENMSG: Final = 4  # bytes: family, version, resource
 _ATTRIBUTE: Final = struct.Struct("=HH")
-_GENERATION_ID: Final = struct.Struct("=HH4s")  # the first attribute, NFTA_GEN_ID, big endian
+_GENERATION_ID: Final = 1  # NFTA_GEN_ID, big endian
 
 
 class NftRun(CapturedRun):
@@ -106,27 +104,25 @@ def legacy_tables() -> tuple[str, ...]:
 
 def read_generation() -> int | None:
     """Return the number that every change of the ruleset raises; None where it may not be read."""
-    reply = _ask(_HEADER.pack(_HEADER.size, _GET_GENERATION, 1, 1, 0, 0, 0, 0))
-    if reply is None or len(reply) < _HEADER.size + _GENERATION_ID.size:
+    try:
+        reply = next(_ask(_GET_GENERATION))
+        number = rtnetlink.parse_attributes(reply.payload[_NFGENMSG:]).get(_GENERATION_ID)
+    except (OSError, rtnetlink.MalformedMessageError):
         return None
-    if _HEADER.unpack_from(reply)[1] != _NEW_GENERATION:
-        return None
-    return int.from_bytes(_GENERATION_ID.unpack_from(reply, _HEADER.size)[2], "big")
+    return int.from_bytes(number, "big") if number and reply.kind == _NEW_GENERATION else None
 
 
-def has_table(name: str) -> bool | None:
-    """Return whether a table of the family ``inet`` is there; None where that may not be read."""
-    packed = name.encode() + b"\0"
-    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _TABLE_NAME) + packed
-    attribute += bytes(-len(attribute) % 4)
-    length = _HEADER.size + len(attribute)
-    reply = _ask(_HEADER.pack(length, _GET_TABLE, 1, 1, 0, _INET, 0, 0) + attribute)
-    if reply is None or len(reply) < _HEADER.size:
+def has_shield() -> bool | None:
+    """Return whether the shield's table is there; None where that may not be read."""
+    name = SHIELD.name.encode() + b"\0"
+    name = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(name), _TABLE_NAME) + name + bytes(-len(name) % 4)
+    try:
+        reply = next(_ask(_GET_TABLE, family=_INET, attributes=name))
+        is_there = reply.kind == _NEW_TABLE
+        code = 0 if is_there else rtnetlink.parse_error_number(reply.payload)
+    except (OSError, rtnetlink.MalformedMessageError):
         return None
-    if _HEADER.unpack_from(reply)[1] == _NEW_TABLE:
-        return True
-    number = -_ERROR.unpack_from(reply, _NLMSG_HEADER)[0]
-    return False if number == errno.ENOENT else None
+    return is_there if code in {0, errno.ENOENT} else None
 
 
 def owned_tables() -> frozenset[Table]:
@@ -135,42 +131,33 @@ def owned_tables() -> frozenset[Table]:
     Asked of the kernel, since nft 1.0.6 lacks this flag and prints what lies in memory. Nothing
     where the question is not permitted.
     """
-    request = _HEADER.pack(_HEADER.size, _GET_TABLE, _REQUEST_DUMP, 1, 0, 0, 0, 0)
     found: set[Table] = set()
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
-            asking.setblocking(False)  # noqa: FBT003 - each part is there when asked for
-            asking.sendto(request, (0, 0))
-            for _ in range(_DUMP_LIMIT):
-                if not _read_tables(asking.recv(1 << 16), found):
-                    break
-    except (OSError, struct.error, MalformedMessageError):
+        for each in _ask(_GET_TABLE, flags=_REQUEST_DUMP):
+            if each.kind != _NEW_TABLE:
+                break
+            attributes = rtnetlink.parse_attributes(each.payload[_NFGENMSG:])
+            flags = int.from_bytes(attributes.get(_TABLE_FLAGS, b""), "big")
+            if flags & _OWNED and each.payload[0] in _FAMILIES:
+                name = attributes.get(_TABLE_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+                found.add(Table(family=_FAMILIES[each.payload[0]], name=name))
+    except (OSError, rtnetlink.MalformedMessageError):
         return frozenset()
     return frozenset(found)
 
 
-def _read_tables(datagram: bytes, found: set[Table]) -> bool:
-    """Add the owned tables of one part of a dump; return whether more parts follow."""
-    position = 0
-    while position + _HEADER.size <= len(datagram):
-        length, kind, _, _, _, family, _, _ = _HEADER.unpack_from(datagram, position)
-        if kind != _NEW_TABLE or length < _HEADER.size:
-            return False
-        attributes = parse_attributes(datagram[position + _HEADER.size : position + length])
-        flags = int.from_bytes(attributes.get(_TABLE_FLAGS, b""), "big")
-        if flags & _OWNED and family in _FAMILIES:
-            name = attributes.get(_TABLE_NAME, b"").rstrip(b"\0")
-            found.add(Table(family=_FAMILIES[family], name=name.decode("utf-8", "replace")))
-        position += length + -length % 4
-    return True
+def _ask(
+    kind: int, *, flags: int = _REQUEST, family: int = 0, attributes: bytes = b""
+) -> Iterator[rtnetlink.Message]:
+    """Yield the kernel's answers to a question about its rules.
 
-
-def _ask(request: bytes) -> bytes | None:
-    """Return the kernel's answer to a question about its rules, None where it gives none."""
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
-            asking.setblocking(False)  # noqa: FBT003 - the kernel answers before send returns
-            asking.sendto(request, (0, 0))
-            return asking.recv(4096)
-    except OSError:
-        return None
+    Raises:
+        OSError: there is none; each part of an answer is there when it is asked for.
+        MalformedMessageError: what comes cannot be read.
+    """
+    payload = bytes((family, *bytes(_NFGENMSG - 1))) + attributes
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as asking:
+        asking.setblocking(False)  # noqa: FBT003 - the kernel answers before send returns
+        asking.sendto(rtnetlink.build_message(kind, flags, 1, payload), (0, 0))
+        for _ in range(_DUMP_LIMIT):
+            yield from rtnetlink.split_messages(asking.recv(1 << 16))

@@ -16,20 +16,19 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.firewall.signatures import TABLE
+from ipfailover_agent.firewall.ruleset import SHIELD
 from ipfailover_agent.vrrp.packets import CARP_COUNT, CARP_FIRST, CARP_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ipfailover_agent.firewall.ruleset import Accepted, Rule, Table
-    from ipfailover_agent.firewall.signatures import Signature
+    from ipfailover_agent.firewall.shield import Signature
 
 _PROTOCOL: Final = 112  # IANA: VRRP
 _CHANGES_PER_COMMAND: Final = 200  # an argument of a program holds 128 KiB, a change 350 bytes
 _ADVERTISEMENT: Final = 1
 _VRRP_HEADER: Final = 8  # bytes before the first address
-_IPV4_HEADER: Final = 20
 _PRIORITY: Final = -400  # before anything else looks at them
 _BITS: Final = 8
 
@@ -40,6 +39,13 @@ class Output(Struct, frozen=True, kw_only=True):
     exit_code: int | None
     text: str = ""
     errors: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Return the line that names what failed; the next ones repeat the command."""
+        lines = [each.strip() for each in self.errors.splitlines() if each.strip()]
+        lines.sort(key=lambda each: not ("rror" in each or "not permitted" in each))
+        return lines[0].removeprefix("internal:0:0-0: ") if lines else "nft ended without a word"
 
 
 # --- rules that let VRRP in ----------------------------------------------------------------------
@@ -69,7 +75,7 @@ def list_table(table: Table) -> tuple[str, ...]:
 
     In JSON, because a name may hold anything. One at a time: nft 1.0.6 finds only the last of two.
     """
-    return ("-j", "-t", _json([{"list": {"table": _named(table)}}]))
+    return ("-j", "-t", _json([{"list": {"table": {"family": table.family, "name": table.name}}}]))
 
 
 def change_rules(change: TableChange, tag: str) -> tuple[tuple[str, ...], ...]:
@@ -109,35 +115,35 @@ def _place(table: Table, chain: str) -> dict[str, object]:
     return {"family": table.family, "table": table.name, "chain": chain}
 
 
-def _named(table: Table) -> dict[str, object]:
-    return {"family": table.family, "name": table.name}
-
-
 def _json(commands: Sequence[object]) -> str:
     return json.dumps({"nftables": commands})
 
 
 # --- the shield ----------------------------------------------------------------------------------
 
-_SHIELD_TABLE: Final = f"inet {TABLE}"
-REMOVE_SHIELD: Final = f"delete table {_SHIELD_TABLE}"
+# By IP version: family; what matches VRRP, a hop limit, CARP's length; bits of an address.
+_WORDS: Final = {
+    4: ("ip", "ip protocol 112", "ip ttl", f"ip hdrlength 5 ip length {20 + CARP_LENGTH}", 32),
+    6: ("ip6", "ip6 nexthdr 112", "ip6 hoplimit", f"ip6 length {CARP_LENGTH}", 128),
+}
+REMOVE_SHIELD: Final = f"delete table {SHIELD}"
 
 
 def shield_commands(interface: str, remaining: Mapping[Signature, float]) -> str:
     """Return nft's commands that drop exactly this; ``remaining``: for how many seconds more."""
-    replaced = f"add table {_SHIELD_TABLE}\n{REMOVE_SHIELD}"
+    replaced = f"add table {SHIELD}\n{REMOVE_SHIELD}"
     if not remaining:
         return replaced
     sets: list[str] = []
     rules: list[str] = []
     for number, (each, seconds) in enumerate(remaining.items()):
-        kind = "ipv4_addr" if each.source.version == 4 else "ipv6_addr"  # noqa: PLR2004
+        kind = f"ipv{each.source.version}_addr"
         element = f"{each.source} timeout {max(math.ceil(seconds), 1)}s"
         sets.append(f"set s{number} {{ type {kind}; flags timeout; elements = {{ {element} }}; }}")
         rules.append(shield_rule(each, interface, f"s{number}"))
     chain = f"type filter hook input priority {_PRIORITY}; policy accept;"
     body = "\n".join((*sets, "chain input {", chain, *rules, "}"))
-    return f"{replaced}\ntable {_SHIELD_TABLE} {{\n{body}\n}}"
+    return f"{replaced}\ntable {SHIELD} {{\n{body}\n}}"
 
 
 def shield_rule(signature: Signature, interface: str, name: str) -> str:
@@ -145,26 +151,17 @@ def shield_rule(signature: Signature, interface: str, name: str) -> str:
 
     ``ip6 nexthdr``, since nft 1.0.6 lists ``meta l4proto`` here without the protocol.
     """
-    is_ipv4 = signature.source.version == 4  # noqa: PLR2004
-    family, protocol, hops = (
-        ("ip", "ip protocol 112", "ip ttl")
-        if is_ipv4
-        else ("ip6", "ip6 nexthdr 112", "ip6 hoplimit")
-    )
+    family, protocol, hops, carp, width = _WORDS[signature.source.version]
     matches = [f'iifname "{interface}"', protocol]
     if signature.hop_limit is not None:
         matches.append(f"{hops} {signature.hop_limit}")
     if signature.is_carp:
         begin, count = CARP_FIRST, CARP_COUNT
-        whole = _IPV4_HEADER + CARP_LENGTH
-        matches.append(
-            f"ip hdrlength 5 ip length {whole}" if is_ipv4 else f"ip6 length {CARP_LENGTH}"
-        )
+        matches.append(carp)
     else:
         begin, count = signature.version << 4 | _ADVERTISEMENT, signature.count
     matches.append(f"@th,0,16 {begin << _BITS | signature.router_id:#06x}")
     matches.append(f"@th,24,8 {count}")
-    width = 32 if is_ipv4 else 128
     matches += [
         f"@th,{_VRRP_HEADER * _BITS + place * width},{width} {int(each):#x}"
         for place, each in enumerate(signature.listed)

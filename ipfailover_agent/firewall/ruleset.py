@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.firewall.signatures import TABLE
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -340,7 +338,7 @@ def _admitted(statements: list[object]) -> frozenset[int]:
 
 # --- where packets get ---------------------------------------------------------------------------
 
-SHIELD: Final = Table(family="inet", name=TABLE)
+SHIELD: Final = Table(family="inet", name="ipfailover-shield")
 """The agent's own table: what it drops is meant to be dropped."""
 
 

@@ -16,14 +16,15 @@ from ipfailover_agent.errors import AgentError
 from ipfailover_agent.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
 
     from ipfailover_agent.config.prepare import Candidate
-    from ipfailover_agent.firewall.accept_rules import Answer, Ask, Report, Step
+    from ipfailover_agent.firewall.accept_rules import Report, Steps
     from ipfailover_agent.firewall.nft import NftRun
+    from ipfailover_agent.firewall.nft_commands import Output
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.linux.process import ChildExit
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
 
 _LOOK_INTERVAL: Final = 10.0  # seconds at most, whatever the generation is
@@ -46,14 +47,11 @@ class Firewalls(Service):
         return earliest(*(each.deadline for each in self._by_tag.values()))
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
-        """Apply the active configuration."""
-        self.apply(candidate.settings, candidate.config, time.monotonic())
-
-    def apply(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
         """Let VRRP in where that is configured, and remove the rules where it no longer is."""
+        settings, now = candidate.settings, time.monotonic()
         if not (settings.manages_firewall or self._by_tag):
             return
-        from ipfailover_agent.firewall import accept_rules  # noqa: PLC0415 - see above
+        from ipfailover_agent.firewall import accept_rules, nft  # noqa: PLC0415 - see above
 
         self._wanted_tag = (
             accept_rules.tag_for(settings.config_name) if settings.manages_firewall else None
@@ -62,19 +60,11 @@ class Firewalls(Service):
             if tag != self._wanted_tag:
                 former.want(frozenset(), now)
         if self._wanted_tag is not None:
-            wanted = accept_rules.wanted_addresses(config)
-            self._firewall(self._wanted_tag).want(wanted, now)
-
-    def _firewall(self, tag: str) -> Firewall:
-        from ipfailover_agent.firewall import nft  # noqa: PLC0415 - see above
-
-        if not self._by_tag and (unseen := nft.legacy_tables()):
-            self._log.warning("firewall.unseen", tables=unseen)
-        if tag not in self._by_tag:
-            self._by_tag[tag] = Firewall(
-                tag=tag, environment=self._environment, report=self._report
-            )
-        return self._by_tag[tag]
+            if not self._by_tag and (unseen := nft.legacy_tables()):
+                self._log.warning("firewall.unseen", tables=unseen)
+            made = Firewall(self._wanted_tag, self._environment, self._report)
+            firewall = self._by_tag.setdefault(self._wanted_tag, made)
+            firewall.want(accept_rules.wanted_addresses(candidate.config), now)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -117,28 +107,23 @@ class Firewall:
     """
 
     def __init__(
-        self, *, tag: str, environment: Mapping[str, str], report: Callable[[Report], None]
+        self, tag: str, environment: Mapping[str, str], report: Callable[[Report], None]
     ) -> None:
         self._tag = tag
         self._environment = environment
         self._report = report
         self._wanted: frozenset[IPAddress] = frozenset()
-        self._look: Generator[Step, Answer, None] | None = None
+        self._look: Steps[None] | None = None
         self._run: NftRun | None = None
         self._began = 0.0
         self._generation: int | None = None
         self._next_look = 0.0
-        self._failures: dict[str, str] = {}
-        self._failing: set[str] = set()
+        self._failures: dict[str, str] = {}  # reasons of the last look, by table
+        self._failing: dict[str, str] = {}  # of the present one
         self._is_wanted_anew = False
         self.deadline: float | None = None
         self.is_active: bool | None = None
         """Whether the last look found or put everything in place; None before it."""
-
-    @property
-    def is_looking(self) -> bool:
-        """Return whether a look is under way."""
-        return self._look is not None
 
     @property
     def has_none(self) -> bool:
@@ -200,60 +185,48 @@ class Firewall:
         )
 
     def _begin(self, now: float) -> None:
-        from ipfailover_agent.firewall import accept_rules, nft  # noqa: PLC0415 - not always needed
+        from ipfailover_agent.firewall import nft  # noqa: PLC0415 - see above
 
         self._is_wanted_anew = False
-        self._failing = set()
+        self._failing = {}
         self._began = now
         self._generation = nft.read_generation()
-        self._look = accept_rules.look(self._wanted, self._tag)
+        self._look = _steps(self._wanted, self._tag, self._pass_on)
         self._go_on(None, now)
 
-    def _go_on(self, answer: Answer, now: float) -> None:
+    def _go_on(self, output: Output | None, now: float) -> None:
         """Go on with the look until it needs nft, or takes long."""
-        from ipfailover_agent.firewall import accept_rules, nft, nft_commands  # noqa: PLC0415 - not always needed
+        from ipfailover_agent.firewall import nft, nft_commands  # noqa: PLC0415 - see above
 
-        if self._look is None:
-            return
-        while True:
+        while self._look is not None:
             try:
-                step = self._look.send(answer)
+                arguments = next(self._look) if output is None else self._look.send(output)
             except StopIteration:
                 self._end(now)
                 return
-            answer = None
-            match step:
-                case accept_rules.Run(arguments=arguments):
-                    try:
-                        self._run = nft.NftRun(arguments, self._environment)
-                    except (AgentError, OSError) as error:
-                        answer = nft_commands.Output(exit_code=None, errors=str(error))
-                    else:
-                        self.deadline = now + _RUN_LIMIT
-                        return
-                case accept_rules.Ask.PAUSE:
-                    self.deadline = now
-                    return
-                case accept_rules.Ask():
-                    answer = _answer(step)
-                case _:
-                    self._pass_on(step)
+            if arguments is None:
+                self.deadline = now
+                return
+            try:
+                self._run = nft.NftRun(arguments, self._environment)
+            except (AgentError, OSError) as error:
+                output = nft_commands.Output(exit_code=None, errors=str(error))
+            else:
+                self.deadline = now + _RUN_LIMIT
+                return
 
     def _pass_on(self, report: Report) -> None:
         from ipfailover_agent.firewall import accept_rules  # noqa: PLC0415 - see above
 
         if isinstance(report, accept_rules.LookFailed):
-            self._failing.add(report.table)
+            self._failing[report.table] = report.reason
             if self._failures.get(report.table) == report.reason:
                 return
-            self._failures[report.table] = report.reason
         self._report(report)
 
     def _end(self, now: float) -> None:
         self._look = None
-        self._failures = {
-            table: reason for table, reason in self._failures.items() if table in self._failing
-        }
+        self._failures = self._failing
         self.is_active = not self._failures
         pause = min(max((now - self._began) * _LOOK_SHARE, _ASK_INTERVAL), _LOOK_INTERVAL)
         if self._failures or self._generation is None:
@@ -267,32 +240,25 @@ def remove_all(tag: str, environment: Mapping[str, str], report: Callable[[Repor
 
     Without nft, or without the right to use it, ``report`` gets the reason.
     """
-    from ipfailover_agent.firewall import accept_rules, nft  # noqa: PLC0415 - not always needed
+    from ipfailover_agent.firewall import nft  # noqa: PLC0415 - see above
 
-    look = accept_rules.look(frozenset(), tag)
-    answer: Answer = None
+    look = _steps(frozenset(), tag, report)
     with contextlib.suppress(StopIteration):
+        arguments = next(look)
         while True:
-            step = look.send(answer)
-            answer = None
-            match step:
-                case accept_rules.Run(arguments=arguments):
-                    answer = nft.run_and_wait(arguments, environment)
-                case accept_rules.Ask():
-                    answer = _answer(step)
-                case _:
-                    report(step)
+            output = nft.run_and_wait(arguments, environment) if arguments else None
+            arguments = next(look) if output is None else look.send(output)
 
 
-def _answer(asked: Ask) -> Answer:
-    """Return what the kernel answers to a look; nothing for a pause."""
-    from ipfailover_agent.firewall import nft  # noqa: PLC0415 - likewise
-    from ipfailover_agent.firewall.accept_rules import Ask  # noqa: PLC0415 - see above
+def _steps(
+    wanted: frozenset[IPAddress], tag: str, report: Callable[[Report], None]
+) -> Steps[None]:
+    from ipfailover_agent.firewall import accept_rules, nft  # noqa: PLC0415 - see above
 
-    match asked:
-        case Ask.GENERATION:
-            return nft.read_generation()
-        case Ask.OWNED:
-            return nft.owned_tables()
-        case _:
-            return None
+    return accept_rules.Look(
+        wanted=wanted,
+        tag=tag,
+        generation=nft.read_generation,
+        owned=nft.owned_tables,
+        report=report,
+    ).steps()

@@ -18,19 +18,39 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 
 from ipfailover_agent.conflict.contexts import is_from_segment
-from ipfailover_agent.firewall.signatures import LISTED, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ipfailover_agent.model import IPAddress
-    from ipfailover_agent.vrrp.packets import Advert, Carp
+    from ipfailover_agent.vrrp.packets import Advert
 
 LIFETIME: Final = 60.0  # of an element of the kernel's, from the last such advert on
 LIMIT: Final = 64  # elements at a time
 _WINDOW: Final = 5.0  # in which the second advert has to come, or two own intervals if longer
 _RENEWED_AFTER: Final = 20.0
 _SUSPECTS: Final = 256  # remembered at a time: others may send anything
+_LISTED: Final = 16  # the last of so many IPv6 addresses begins as far in as nftables looks, 255 B
+
+
+class Signature(Struct, frozen=True, kw_only=True):
+    """What is alike in all adverts that one rule drops.
+
+    Attributes:
+        source: the sender's address.
+        router_id: the id, ``version`` that of VRRP.
+        count: how many addresses it lists; ``listed`` are those, the first 16.
+        is_carp: it is CARP, which has no such list.
+        hop_limit: None unless it is dropped for not coming from this segment.
+    """
+
+    source: IPAddress
+    router_id: int
+    version: int = 2
+    count: int = 0
+    listed: tuple[IPAddress, ...] = ()
+    is_carp: bool = False
+    hop_limit: int | None = None
 
 
 def signature_of_advert(
@@ -55,14 +75,9 @@ def _signature(advert: Advert, *, hop_limit: int | None = None) -> Signature:
         router_id=advert.virtual_router_id,
         version=advert.version,
         count=len(advert.addresses),
-        listed=advert.addresses[:LISTED],
+        listed=advert.addresses[:_LISTED],
         hop_limit=hop_limit,
     )
-
-
-def signature_of_carp(carp: Carp) -> Signature:
-    """Return what to drop of a CARP device."""
-    return Signature(source=carp.source, router_id=carp.router_id, is_carp=True)
 
 
 class Shield(Struct, frozen=True):
@@ -102,7 +117,7 @@ def heard_of_ours(shield: Shield, advert: Advert) -> Shield:
 
     A rule compares only the first addresses. Where this one is behind them, the rule has to go.
     """
-    if len(advert.addresses) <= LISTED or not shield.foreign:
+    if len(advert.addresses) <= _LISTED or not shield.foreign:
         return shield
     signature = _signature(advert)
     foreign = {each: at for each, at in shield.foreign.items() if each != signature}

@@ -11,10 +11,10 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.firewall import shield
-from ipfailover_agent.firewall.shield import Shield
-from ipfailover_agent.firewall.signatures import TABLE
+from ipfailover_agent.firewall.shield import Shield, Signature
 from ipfailover_agent.linux import process
 from ipfailover_agent.model import ConflictMode
 from ipfailover_agent.service import Service
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Candidate
     from ipfailover_agent.conflict.contexts import ContestContext
     from ipfailover_agent.firewall.nft import NftRun
-    from ipfailover_agent.firewall.signatures import Signature
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.process import ChildExit
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
     from ipfailover_agent.vrrp.packets import Advert, Carp
 
@@ -38,7 +37,6 @@ _LOOK_INTERVAL: Final = 10.0  # at the sockets of this network, and at what was 
 _CLOSE_LOOK: Final = 1.0  # the same, while there is something to drop
 _RUN_LIMIT: Final = 10.0  # seconds that nft gets
 _HANGS: Final = "nft does not end"
-_HOP_LIMIT: Final = 255
 _OFF: Final = "; each of its adverts puts off the next one of a master, and nothing drops it here"
 _DROPPED: Final = "; its adverts are dropped here before keepalived reads them"
 _OTHER_PROGRAM: Final = (
@@ -117,11 +115,8 @@ class Shields(Service):
     # --- configuration --------------------------------------------------------------------------
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
-        """Apply the active configuration."""
-        self.apply(candidate.settings, candidate.config, time.monotonic())
-
-    def apply(self, settings: Settings, config: KeepalivedConfig, now: float) -> None:
-        """Apply settings and configuration; what is no longer foreign is let in again."""
+        """Apply the active configuration; what is no longer foreign is let in again."""
+        settings, config, now = candidate.settings, candidate.config, time.monotonic()
         was_on = self._is_on
         resolves = config.conflict is ConflictMode.RESOLVE
         self._is_on = settings.shield and resolves
@@ -160,11 +155,8 @@ class Shields(Service):
     ) -> Signature | None:
         """Note an advert for an instance's id; return what is foreign of it, None for nothing."""
         if is_ours:
-            if self._shield.foreign:
-                self._shield = shield.heard_of_ours(self._shield, advert)
-            if advert.ttl == _HOP_LIMIT:
-                return None
-        if context.is_own(advert.source_mac) or context.is_own_address(advert.source):
+            self._shield = shield.heard_of_ours(self._shield, advert)
+        if context.is_own_advert(advert):
             return None
         peers = self._peers.get(name, frozenset())
         signature = shield.signature_of_advert(advert, is_ours=is_ours, peers=peers)
@@ -174,7 +166,7 @@ class Shields(Service):
 
     def heard_carp(self, carp: Carp, context: ContestContext, now: float) -> Signature:
         """Note an advertisement of a CARP device for an instance's id."""
-        signature = shield.signature_of_carp(carp)
+        signature = Signature(source=carp.source, router_id=carp.router_id, is_carp=True)
         self._take(signature, context, now)
         return signature
 
@@ -193,12 +185,8 @@ class Shields(Service):
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
         if self._run is not None:
             return self._run_until
-        due = [each for each in (self._look_at,) if each is not None]
-        if self._shield.foreign or self._applied:
-            now = time.monotonic()
-            if shield.is_due(self._shield, self._applied, now):
-                due.append(self._retry_at)
-        return min(due, default=None)
+        is_due = shield.is_due(self._shield, self._applied, time.monotonic())
+        return earliest(self._look_at, self._retry_at if is_due else None)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -227,12 +215,15 @@ class Shields(Service):
         """Look which processes have sockets for VRRP, and whether the table is still there."""
         from ipfailover_agent.firewall import nft  # noqa: PLC0415 - not at the start
 
-        if not self._is_on:
-            self._look_for_remains(now)
+        is_there = nft.has_shield()
+        if not self._is_on:  # then there is to be no table
+            self._look_at = now + _CLOSE_LOOK
+            if is_there is False:
+                self._log_changes(self._applied, {})
+                self._applied, self._may_be_there, self._look_at = {}, False, None
             return
         is_close = bool(self._shield.foreign or self._applied or self._may_be_there)
         self._look_at = now + (_CLOSE_LOOK if is_close else _LOOK_INTERVAL)
-        is_there = nft.has_table(TABLE)
         if self._applied and is_there is False:
             self._log.warning("shield.vanished")
             self._applied = {}
@@ -245,18 +236,7 @@ class Shields(Service):
         elif self._obstacle or not is_close:
             obstacle = obstacle or self._look_for_nft()
         self._obstacle, before = obstacle, self._obstacle
-        if obstacle != before:
-            self._refused(obstacle)
-
-    def _look_for_remains(self, now: float) -> None:
-        """Look whether the table is still there, though there is to be none."""
-        from ipfailover_agent.firewall import nft  # noqa: PLC0415 - not at the start
-
-        if nft.has_table(TABLE) is False:
-            self._log_changes(self._applied, {})
-            self._applied, self._may_be_there, self._look_at = {}, False, None
-        else:
-            self._look_at = now + _CLOSE_LOOK
+        self._refused(obstacle, before)
 
     def _look_for_nft(self) -> str:
         try:
@@ -270,19 +250,19 @@ class Shields(Service):
 
         A program is named after two looks: sockets come and go at a reload.
         """
-        from ipfailover_agent.linux import raw_sockets  # noqa: PLC0415 - likewise
+        from ipfailover_agent.linux import sockets  # noqa: PLC0415 - likewise
 
         pid = self._keepalived_watchdog.keepalived
         if pid is None:
             # A new socket's owner is unknown, and there is no keepalived of the agent to protect.
-            if raw_sockets.vrrp_sockets() - self._sockets:
+            if sockets.vrrp_sockets() - self._sockets:
                 self._knows_sockets = False
             return ""
         others: frozenset[int] | None = None
         try:
             for _ in range(2):
-                found = raw_sockets.vrrp_sockets()
-                ours = raw_sockets.sockets_of(pid)
+                found = sockets.vrrp_sockets()
+                ours = sockets.sockets_of(pid)
                 if ours is None:  # it ends just now
                     return ""
                 self._sockets = ours
@@ -334,12 +314,9 @@ class Shields(Service):
         now = time.monotonic()
         output = self._run.take(child.exit_code)
         self._run = None
-        if output.exit_code is None and self._failure == _HANGS:
-            self._failed(_HANGS, now)
-            return True
         if output.exit_code != 0:
-            lines = [each for each in output.errors.splitlines() if each.strip()]
-            self._failed(lines[0] if lines else "nft ended without a word", now)
+            hung = output.exit_code is None and self._failure == _HANGS
+            self._failed(_HANGS if hung else output.fault, now)
             return True
         self._may_be_there = bool(self._applying)
         is_here = self._applying_on == self._interface  # a reload may have changed it
@@ -373,12 +350,11 @@ class Shields(Service):
         self._may_be_there = True
         self._retry_at = self._look_at = now + _LOOK_INTERVAL
         self._failure, before = reason, self._failure
-        if reason != before:
-            self._refused(reason)
+        self._refused(reason, before)
         self._check_protection()
 
-    def _refused(self, reason: str) -> None:
-        if reason:
+    def _refused(self, reason: str, before: str) -> None:
+        if reason and reason != before:
             self._log.error("protection.off", kind="shield", reason=reason)
 
     def close(self) -> None:

@@ -17,28 +17,9 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import PortCheck, PortProbes
 
 
-class ProbePolicy(Struct, frozen=True, kw_only=True):
-    """What is probed and how; ``interval`` and ``timeout`` in seconds.
-
-    ``ports``: at least one, none twice. Where a script is run, one stands for all that it checks.
-    """
-
-    ports: tuple[PortCheck, ...]
-    interval: float
-    timeout: float
-    rise: int = 1
-    fall: int = 1
-
-
-def policy_for(probes: PortProbes) -> ProbePolicy:
-    """Return how the ports of a check are probed; where a script is run, how that is judged."""
-    return ProbePolicy(
-        ports=probes.ports or probes.listeners[:1],
-        interval=probes.interval,
-        timeout=probes.timeout,
-        rise=probes.rise,
-        fall=probes.fall,
-    )
+def asked_ports(probes: PortProbes) -> tuple[PortCheck, ...]:
+    """Return what a round asks; where a script is run, one port stands for all that it checks."""
+    return probes.ports or probes.listeners[:1]
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -149,9 +130,10 @@ class ProbeState(Struct, frozen=True, kw_only=True):
         return self.limit if self.waiting else self.due
 
 
-def step(
-    state: ProbeState, event: Event, now: float, policy: ProbePolicy
-) -> tuple[ProbeState, tuple[Action, ...]]:
+ProbeStep = tuple[ProbeState, tuple[Action, ...]]
+
+
+def step(state: ProbeState, event: Event, now: float, probes: PortProbes) -> ProbeStep:
     """Return the state after an event and what has to be done, in that order.
 
     A round is good when every port accepted a connection, bad as soon as one refused or the
@@ -165,53 +147,40 @@ def step(
     """
     match event:
         case ProbeSign.BEGAN:
-            closed = _closing(state.waiting)
-            state, actions = _begin_round(replace(state, due=None), now, policy)
-            return state, (*closed, *actions)
+            return _begin_round(replace(state, due=None), now, probes)
         case ConnectsEnded(answers=answers):
-            return _answered(state, answers, now, policy)
+            return _answered(state, answers, now, probes)
         case ProbeSign.DEADLINE_PASSED:
-            return _deadline_passed(state, now, policy)
+            return _deadline_passed(state, now, probes)
         case ProbeRequested(cause=cause):
-            return _asked(state, cause, now, policy)
+            # One that was asked for and waits for its answers is given up at its timeout.
+            if state.due is None or not state.is_steady or (state.waiting and state.cause):
+                return state, ()
+            state, actions = _begin_round(replace(state, due=None), now, probes)
+            return replace(state, cause=cause), actions
         case ProbeSign.ENDED:
             return replace(state, due=None, waiting=(), cause=""), _closing(state.waiting)
         case _:
             assert_never(event)
 
 
-def _asked(
-    state: ProbeState, cause: str, now: float, policy: ProbePolicy
-) -> tuple[ProbeState, tuple[Action, ...]]:
-    """Begin a round out of turn, unless it is not probed, or would count before its time.
-
-    One that was asked for and waits for its answers is left alone: it is given up at its timeout.
-    """
-    if state.due is None or not state.is_steady or (state.waiting and state.cause):
-        return state, ()
-    closed = _closing(state.waiting)
-    state, actions = _begin_round(replace(state, due=None), now, policy)
-    return replace(state, cause=cause), (*closed, *actions)
-
-
-def _begin_round(
-    state: ProbeState, now: float, policy: ProbePolicy
-) -> tuple[ProbeState, tuple[Action, ...]]:
+def _begin_round(state: ProbeState, now: float, probes: PortProbes) -> ProbeStep:
+    """Begin a round on the grid, and give up one that waits for its answers."""
     due = now if state.due is None else state.due
-    due += policy.interval * (int(max(now - due, 0.0) / policy.interval) + 1)
+    due += probes.interval * (int(max(now - due, 0.0) / probes.interval) + 1)
     if due <= now:  # by the rounding of floats
-        due = now + policy.interval
-    limit = now + policy.timeout
+        due = now + probes.interval
+    limit, ports = now + probes.timeout, asked_ports(probes)
     cause = state.cause if state.streak else ""
-    state = replace(
-        state, due=due, limit=limit, waiting=policy.ports, trouble="", slowest=0.0, cause=cause
+    begun = replace(
+        state, due=due, limit=limit, waiting=ports, trouble="", slowest=0.0, cause=cause
     )
-    return state, tuple(Connect(each) for each in policy.ports)
+    return begun, (*_closing(state.waiting), *map(Connect, ports))
 
 
 def _answered(
-    state: ProbeState, answers: tuple[ConnectResult, ...], now: float, policy: ProbePolicy
-) -> tuple[ProbeState, tuple[Action, ...]]:
+    state: ProbeState, answers: tuple[ConnectResult, ...], now: float, probes: PortProbes
+) -> ProbeStep:
     waiting = list(state.waiting)
     slowest = state.slowest
     failed: list[ConnectResult] = []
@@ -222,70 +191,46 @@ def _answered(
             slowest = max(slowest, answer.seconds)
             if answer.failure:
                 (unclear if answer.is_inconclusive else failed).append(answer)
-    left = tuple(waiting)
+    is_over = bool(state.waiting) and not waiting
+    state = replace(state, waiting=tuple(waiting), slowest=slowest)
     if failed:
-        return _conclude(state, _in_words(failed), left, now, policy, took=slowest)
+        return _conclude(state, _in_words(failed), now, probes, took=slowest)
     if unclear:
-        return replace(state, waiting=(), trouble=_in_words(unclear)), _closing(left)
-    if state.waiting and not left:
-        return _conclude(state, "", left, now, policy, took=slowest)
-    return replace(state, waiting=left, slowest=slowest), ()
+        return replace(state, waiting=(), trouble=_in_words(unclear)), _closing(state.waiting)
+    return _conclude(state, "", now, probes, took=slowest) if is_over else (state, ())
 
 
-def _deadline_passed(
-    state: ProbeState, now: float, policy: ProbePolicy
-) -> tuple[ProbeState, tuple[Action, ...]]:
+def _deadline_passed(state: ProbeState, now: float, probes: PortProbes) -> ProbeStep:
     actions: tuple[Action, ...] = ()
     if state.waiting and now >= state.limit:
         late = [
-            ConnectResult(port=each, failure=f"timed out after {policy.timeout:g} s")
+            ConnectResult(port=each, failure=f"timed out after {probes.timeout:g} s")
             for each in state.waiting
         ]
-        reason = _in_words(late)
-        state, actions = _conclude(state, reason, state.waiting, now, policy, took=policy.timeout)
+        state, actions = _conclude(state, _in_words(late), now, probes, took=probes.timeout)
     if state.due is not None and now >= state.due and not state.waiting:
-        state, begun = _begin_round(state, now, policy)
+        state, begun = _begin_round(state, now, probes)
         actions += begun
     return state, actions
 
 
 def _conclude(
-    state: ProbeState,
-    failure: str,
-    waiting: tuple[PortCheck, ...],
-    now: float,
-    policy: ProbePolicy,
-    *,
-    took: float,
-) -> tuple[ProbeState, tuple[Action, ...]]:
+    state: ProbeState, failure: str, now: float, probes: PortProbes, *, took: float
+) -> ProbeStep:
     """Weigh a round that ended, a good one where ``failure`` is empty; no port is waited for."""
-    closed = _closing(waiting)
-    is_good = not failure
-    if state.is_healthy == is_good:
-        settled = ProbeState(
-            is_healthy=is_good, reason=failure, due=state.due, limit=state.limit, took=took
-        )
-        return settled, closed
-    streak = state.streak + 1
-    needed = policy.rise if is_good else policy.fall
-    if state.is_healthy is not None and streak < needed:
-        reason = failure or state.reason
-        return replace(state, waiting=(), streak=streak, reason=reason, took=took), closed
-    due = state.due
-    if due is not None and state.is_healthy:
-        due = max(due, now + policy.interval)
-    report = ReportHealth(is_healthy=is_good, reason=failure, cause="" if is_good else state.cause)
-    state = replace(
-        state,
-        waiting=(),
-        is_healthy=is_good,
-        streak=0,
-        reason=failure,
-        took=took,
-        due=due,
-        cause="",
-    )
-    return state, (*closed, report)
+    actions = _closing(state.waiting)
+    is_good, due = not failure, state.due
+    if state.is_healthy != is_good:
+        streak = state.streak + 1
+        if state.is_healthy is not None and streak < (probes.rise if is_good else probes.fall):
+            reason = failure or state.reason
+            return replace(state, waiting=(), streak=streak, reason=reason, took=took), actions
+        if due is not None and state.is_healthy:
+            due = max(due, now + probes.interval)
+        cause = "" if is_good else state.cause
+        actions += (ReportHealth(is_healthy=is_good, reason=failure, cause=cause),)
+    settled = ProbeState(is_healthy=is_good, reason=failure, due=due, limit=state.limit, took=took)
+    return settled, actions
 
 
 def _closing(ports: tuple[PortCheck, ...]) -> tuple[Action, ...]:

@@ -43,12 +43,8 @@ class ListenerSocket:
                 socket.SOCK_RAW | socket.SOCK_NONBLOCK,
                 sock_diag.NETLINK_SOCK_DIAG,
             )
-        except OSError as error:
-            raise SystemRefusedError(_refused(error.errno)) from error
-        try:
             self._socket.connect((0, 0))  # only the kernel may answer
         except OSError as error:
-            self._socket.close()
             raise SystemRefusedError(_refused(error.errno)) from error
         self._send, self._receive = self._socket.send, self._socket.recv
         self._numbered: list[tuple[int, bytes]] = []
@@ -100,29 +96,22 @@ class ListenerSocket:
     def _control(self, version: int) -> int:
         """Return the error number; IPv4 stands in where IPv6 is off: one module serves both."""
         try:
-            return self._control_of(version)
-        except OSError as error:
-            if version == 6 and error.errno in _NO_FAMILY:  # noqa: PLR2004
-                return self._control_of(4)
-            raise
-
-    def _control_of(self, version: int) -> int:
-        with socket.socket(_FAMILIES[version], socket.SOCK_STREAM) as own:
-            own.bind((_LOOPBACKS[version], 0))
-            own.listen(1)
-            address, port = own.getsockname()[:2]
-            try:
+            with socket.socket(_FAMILIES[version], socket.SOCK_STREAM) as own:
+                own.bind((_LOOPBACKS[version], 0))
+                own.listen(1)
+                address, port = own.getsockname()[:2]
                 self._send(_question(PortCheck(address=ip_address(address), port=port)))
-                answer = self._receive(sock_diag.ANSWER_BYTES)
-            except OSError:
-                self._stale()
-                raise
-        return sock_diag.error_number(answer)
+                return sock_diag.error_number(self._receive(_ANSWER_BYTES))
+        except OSError as error:
+            self._stale()
+            if version == 6 and error.errno in _NO_FAMILY:  # noqa: PLR2004
+                return self._control(4)
+            raise
 
     def _stale(self) -> bytes:
         """Throw away what still comes in, so that no answer is taken for that of another port."""
         with contextlib.suppress(OSError):
-            while self._receive(sock_diag.ANSWER_BYTES):
+            while self._receive(_ANSWER_BYTES):
                 pass
         return b""
 
@@ -133,16 +122,12 @@ class ListenerSocket:
 
 def refusal() -> str:
     """Return why the kernel does not show IPv4 listeners, nothing where it does."""
+    any_port = PortCheck(address=ip_address(_LOOPBACKS[4]), port=1)
     try:
-        asker = ListenerSocket(())
+        with contextlib.closing(ListenerSocket((any_port,))) as asker:
+            return asker.control()
     except SystemRefusedError as error:
         return str(error)
-    try:
-        return _refused(number) if (number := asker._control(4)) else ""  # noqa: SLF001 - of this module
-    except OSError as error:
-        return _refused(error.errno)
-    finally:
-        asker.close()
 
 
 def _question(listener: PortCheck) -> bytes:

@@ -29,30 +29,33 @@ class ListenerWatch:
 
     Args:
         log: where events go.
+        loop: has the looks taken.
         gone: called with a reason when a listener is gone; returns whether there is news for
             people, or something to wait for, so that the loop has to make a round.
     """
 
-    def __init__(self, log: FilteringBoundLogger, gone: Callable[[str], bool]) -> None:
+    def __init__(self, log: FilteringBoundLogger, loop: Loop, gone: Callable[[str], bool]) -> None:
         self._log = log
+        self._loop = loop
         self._gone = gone
-        self._loop: Loop | None = None
         self._socket: ListenerSocket | None = None
         self._ports: tuple[PortCheck, ...] = ()
         self._pace = 0.0
         self._state = listener_state.ListenerState()
         self._is_wanted = False
-        self._looks = False
-        self._control_at: float | None = None
+        self.is_watching = False
+        """Whether a listener that goes would be noticed at this moment."""
+        self.deadline: float | None = None
+        """When :meth:`tick` has something to do, in monotonic seconds."""
 
-    def configure(self, ports: tuple[PortCheck, ...], pace: float, loop: Loop) -> None:
+    def configure(self, ports: tuple[PortCheck, ...], pace: float) -> None:
         """Watch these ports from now on, so many seconds apart; 0 watches none."""
         wanted = ports if pace else ()
         if (wanted, pace) == (self._ports, self._pace):
             return
         was_wanted = self._is_wanted
         self.close()
-        self._ports, self._pace, self._loop = wanted, pace, loop
+        self._ports, self._pace = wanted, pace
         if wanted:
             self._control(time.monotonic())
             self.want(is_wanted=was_wanted)
@@ -62,17 +65,17 @@ class ListenerWatch:
         self._rest()
         if self._socket is not None:
             self._socket.close()
-        self._socket = self._control_at = None
+        self._socket = self.deadline = None
         self._ports, self._is_wanted, self._state = (), False, listener_state.ListenerState()
 
     def want(self, *, is_wanted: bool) -> None:
         """Watch, or rest while nothing would follow from it; the first look is taken at once."""
         self._is_wanted = is_wanted
         looks = is_wanted and self._socket is not None and not self._state.refusal
-        if looks == self._looks or self._loop is None:
+        if looks == self.is_watching:
             return
         if looks and self._socket is not None:
-            self._looks = True
+            self.is_watching = True
             self._socket.prepare()  # an answer from before the rest is forgotten
             pace = listener_state.pace(self._pace, len(self._ports))
             self._loop.look_every(pace, self._socket.has_changed, self._on_change)
@@ -81,30 +84,32 @@ class ListenerWatch:
             self._rest()
 
     def _rest(self) -> None:
-        if self._looks and self._loop is not None:
+        if self.is_watching:
             self._loop.look_no_more()
-        self._looks = False
+        self.is_watching = False
         self._state = listener_state.rested(self._state)
 
     # --- time -----------------------------------------------------------------------------------
 
-    @property
-    def deadline(self) -> float | None:
-        """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        return self._control_at
-
     def tick(self, now: float) -> None:
         """Make sure once a minute that the kernel answers."""
-        if self._control_at is not None and now >= self._control_at:
+        if self.deadline is not None and now >= self.deadline:
             self._control(now)
             self.want(is_wanted=self._is_wanted)
 
     def _control(self, now: float) -> None:
         """Ask after a listener of the agent's own, and after the others with new questions."""
-        self._control_at = now + listener_state.CONTROL_PERIOD
-        failure = self._opened()
-        if self._socket is not None and not failure:
+        from ipfailover_agent.health.listener_socket import ListenerSocket  # noqa: PLC0415 - not always
+
+        self.deadline = now + listener_state.CONTROL_PERIOD
+        try:
+            if self._socket is None:
+                self._socket = ListenerSocket(self._ports)
+            else:
+                self._socket.prepare()
             failure = self._socket.control()
+        except AgentError as error:
+            failure = str(error)
         before = self._state.refusal
         self._state = listener_state.controlled(self._state, failure)
         if failure and failure != before:
@@ -113,18 +118,6 @@ class ListenerWatch:
             self._log.info("listener.watched", ports=[each.port for each in self._ports])
         if failure:
             self._rest()
-
-    def _opened(self) -> str:
-        from ipfailover_agent.health.listener_socket import ListenerSocket  # noqa: PLC0415 - not always
-
-        if self._socket is not None:
-            self._socket.prepare()
-            return ""
-        try:
-            self._socket = ListenerSocket(self._ports)
-        except AgentError as error:
-            return str(error)
-        return ""
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -145,7 +138,7 @@ class ListenerWatch:
 
         Only once it is sure that the kernel would answer.
         """
-        if not self._looks:
+        if not self.is_watching:
             return
         self._look()
         state, foreign = listener_state.accepted(self._state, self._ports)
@@ -161,14 +154,7 @@ class ListenerWatch:
                     "only the periodic check finds its failure",
                 )
 
-    @property
-    def is_watching(self) -> bool:
-        """Return whether a listener that goes would be noticed at this moment."""
-        return self._looks
-
     def protection(self) -> Protection:
         """Return whether the kernel answers, where its answers are wanted."""
-        refusal = self._state.refusal
-        return Protection(
-            kind="listener", active=bool(self._ports) and not refusal, reason=refusal
-        )
+        refusal, is_wanted = self._state.refusal, bool(self._ports)
+        return Protection(kind="listener", active=is_wanted and not refusal, reason=refusal)

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipfailover_agent.linux.process import ChildExit
-    from ipfailover_agent.model import PortCheck
+    from ipfailover_agent.model import PortCheck, PortProbes
+
+    _Report = Callable[[fsm.ReportHealth], None]
 
 _BASH: Final = "/usr/bin/bash"  # as keepalived starts it
 
@@ -48,10 +50,10 @@ _WORDS: Final = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timed out"}
 class CheckRounds:
     """Rounds of a check, judged by ``health.fsm``.
 
-    Its owner calls :meth:`tick` when ``deadline`` has passed.
+    Its owner calls :meth:`tick` when ``state.deadline`` has passed.
 
     Args:
-        policy: what is checked, and when.
+        probes: what is checked, and when.
         report: called at every change of the verdict.
         state: what is known so far.
     """
@@ -59,32 +61,17 @@ class CheckRounds:
     is_script: ClassVar[bool] = False
     """Whether keepalived runs the check too: while its verdict is good, none is run here."""
 
-    def __init__(
-        self,
-        policy: fsm.ProbePolicy,
-        report: Callable[[fsm.ReportHealth], None],
-        state: fsm.ProbeState,
-    ) -> None:
-        self._policy = policy
+    def __init__(self, probes: PortProbes, report: _Report, state: fsm.ProbeState) -> None:
+        self._probes = probes
         self._report = report
-        self._state = state
+        self.state = state
 
-    @property
-    def state(self) -> fsm.ProbeState:
-        """Return what is known."""
-        return self._state
-
-    @property
-    def deadline(self) -> float | None:
-        """Return when :meth:`tick` is due, None while nothing is checked."""
-        return self._state.deadline
-
-    def begin(self, now: float, policy: fsm.ProbePolicy | None = None) -> None:
-        """Check from now on, by another policy if one is given; the verdict so far is kept."""
-        if policy is not None:
+    def begin(self, now: float, probes: PortProbes | None = None) -> None:
+        """Check from now on, in another way if one is given; the verdict so far is kept."""
+        if probes is not None:
             self._dispatch(fsm.ProbeSign.ENDED, now)
-            self._policy = policy
-        if not (self.is_script and self._state.is_steady):
+            self._probes = probes
+        if not (self.is_script and self.state.is_steady):
             self._dispatch(fsm.ProbeSign.BEGAN, now)
 
     def ask(self, cause: str, now: float) -> None:
@@ -95,7 +82,7 @@ class CheckRounds:
         """Take the answers that are there, then do what is due: a late look is no timeout."""
         if answers := self._collect():
             self._dispatch(fsm.ConnectsEnded(answers), now)
-        deadline = self._state.deadline
+        deadline = self.state.deadline
         if deadline is not None and now >= deadline:
             self._dispatch(fsm.ProbeSign.DEADLINE_PASSED, now)
 
@@ -108,7 +95,7 @@ class CheckRounds:
         self._dispatch(fsm.ProbeSign.ENDED, time.monotonic())
 
     def _dispatch(self, event: fsm.Event, now: float) -> None:
-        self._state, actions = fsm.step(self._state, event, now, self._policy)
+        self.state, actions = fsm.step(self.state, event, now, self._probes)
         answers: list[fsm.ConnectResult] = []
         for action in actions:
             match action:
@@ -118,7 +105,7 @@ class CheckRounds:
                     self._close(port)
                 case fsm.ReportHealth():
                     self._report(action)
-        state = self._state
+        state = self.state
         if answers:
             self._dispatch(fsm.ConnectsEnded(tuple(answers)), now)
         elif self.is_script and state.is_steady and state.due is not None and not state.waiting:
@@ -144,8 +131,7 @@ class CheckRuns(CheckRounds):
     the same script is run at once, and then at that interval for as long as it fails.
 
     Args:
-        policy: with one port, which stands for the whole check.
-        report: as before.
+        probes, report: as before.
         script: its path.
         environment: what the script gets.
         is_healthy: the verdict so far; a bad one is looked into at once.
@@ -155,15 +141,15 @@ class CheckRuns(CheckRounds):
 
     def __init__(
         self,
-        policy: fsm.ProbePolicy,
-        report: Callable[[fsm.ReportHealth], None],
+        probes: PortProbes,
+        report: _Report,
         *,
         script: str,
         environment: Mapping[str, str],
         is_healthy: bool = True,
     ) -> None:
         reason = "" if is_healthy else "not run yet"
-        super().__init__(policy, report, fsm.ProbeState(is_healthy=is_healthy, reason=reason))
+        super().__init__(probes, report, fsm.ProbeState(is_healthy=is_healthy, reason=reason))
         self._script = script
         self._environment = environment
         self._pid: int | None = None
@@ -171,8 +157,8 @@ class CheckRuns(CheckRounds):
 
     def ask(self, cause: str, now: float) -> None:
         """Run the script at once, if that counts."""
-        if self._state.due is None:
-            self._state = replace(self._state, due=now)
+        if self.state.due is None:
+            self.state = replace(self.state, due=now)
         super().ask(cause, now)
 
     def child_exited(self, child: ChildExit) -> bool:
@@ -182,7 +168,7 @@ class CheckRuns(CheckRounds):
         self._pid = None
         now = time.monotonic()
         answer = fsm.ConnectResult(
-            port=self._policy.ports[0],
+            port=fsm.asked_ports(self._probes)[0],
             failure="" if child.exit_code == 0 else "the check fails",
             seconds=now - self._began,
         )
@@ -215,12 +201,10 @@ class CheckRuns(CheckRounds):
 
 
 class Prober(CheckRounds):
-    """Probes of the ports of a policy; tick it when ``fileno()`` is readable, too."""
+    """Probes of ports; tick it when ``fileno()`` is readable, too."""
 
-    def __init__(
-        self, policy: fsm.ProbePolicy, report: Callable[[fsm.ReportHealth], None]
-    ) -> None:
-        super().__init__(policy, report, fsm.ProbeState())
+    def __init__(self, probes: PortProbes, report: _Report) -> None:
+        super().__init__(probes, report, fsm.ProbeState())
         self._ready = select.epoll()  # readable itself while a connection has been answered
         self._connections: dict[PortCheck, tuple[socket.socket, float]] = {}
         self._ports: dict[int, PortCheck] = {}
@@ -230,10 +214,10 @@ class Prober(CheckRounds):
         """Return the descriptor that is readable when an answer is there."""
         return self._ready.fileno()
 
-    def begin(self, now: float, policy: fsm.ProbePolicy | None = None) -> None:
+    def begin(self, now: float, probes: PortProbes | None = None) -> None:
         """Probe from now on."""
         self._targets.clear()
-        super().begin(now, policy)
+        super().begin(now, probes)
 
     def close(self) -> None:
         """Probe no more, and give back every descriptor."""

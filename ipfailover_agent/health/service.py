@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.health import fsm
 from ipfailover_agent.health.listener_watch import ListenerWatch
 from ipfailover_agent.keepalived import track
 from ipfailover_agent.linux import files
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipfailover_agent.config.prepare import Candidate
+    from ipfailover_agent.health import fsm
     from ipfailover_agent.health.probing import CheckRounds
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.linux.process import ChildExit
@@ -52,8 +52,8 @@ class Probes(Service):
         self._judged = judged
         self._rounds: CheckRounds | None = None
         self._prober_fd: int | None = None
-        self._policy: fsm.ProbePolicy | None = None
-        self.listeners = ListenerWatch(self._log, self._on_gone)
+        self._probes: PortProbes | None = None
+        self.listeners = ListenerWatch(self._log, self._loop, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
         self._judged_at: float | None = None  # when the round after the last one judged is due
         self._is_healthy = False  # the content of the track file, written or due
@@ -76,19 +76,15 @@ class Probes(Service):
         """
         if probes is None:
             return
-        verdict = self._verdict(probes)
-        if verdict is None:
-            verdict = any(each.state in _ELIGIBLE for each in instance_states.entries)
-        self._is_healthy = verdict
-        track.write(self._paths.check_track, is_set=not verdict)
-        self._retry_at = None
-
-    def _verdict(self, probes: PortProbes) -> bool | None:
-        """Return what is known for these probes, None where the instances' states show it."""
         known = self._rounds.state.is_healthy if self._rounds else None
-        if not probes.ports:
-            return known is not False
-        return known if self._probes_ports or known is False else None
+        if known and probes.ports and not self._probes_ports:
+            known = None  # that a script which was run once more passes shows nothing of the ports
+        if known is None:
+            is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
+            known = is_eligible or not probes.ports
+        self._is_healthy = known
+        track.write(self._paths.check_track, is_set=not known)
+        self._retry_at = None
 
     @property
     def _probes_ports(self) -> bool:
@@ -96,41 +92,37 @@ class Probes(Service):
         return self._rounds is not None and not self._rounds.is_script
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
-        """Apply the active configuration."""
-        self.apply(candidate.config.port_probes)
-
-    def apply(self, probes: PortProbes | None) -> None:
-        """Probe as that says; a policy that stays is left alone."""
+        """Probe as the active configuration says; a check that stays is left alone."""
+        probes = candidate.config.port_probes
         if probes is None:
             self.close()
             return
-        policy, is_script = fsm.policy_for(probes), not probes.ports
         # A script may be judged as its only port was, and is another check all the same.
-        is_same = self._rounds is not None and is_script == self._rounds.is_script
-        if self._rounds is not None and is_same and policy != self._policy:
-            self._rounds.begin(time.monotonic(), policy)
+        is_same = self._rounds is not None and self._rounds.is_script is not bool(probes.ports)
+        if self._rounds is not None and is_same and probes != self._probes:
+            self._rounds.begin(time.monotonic(), probes)
         elif not is_same:
             self._close_rounds()
-            self._begin(policy, is_script=is_script)
-        self._policy = policy
-        self.listeners.configure(probes.listeners, probes.watch, self._loop)
+            self._begin(probes)
+        self._probes = probes
+        self.listeners.configure(probes.listeners, probes.watch)
         self._explain()
 
-    def _begin(self, policy: fsm.ProbePolicy, *, is_script: bool) -> None:
+    def _begin(self, probes: PortProbes) -> None:
         from ipfailover_agent.health import probing  # noqa: PLC0415 - not always
 
-        if is_script:
+        if probes.ports:
+            self._rounds = prober = probing.Prober(probes, self._on_report)
+            self._prober_fd = prober.fileno()
+            self._loop.watch_readable(self._prober_fd, SOURCE)
+        else:
             self._rounds = probing.CheckRuns(
-                policy,
+                probes,
                 self._on_report,
                 script=self._paths.check,
                 environment=self._environment,
                 is_healthy=self._is_healthy,
             )
-        else:
-            self._rounds = prober = probing.Prober(policy, self._on_report)
-            self._prober_fd = prober.fileno()
-            self._loop.watch_readable(self._prober_fd, SOURCE)
         self._rounds.begin(time.monotonic())
 
     def close(self) -> None:
@@ -138,7 +130,7 @@ class Probes(Service):
         self.listeners.close()
         if self._rounds is not None:
             self._close_rounds()
-            self._policy = self._retry_at = None
+            self._probes = self._retry_at = None
 
     def _close_rounds(self) -> None:
         if self._prober_fd is not None:
@@ -169,7 +161,9 @@ class Probes(Service):
     @property
     def resume_at(self) -> float | None:
         """Return when to :meth:`resume`."""
-        return earliest(None if self._rounds is None else self._rounds.deadline, self._retry_at)
+        return earliest(
+            None if self._rounds is None else self._rounds.state.deadline, self._retry_at
+        )
 
     def resume(self, now: float) -> bool:
         """Probe if it is time, write again what could not be written; return if there is news."""
@@ -253,20 +247,15 @@ class Probes(Service):
                 self._log.warning(
                     "check.inconclusive", reason=state.trouble, repeated=repeated or None
                 )
-        if self._probes_ports and state.is_healthy is not None:
-            self._write_reason("" if state.is_healthy else f"cannot reach {state.reason}\n")
+        told = "" if state.is_healthy else f"cannot reach {state.reason}\n"
+        if self._probes_ports and state.is_healthy is not None and told != self._told:
+            self._has_news, self._told = True, told
+            with contextlib.suppress(AgentError):
+                if told:
+                    files.write_atomically(self._paths.check_reason, told)
+                else:
+                    files.remove_file(self._paths.check_reason)
         self._regulate()
-
-    def _write_reason(self, reason: str) -> None:
-        if reason == self._told:
-            return
-        self._has_news = True
-        with contextlib.suppress(AgentError):
-            if reason:
-                files.write_atomically(self._paths.check_reason, reason)
-            else:
-                files.remove_file(self._paths.check_reason)
-        self._told = reason
 
     def _regulate(self) -> None:
         """Watch the listeners while it matters whether they are there."""

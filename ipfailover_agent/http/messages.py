@@ -131,6 +131,6 @@ def build_head(answer: HttpResponse, date: str) -> bytes:
         *_ALWAYS,
         *([("Allow", answer.allow)] if answer.allow else []),
     ]
-    lines = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}"]
-    lines += [f"{name}: {value}" for name, value in fields]
-    return "\r\n".join([*lines, "", ""]).encode("ascii")
+    first = f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}"
+    lines = (f"{name}: {value}" for name, value in fields)
+    return "\r\n".join([first, *lines, "", ""]).encode("ascii")

@@ -10,11 +10,12 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from prometheus_client import exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ipfailover_agent.http import messages
-from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.keepalived.lifecycle import AgentPhase
 from ipfailover_agent.model import VrrpState
 
 if TYPE_CHECKING:
@@ -55,17 +56,16 @@ _VERDICTS: Final = ("accepted", "unchanged", "refused", "unconfirmed")
 _FRESH_DUMP: Final = 10.0  # seconds; keepalived is asked every five
 
 
-class _Collector:
+class _Collector(Struct):
     """What the exposition collects from: one look."""
 
-    def __init__(self, look: StatusView) -> None:
-        self._look = look
+    look: StatusView
 
     def collect(self) -> Iterable[Metric]:
         """Yield every metric."""
-        yield from _of_keepalived(self._look)
-        yield from _of_agent(self._look)
-        yield from _of_instances(self._look)
+        yield from _of_keepalived(self.look)
+        yield from _of_agent(self.look)
+        yield from _of_instances(self.look)
 
 
 def response(look: StatusView) -> messages.HttpResponse:
@@ -120,14 +120,14 @@ def _labels(instance: InstanceStatus, status: AgentStatus) -> tuple[str, str, st
 def _is_up(look: StatusView) -> bool:
     if look.status.phase != AgentPhase.RUNNING.value:
         return False
-    return not look.can_ask or (look.dump_age is not None and look.dump_age <= _FRESH_DUMP)
+    asked = look.part.answered_ago
+    return not look.part.can_ask or (asked is not None and asked <= _FRESH_DUMP)
 
 
 def _of_scripts(look: StatusView) -> Iterator[Metric]:
     """Yield the check; whether it runs at this moment is unknown, so that has no value."""
-    check = look.status.check
-    is_known = look.script and check is not None and check.state in {"ok", "failing"}
-    rows = [((look.script,), check.state == "ok")] if is_known and check is not None else []
+    is_good = _passes(look.status)
+    rows = [] if is_good is None else [((look.script,), is_good)]
     text = "Result of the check: 1 good, 0 bad"
     yield _gauges("keepalived_script_status", text, ("name",), rows)
     text = "Whether the tracked script runs: keepalived's JSON dump does not show it"
@@ -214,14 +214,16 @@ def _of_config(status: AgentStatus) -> Iterator[Metric]:
 
 
 def _of_check(status: AgentStatus) -> Iterator[Metric]:
-    check = status.check
-    if check is None or check.state not in {"ok", "failing"}:
-        return
-    is_good = check.state == "ok"
-    yield _gauge("ipfailover_check_success", "Whether this node's check succeeds", is_good)
-    if check.duration is not None:
+    if (is_good := _passes(status)) is not None:
+        yield _gauge("ipfailover_check_success", "Whether this node's check succeeds", is_good)
+    if status.check is not None and status.check.duration is not None:
         text = "Duration of the check's last run"
-        yield _gauge("ipfailover_check_duration_seconds", text, check.duration)
+        yield _gauge("ipfailover_check_duration_seconds", text, status.check.duration)
+
+
+def _passes(status: AgentStatus) -> bool | None:
+    """Return the verdict of the check, None where there is none."""
+    return {"ok": True, "failing": False}.get(status.check.state) if status.check else None
 
 
 # --- per instance -------------------------------------------------------------------------------
@@ -323,9 +325,9 @@ def _of_holders(instances: Iterable[InstanceStatus]) -> Iterator[Metric]:
 
 
 def _holds(instance: InstanceStatus, address: str, look: StatusView) -> bool:
-    if look.present is None:
+    if look.part.present is None:
         return instance.state == VrrpState.MASTER.value
-    return address in look.present
+    return address in look.part.present
 
 
 # --- making -------------------------------------------------------------------------------------

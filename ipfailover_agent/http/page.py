@@ -20,7 +20,7 @@ from ipfailover_agent.config import templating
 from ipfailover_agent.conflict import holder_text
 from ipfailover_agent.http import messages
 from ipfailover_agent.model import VrrpState
-from ipfailover_agent.status import probe_answers, readiness
+from ipfailover_agent.status import readiness
 from ipfailover_agent.status.readiness import InstanceFacts
 from ipfailover_agent.text import counted, duration, times
 
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
     import jinja2
 
     from ipfailover_agent.status.exchange import StatusView
-    from ipfailover_agent.status.status_model import (
-        AgentStatus,
-        ConfigStatus,
-        InstanceStatus,
-        Protection,
-    )
+    from ipfailover_agent.status.status_model import InstanceStatus
 
 _HOUR: Final = 3600.0
 _MANY: Final = 12  # instances from which there is an overview
@@ -46,20 +41,13 @@ _OTHER: Final = ("other", "◌")
 _SEGMENTS: Final = {"master": (2, 20), "backup": (14, 8), "fault": (2, 20), "other": (20, 2)}
 
 
-class Fact(Struct, frozen=True, kw_only=True):
+class Fact(Struct, frozen=True):
     """One thing that is known: a name, what it is now, and more on it."""
 
     name: str
     value: str
     more: tuple[str, ...] = ()
     is_bad: bool = False
-
-
-class Strip(Struct, frozen=True, kw_only=True):
-    """One style's pieces of a time line 3600 wide and 24 high, as the path of an SVG."""
-
-    style: str
-    path: str
 
 
 def response(seen: StatusView) -> messages.HttpResponse:
@@ -87,11 +75,10 @@ def _template() -> jinja2.Template:
     )
     environment.globals |= {
         "clock": clock,
-        "first": probe_answers.first,
+        "first": readiness.first,
         "holder_style": holder_style,
         "look_of": look_of,
         "states": terminal.states,
-        "words": holder_text.words,
     }
     return environment.get_template("status.html.j2")
 
@@ -103,10 +90,8 @@ class Page:
         self.status = status = seen.status
         self.node = node
         self.now = datetime.fromisoformat(status.written_at)
-        self.holders = tuple(
-            holder_text.holders(each.holders, status.written_at) for each in status.instances
-        )
-        self._present = seen.present
+        self.words = functools.partial(holder_text.words, now=self.now)
+        self._present = seen.part.present
 
     @property
     def title(self) -> str:
@@ -135,7 +120,8 @@ class Page:
     @property
     def groups(self) -> tuple[holder_text.Group, ...]:
         """Return the overview of many instances: a part for each holder."""
-        return holder_text.grouped(self.holders) if len(self.holders) > _MANY else ()
+        every = [each.holders for each in self.status.instances]
+        return holder_text.grouped(every) if len(every) > _MANY else ()
 
     def size(self, group: holder_text.Group) -> str:
         """Return how many addresses a part of the overview has."""
@@ -144,21 +130,75 @@ class Page:
 
     def facts(self) -> tuple[tuple[str, tuple[Fact, ...]], ...]:
         """Return headings, and what is known of the node as a whole under each."""
-        status, now = self.status, self.now
-        config = () if status.config is None else (_of_config(status.config, status, now),)
-        node = (
-            *config,
-            _of_reload(status, now),
-            _of_check(status, now),
-            _of_lease(status),
-            _of_keepalived(status, now),
+        node = (*self._config(), self._reload(), self._check(), self._lease(), self._keepalived())
+        protections = tuple(
+            Fact(
+                each.kind,
+                "on" if each.active else "off",
+                (each.reason,) if each.reason else (),
+                is_bad=bool(each.reason),
+            )
+            for each in self.status.protections
         )
-        return ("This node", node), ("Protections", tuple(map(_of_protection, status.protections)))
+        return ("This node", node), ("Protections", protections)
+
+    def _config(self) -> tuple[Fact, ...]:
+        config, fingerprint = self.status.config, self.status.fingerprint
+        if config is None:
+            return ()
+        more = (
+            f"on {config.interface}, from {config.source}",
+            f"in force for {self.since(config.since)}",
+            f"digest {config.digest[:12]}",
+            *((f"fingerprint {fingerprint[:12]}",) if fingerprint else ()),
+        )
+        return (Fact("configuration", config.name, more),)
+
+    def _reload(self) -> Fact:
+        reload = self.status.reload
+        if reload.verdict is None or reload.at is None:
+            return Fact("last reload", "none yet")
+        more = (f"{self.since(reload.at)} ago", *reload.lines[:5])
+        is_bad = reload.verdict in {"refused", "unconfirmed"}
+        return Fact("last reload", reload.verdict, more, is_bad=is_bad)
+
+    def _check(self) -> Fact:
+        check = self.status.check
+        if check is None:
+            return Fact("check", "none")
+        more = [check.reason] if check.reason else []
+        if check.since:
+            more.append(f"for {self.since(check.since)}")
+        if check.duration is not None:
+            more.append(f"took {_measured(check.duration)}")
+        return Fact("check", check.state, tuple(more), is_bad=check.state == "failing")
+
+    def _lease(self) -> Fact:
+        lease = self.status.lease
+        if not lease.seconds:
+            return Fact("lease", "none")
+        late = f"renewals late by {lease.worst_lateness * 1000:.0f} ms at worst"
+        lapses = f"lapsed {times(lease.lapses)}" if lease.lapses else "never lapsed"
+        return Fact("lease", f"{lease.seconds} s", (late, lapses), is_bad=bool(lease.lapses))
+
+    def _keepalived(self) -> Fact:
+        status, count = self.status, self.status.restarts
+        more = (
+            status.phase if status.keepalived_pid is None else f"pid {status.keepalived_pid}",
+            f"restarted {times(count)}" if count else "never restarted",
+            f"the agent runs for {self.since(status.started_at)}",
+        )
+        return Fact("keepalived", status.keepalived_version or status.phase, more)
 
     def details(self, instance: InstanceStatus) -> str:
         """Return since when an instance is in its state, its id, its priority, its lease."""
-        since = [f"for {self.since(instance.since)}"] if instance.since else []
-        return " · ".join((*since, *_details(instance)))
+        found = [f"for {self.since(instance.since)}"] if instance.since else []
+        found += [f"id {instance.virtual_router_id}", f"priority {instance.priority}"]
+        if instance.dump is not None and instance.dump.effective_priority != instance.priority:
+            found[-1] += f", now {instance.dump.effective_priority}"
+        if (left := instance.lease_remaining) is not None:
+            found.append(f"lease {left:.1f} s left" if left > 0 else "lease lapsed")
+        return " · ".join(found)
 
     def alarms(self, instance: InstanceStatus) -> list[str]:
         """Return what is not as it should be with an instance."""
@@ -168,11 +208,9 @@ class Page:
             age=None if instance.since is None else terminal.age(instance.since, self.now),
             addresses=instance.addresses,
         )
-        found = list(readiness.differences(facts, self._present))
-        if instance.held:
-            found.append(instance.held)
-        if instance.drained:
-            found.append(f"drained: {instance.drained}")
+        found = [*readiness.differences(facts, self._present)]
+        drained = instance.drained and f"drained: {instance.drained}"
+        found += filter(None, (instance.held, drained))
         for since, text in holder_text.silences(
             (each.holder, each.address, each.since) for each in instance.unanswered
         ):
@@ -182,9 +220,27 @@ class Page:
             for each in instance.rivals
         ]
 
-    def timeline(self, instance: InstanceStatus) -> tuple[tuple[Strip, ...], str]:
-        """Return the last hour as paths, and as text for readers that cannot see them."""
-        return _timeline(instance, self.now)
+    def timeline(self, instance: InstanceStatus) -> tuple[tuple[tuple[str, str], ...], str]:
+        """Return the last hour as paths, and as text for readers that cannot see them.
+
+        Each style of the sheet has one path of an SVG, in a time line 3600 wide and 24 high.
+        """
+        ages = [(terminal.age(at, self.now), state) for at, state in instance.timeline]
+        starts = [(max(_HOUR - age, 0.0), state) for age, state in ages]
+        ends = [*(start for start, _ in starts), _HOUR][1:]
+        paths: dict[str, str] = {}
+        lasted: dict[str, float] = {}
+        for (start, state), end in zip(starts, ends, strict=True):
+            if end <= start:
+                continue
+            style, _ = look_of(state)
+            top, height = _SEGMENTS[style]
+            width = max(end - start, 6)  # what took a second is still seen
+            piece = f"M{min(start, _HOUR - 6):.0f} {top}h{width:.0f}v{height}h-{width:.0f}z"
+            paths[style] = paths.get(style, "") + piece
+            lasted[state] = lasted.get(state, 0.0) + end - start
+        words = ", ".join(f"{state} {duration(took)}" for state, took in lasted.items())
+        return tuple(paths.items()), f"last hour: {words or 'nothing known'}"
 
     def since(self, at: str) -> str:
         """Return how long ago something was."""
@@ -196,122 +252,9 @@ def look_of(state: str) -> tuple[str, str]:
     return _LOOKS.get(state, _OTHER)
 
 
-def holder_style(holders: tuple[holder_text.ShownHolder, ...]) -> str:
+def holder_style(holders: tuple[object, ...]) -> str:
     """Return the class of the style sheet: one holder is as it should be, none or two are not."""
     return "mute" if len(holders) == 1 else "fault" if holders else "other"
-
-
-# --- the node -----------------------------------------------------------------------------------
-
-
-def _of_config(config: ConfigStatus, status: AgentStatus, now: datetime) -> Fact:
-    return Fact(
-        name="configuration",
-        value=config.name,
-        more=(
-            f"on {config.interface}, from {config.source}",
-            f"in force for {terminal.since(config.since, now)}",
-            f"digest {config.digest[:12]}",
-            *((f"fingerprint {status.fingerprint[:12]}",) if status.fingerprint else ()),
-        ),
-    )
-
-
-def _of_reload(status: AgentStatus, now: datetime) -> Fact:
-    reload = status.reload
-    if reload.verdict is None or reload.at is None:
-        return Fact(name="last reload", value="none yet")
-    return Fact(
-        name="last reload",
-        value=reload.verdict,
-        more=(f"{terminal.since(reload.at, now)} ago", *reload.lines[:5]),
-        is_bad=reload.verdict in {"refused", "unconfirmed"},
-    )
-
-
-def _of_check(status: AgentStatus, now: datetime) -> Fact:
-    check = status.check
-    if check is None:
-        return Fact(name="check", value="none")
-    more = [check.reason] if check.reason else []
-    if check.since:
-        more.append(f"for {terminal.since(check.since, now)}")
-    if check.duration is not None:
-        more.append(f"took {_measured(check.duration)}")
-    return Fact(name="check", value=check.state, more=tuple(more), is_bad=check.state == "failing")
-
-
-def _of_lease(status: AgentStatus) -> Fact:
-    lease = status.lease
-    if not lease.seconds:
-        return Fact(name="lease", value="none")
-    lapses = f"lapsed {times(lease.lapses)}" if lease.lapses else "never lapsed"
-    return Fact(
-        name="lease",
-        value=f"{lease.seconds} s",
-        more=(f"renewals late by {lease.worst_lateness * 1000:.0f} ms at worst", lapses),
-        is_bad=bool(lease.lapses),
-    )
-
-
-def _of_keepalived(status: AgentStatus, now: datetime) -> Fact:
-    count = status.restarts
-    return Fact(
-        name="keepalived",
-        value=status.keepalived_version or status.phase,
-        more=(
-            status.phase if status.keepalived_pid is None else f"pid {status.keepalived_pid}",
-            f"restarted {times(count)}" if count else "never restarted",
-            f"the agent runs for {terminal.since(status.started_at, now)}",
-        ),
-    )
-
-
-def _of_protection(protection: Protection) -> Fact:
-    return Fact(
-        name=protection.kind,
-        value="on" if protection.active else "off",
-        more=(protection.reason,) if protection.reason else (),
-        is_bad=bool(protection.reason),
-    )
-
-
-# --- an instance --------------------------------------------------------------------------------
-
-
-def _details(instance: InstanceStatus) -> list[str]:
-    priority = f"priority {instance.priority}"
-    if instance.dump is not None and instance.dump.effective_priority != instance.priority:
-        priority += f", now {instance.dump.effective_priority}"
-    found = [f"id {instance.virtual_router_id}", priority]
-    if instance.lease_remaining is not None:
-        left = instance.lease_remaining
-        found.append(f"lease {left:.1f} s left" if left > 0 else "lease lapsed")
-    return found
-
-
-def _timeline(instance: InstanceStatus, now: datetime) -> tuple[tuple[Strip, ...], str]:
-    """Return the last hour as paths, and as text for readers that cannot see them."""
-    starts = [
-        (max((datetime.fromisoformat(at) - now).total_seconds() + _HOUR, 0.0), state)
-        for at, state in instance.timeline
-    ]
-    ends = [*(start for start, _ in starts), _HOUR][1:]
-    paths: dict[str, list[str]] = {}
-    lasted: dict[str, float] = {}
-    for (start, state), end in zip(starts, ends, strict=True):
-        if end <= start:
-            continue
-        style, _ = look_of(state)
-        top, height = _SEGMENTS[style]
-        # what took a second is still seen
-        width = max(end - start, 6)
-        piece = f"M{min(start, _HOUR - 6):.0f} {top}h{width:.0f}v{height}h-{width:.0f}z"
-        paths.setdefault(style, []).append(piece)
-        lasted[state] = lasted.get(state, 0.0) + end - start
-    words = ", ".join(f"{state} {duration(took)}" for state, took in lasted.items())
-    strips = tuple(Strip(style=style, path="".join(each)) for style, each in paths.items())
-    return strips, f"last hour: {words or 'nothing known'}"
 
 
 def _measured(seconds: float) -> str:

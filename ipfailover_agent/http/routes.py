@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent import codec
 from ipfailover_agent.http import messages
-from ipfailover_agent.status import probe_answers, status_model
-from ipfailover_agent.status.readiness import Readiness
+from ipfailover_agent.status import readiness
 
 if TYPE_CHECKING:
     from ipfailover_agent.http.messages import HttpRequest, HttpResponse
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _FRESH: Final = 1.0  # seconds for which one look answers every client
 _USABLE: Final = 2.0  # seconds after which a look is too old to be shown
+_STANDS_STILL: Final = 10.0  # seconds without a round of the loop; the watchdog waits for more
 
 
 class Routes:
@@ -32,13 +33,17 @@ class Routes:
             now: monotonic seconds.
             may_wait: False: this is the last time, answer from what is there.
         """
-        if request.path in {"/livez", "/readyz"}:
-            other = probe_answers.foreign(self._exchange.name, request.config)
-            if other is not None:
-                return _probe("ready" if request.path == "/readyz" else "live", other)
-        if request.path == "/livez":
-            return _probe("live", probe_answers.live(self._exchange.beat, now))
-        if request.path not in {"/", "/metrics", "/readyz", "/status"}:
+        path, config, name = request.path, request.config, self._exchange.name
+        # Before the first configuration the agent has no name.
+        if path in {"/livez", "/readyz"} and config is not None and name not in {None, config}:
+            other = f"not of {config[:100]!r}: give each its own port"
+            return _probe(path, f"this is the agent of {name!r}, {other}")
+        if path == "/livez":
+            # A keepalived that hangs is restarted by the agent, not by the platform.
+            still = now - self._exchange.beat
+            late = f"the agent's loop has been standing still for {still:.0f} s"
+            return _probe(path, *([late] if still >= _STANDS_STILL else []))
+        if path not in {"/", "/metrics", "/readyz", "/status"}:
             return messages.refusal(404)
         look = self._exchange.look
         age = None if look is None else now - look.at
@@ -46,17 +51,18 @@ class Routes:
             return None if may_wait else _stale(age)
         if look is not self._look:
             self._look, self._made = look, {}
-        if request.path == "/readyz":
-            ready = Readiness(reasons=look.status.reasons, notes=look.status.notes)
-            return _probe("ready", ready)
-        if request.path not in self._made:
-            self._made[request.path] = _make(request.path, look)
-        return self._made[request.path]
+        if path == "/readyz":
+            return _probe(path, *look.status.reasons, notes=look.status.notes)
+        if path not in self._made:
+            self._made[path] = _make(path, look)
+        return self._made[path]
 
 
-def _probe(good: str, verdict: Readiness) -> HttpResponse:
-    status = 200 if verdict.is_ready else 503
-    return messages.text(status, *probe_answers.lines(verdict, good))
+def _probe(path: str, *reasons: str, notes: tuple[str, ...] = ()) -> HttpResponse:
+    """Return the answer of /livez or /readyz: a word, the reasons against it, and notes."""
+    good = "live" if path == "/livez" else "ready"
+    lines = readiness.first((*reasons, *notes))
+    return messages.text(503 if reasons else 200, f"not {good}" if reasons else good, *lines)
 
 
 def _stale(age: float | None) -> HttpResponse:
@@ -67,7 +73,7 @@ def _stale(age: float | None) -> HttpResponse:
 def _make(path: str, look: StatusView) -> HttpResponse:
     match path:
         case "/status":
-            body = status_model.to_json(look.status).encode()
+            body = codec.encode(look.status).encode()
             return messages.HttpResponse(body=body, content_type="application/json")
         case "/metrics":
             # 20 ms and 3 MB that only a scrape costs

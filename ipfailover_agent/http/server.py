@@ -8,32 +8,26 @@ the loop left on the :class:`~ipfailover_agent.status.exchange.Exchange`.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import selectors
 import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ipfailover_agent.http import messages
 from ipfailover_agent.status.exchange import Exchange, Listening, drain_wakeups, wake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from ipfailover_agent.http.messages import HttpRequest, HttpResponse
+    from ipfailover_agent.http.routes import Routes
     from ipfailover_agent.model import ListenAddress
-
-
-class Answerer(Protocol):
-    """What the server asks for answers."""
-
-    def answer(self, request: HttpRequest, now: float, *, may_wait: bool) -> HttpResponse | None:
-        """Answer at monotonic seconds; None asks for a newer look, where that still may be."""
 
 
 MOST_CONNECTIONS: Final = 64
@@ -54,27 +48,24 @@ class _Phase(enum.Enum):
     LINGERING = "lingering"
 
 
-class _Connection:
+class _Connection(Struct, eq=False):
     """One client."""
 
-    __slots__ = ("client", "deadline", "phase", "received", "request", "to_send")
-
-    def __init__(self, client: socket.socket, now: float) -> None:
-        self.client = client
-        self.deadline = now + _READ_SECONDS
-        self.phase = _Phase.READING
-        self.received = bytearray()
-        self.request: HttpRequest | None = None
-        self.to_send: list[memoryview] = []
+    client: socket.socket
+    deadline: float
+    phase: _Phase = _Phase.READING
+    received: bytearray = field(default_factory=bytearray)
+    request: HttpRequest | None = None
+    to_send: list[memoryview] = field(default_factory=list)
 
 
 class Server:
     """Answers requests in a thread of its own until the exchange closes."""
 
-    def __init__(self, address: ListenAddress, exchange: Exchange, site: Answerer) -> None:
+    def __init__(self, address: ListenAddress, exchange: Exchange, routes: Routes) -> None:
         self._address = address
         self._exchange = exchange
-        self._site = site
+        self._routes = routes
         self._selector = selectors.DefaultSelector()
         self._listener: socket.socket | None = None
         self._listen_at = 0.0  # when to try again, or to accept again
@@ -124,7 +115,7 @@ class Server:
                 drain_wakeups(self._exchange.to_thread)
                 self._look_again(now)
             elif self._listener is not None and key.fd == self._listener.fileno():
-                self._accept(now)
+                self._accept(self._listener, now)
             elif key.fd in self._connections:
                 self._serve(self._connections[key.fd], now)
         self._expire(time.monotonic())
@@ -157,32 +148,29 @@ class Server:
         self._is_accepting = True
         self._report(replace(self._exchange.listening, active=True, reason=""))
 
-    def _pause(self, until: float) -> None:
+    def _pause(self, listener: socket.socket, until: float) -> None:
         """Leave new clients in the kernel's queue for a moment."""
-        if self._listener is not None:
-            self._selector.unregister(self._listener)
+        self._selector.unregister(listener)
         self._is_accepting, self._listen_at = False, until
 
-    def _accept(self, now: float) -> None:
+    def _accept(self, listener: socket.socket, now: float) -> None:
         if now - self._window >= 1:
             self._window, self._accepts = now, 0
         if self._accepts >= _ACCEPTS:
-            self._pause(self._window + 1)
+            self._pause(listener, self._window + 1)
             return
         try:
-            client, _ = self._listener.accept() if self._listener else (None, None)
+            client, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError:  # no descriptor or no memory left
-            self._pause(now + 1)
-            return
-        if client is None:
+            self._pause(listener, now + 1)
             return
         self._accepts += 1
         if len(self._connections) >= MOST_CONNECTIONS:
             self._make_room()
         client.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        self._connections[client.fileno()] = _Connection(client, now)
+        self._connections[client.fileno()] = _Connection(client, now + _READ_SECONDS)
         self._selector.register(client, selectors.EVENT_READ)
 
     def _make_room(self) -> None:
@@ -225,7 +213,7 @@ class Server:
         if connection.request is None:
             return
         try:
-            answer = self._site.answer(connection.request, now, may_wait=may_wait)
+            answer = self._routes.answer(connection.request, now, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 - a bug must be logged, and end nothing
             self._report(replace(self._exchange.listening, failure=repr(error)))
             answer = messages.refusal(500)
@@ -243,8 +231,7 @@ class Server:
         """Answer waiting clients, if the loop has looked at the node."""
         for each in tuple(self._connections.values()):
             if each.phase is _Phase.WAITING:
-                with self._closing_when_gone(each):
-                    self._try_to_answer(each, now, may_wait=True)
+                self._try_to_answer(each, now, may_wait=True)
 
     def _respond(self, connection: _Connection, answer: HttpResponse, now: float) -> None:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
@@ -257,7 +244,10 @@ class Server:
             self._selector.modify(connection.client, selectors.EVENT_WRITE)
         connection.phase = _Phase.WRITING
         connection.deadline = now + _WRITE_SECONDS
-        self._write(connection, now)
+        try:
+            self._write(connection, now)
+        except OSError:  # the client is gone
+            self._close(connection)
         self._spare_memory()
 
     def _spare_memory(self) -> None:
@@ -288,17 +278,9 @@ class Server:
             if now < each.deadline:
                 continue
             if each.phase is _Phase.WAITING:
-                with self._closing_when_gone(each):
-                    self._try_to_answer(each, now, may_wait=False)
+                self._try_to_answer(each, now, may_wait=False)
             else:
                 self._close(each)
-
-    @contextlib.contextmanager
-    def _closing_when_gone(self, connection: _Connection) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            self._close(connection)
 
     def _close(self, connection: _Connection) -> None:
         if self._connections.pop(connection.client.fileno(), None) is not None:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.config import listen
-from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.keepalived.lifecycle import AgentPhase
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.exchange import Exchange, Listening, drain_wakeups, wake
 from ipfailover_agent.status.status_model import NOTHING, ListenStatus, StatusPart
@@ -123,12 +123,10 @@ class Web(Service):
             return
         self._exchange.beat = self._beat_at = now
         self._exchange.name = self._reporter.config_name
-        if self._look_due is None:
-            return
         if self._dump_since is not None and self._has_answered(self._dump_since):
             self._look_due = now
-        if now >= self._look_due:
-            self._look()
+        if self._look_due is not None and now >= self._look_due:
+            self._look(self._exchange)
 
     def readable(self) -> None:
         """Take what the thread left, and look at the node if that can be done at once."""
@@ -146,11 +144,9 @@ class Web(Service):
         """Return where HTTP is to be answered, and whether it is."""
         if self._address is None:
             return NOTHING
-        told = self._told
-        address = str(self._address)
-        return StatusPart(
-            listen=ListenStatus(address=address, active=told.active, reason=told.reason)
-        )
+        address, told = str(self._address), self._told
+        shown = ListenStatus(address=address, active=told.active, reason=told.reason)
+        return StatusPart(listen=shown)
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -168,13 +164,11 @@ class Web(Service):
         dumped_at = self._keepalived_watchdog.dumped_at
         return dumped_at is not None and dumped_at >= since
 
-    def _look(self) -> None:
-        if self._exchange is None:
-            return
+    def _look(self, exchange: Exchange) -> None:
         self._look_due = self._dump_since = None
-        look = self._exchange.look = self._reporter.view()
+        exchange.look = look = self._reporter.view()
         self._looked_at = look.at
-        wake(self._exchange.to_thread)
+        wake(exchange.to_thread)
 
     def _tell(self, listening: Listening) -> None:
         before, self._told = self._told, listening

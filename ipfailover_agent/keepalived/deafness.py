@@ -14,35 +14,20 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ipfailover_agent.keepalived.liveness import Unchanged, unchanged
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.vrrp import timers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+    from ipfailover_agent.keepalived.dump import InstanceDump
 
+# After the first restart, the second, ... there is none for so many seconds.
+PAUSES: Final = (300.0, 600.0, 1200.0)
+FORGOTTEN_AFTER: Final = 1200.0  # seconds without a deaf instance: counting restarts begins anew
 _MASTER_DOWN_TIMES: Final = 3
 _VERSION: Final = 3  # whose skew time is never the shorter one
-
-
-class DeafnessPolicy(Struct, frozen=True, kw_only=True):
-    """Every delay by name, in seconds.
-
-    Attributes:
-        pauses: after the first restart, the second, ...; the last one from then on.
-        forgotten_after: without a deaf instance for so long, counting restarts begins anew.
-    """
-
-    pauses: tuple[float, ...] = (300.0, 600.0, 1200.0)
-    forgotten_after: float = 1200.0
-
-
-class BackupUnchanged(Struct, frozen=True, kw_only=True):
-    """Since when a BACKUP counts as it does."""
-
-    counters: VrrpStatistics
-    at: float
 
 
 class Deafness(Struct, frozen=True, kw_only=True):
@@ -52,11 +37,11 @@ class Deafness(Struct, frozen=True, kw_only=True):
         standing: by name, what was BACKUP in the last dump.
         deaf: names, in the dump's order, and for how many seconds.
         restarts: made for this since it began.
-        restart_at: when the last one was wanted; ``deaf_at`` when an instance was deaf last.
-        deaf_at: see ``restart_at``.
+        restart_at: when the last one was wanted.
+        deaf_at: when an instance was deaf last.
     """
 
-    standing: Mapping[str, BackupUnchanged] = field(default_factory=dict)
+    standing: Mapping[str, Unchanged] = field(default_factory=dict)
     deaf: Mapping[str, float] = field(default_factory=dict)
     restarts: int = 0
     restart_at: float = 0.0
@@ -64,12 +49,7 @@ class Deafness(Struct, frozen=True, kw_only=True):
 
 
 def dumped(
-    state: Deafness,
-    instances: tuple[InstanceDump, ...],
-    now: float,
-    policy: DeafnessPolicy,
-    *,
-    others_heard: bool,
+    state: Deafness, instances: tuple[InstanceDump, ...], now: float, *, others_heard: bool
 ) -> tuple[Deafness, bool]:
     """Return the state after a dump, and whether to start keepalived anew.
 
@@ -77,7 +57,9 @@ def dumped(
     MASTER here may be its address's only holder, and is left alone.
     """
     standing = {
-        each.name: _stand(state, each, now) for each in instances if each.state is VrrpState.BACKUP
+        each.name: unchanged(state.standing, each, now)
+        for each in instances
+        if each.state is VrrpState.BACKUP
     }
     deaf = {
         each.name: now - standing[each.name].at
@@ -86,10 +68,14 @@ def dumped(
     }
     state = replace(state, standing=standing, deaf=deaf)
     if not deaf:
-        return _calm(state, now, policy), False
+        if state.deaf_at is not None and now - state.deaf_at >= FORGOTTEN_AFTER:
+            state = replace(state, restarts=0, deaf_at=None)
+        return state, False
     state = replace(state, deaf_at=now)
+    pause = PAUSES[min(state.restarts, len(PAUSES)) - 1]
+    is_early = state.restarts > 0 and now < state.restart_at + pause
     has_master = any(each.state is VrrpState.MASTER for each in instances)
-    if (has_master and not others_heard) or now < _next_at(state, policy):
+    if is_early or (has_master and not others_heard):
         return state, False
     return replace(state, restarts=state.restarts + 1, restart_at=now), True
 
@@ -117,24 +103,3 @@ def troubles(state: Deafness, interface: str, names: Iterable[str]) -> tuple[str
         " keepalived counted no advert and did not become MASTER"
     )
     return (text,)
-
-
-def _stand(state: Deafness, instance: InstanceDump, now: float) -> BackupUnchanged:
-    before = state.standing.get(instance.name)
-    if before is not None and before.counters == instance.counters:
-        return before
-    return BackupUnchanged(counters=instance.counters, at=now)
-
-
-def _calm(state: Deafness, now: float, policy: DeafnessPolicy) -> Deafness:
-    if state.deaf_at is None or now - state.deaf_at < policy.forgotten_after:
-        return state
-    return replace(state, restarts=0, deaf_at=None)
-
-
-def _next_at(state: Deafness, policy: DeafnessPolicy) -> float:
-    """Return before when there is no further restart."""
-    if not state.restarts:
-        return 0.0
-    pause = policy.pauses[min(state.restarts, len(policy.pauses)) - 1]
-    return state.restart_at + pause

@@ -60,8 +60,6 @@ class InstanceDump(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: unique in a dump.
-        interface: empty where keepalived has none for it.
-        version: of VRRP, 2 or 3.
         effective_priority: after weights; 0 in FAULT.
         advert_interval: seconds between its own adverts.
         master_advert_interval: seconds between those of the last master.
@@ -71,11 +69,8 @@ class InstanceDump(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    interface: str
     virtual_router_id: int
-    version: int
     state: VrrpState
-    base_priority: int
     effective_priority: int
     advert_interval: float
     master_advert_interval: float
@@ -95,9 +90,6 @@ class _Data(Struct, frozen=True):
     vrid: int
     state: int
     adver_int: _Seconds
-    ifp_ifname: str = ""
-    version: int = 2
-    base_priority: int = 0
     effective_priority: int = 0
     master_adver_int: _Seconds | None = None
     vipset: Any = None
@@ -154,12 +146,9 @@ def parse_signal(exit_code: int | None, lines: Sequence[str]) -> int | None:
 def _instance(data: _Data, counters: VrrpStatistics) -> InstanceDump:
     return InstanceDump(
         name=data.iname,
-        interface=data.ifp_ifname,
         virtual_router_id=data.vrid,
-        version=data.version,
         # one that is not known here is none that holds addresses
         state=_STATES.get(data.state, VrrpState.INIT),
-        base_priority=data.base_priority,
         effective_priority=data.effective_priority,
         advert_interval=data.adver_int,
         master_advert_interval=data.master_adver_int or data.adver_int,

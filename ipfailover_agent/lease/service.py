@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.errors import AgentError, NotPermittedError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
 
+    _Held = tuple[HeldAddress, ...]
+
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds, or is locked by another process
 
 
@@ -47,8 +50,8 @@ class Leases(Service):
         self._interface = ""
         self._held: frozenset[IPAddress] = frozenset()
         self._leased: frozenset[IPAddress] = frozenset()  # by the last renewal
-        self._renewed: tuple[HeldAddress, ...] = ()  # likewise
-        self._choice = _Choice()
+        # The last dump, what was wanted of it, on which interface, and what that was.
+        self._chosen: tuple[_Held, frozenset[IPAddress], int, _Held] = ((), frozenset(), 0, ())
         self._left: frozenset[IPAddress] = frozenset()
         self._renewed_at: float | None = None
         self._refusal = ""
@@ -63,11 +66,6 @@ class Leases(Service):
     def is_on(self) -> bool:
         """Return whether held addresses would vanish by themselves."""
         return bool(self._seconds) and not self._refusal
-
-    @property
-    def seconds(self) -> int:
-        """Return the lease in force, 0 for none."""
-        return self._seconds if self.is_on else 0
 
     @property
     def leased_until(self) -> float | None:
@@ -88,7 +86,7 @@ class Leases(Service):
         return StatusPart(
             protections=(Protection(kind="lease", active=self.is_on, reason=self._refusal),),
             lease=LeaseStatus(
-                seconds=self.seconds,
+                seconds=self._seconds if self.is_on else 0,
                 lateness=round(self.lateness, 3),
                 worst_lateness=round(self.worst_lateness, 3),
                 lapses=self.lapses,
@@ -224,9 +222,7 @@ class Leases(Service):
         if found and not renewed:  # some may just have been removed
             self._tell("cannot renew: the kernel refuses")
             return False
-        if found is not self._renewed:
-            self._renewed = found
-            self._leased = frozenset(each.address.address for each in found)
+        self._leased = frozenset(each.address.address for each in found)
         return True
 
     def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
@@ -242,22 +238,11 @@ class Leases(Service):
         Nothing is found where the kernel does not answer.
         """
         wanted = frozenset(addresses)
-        if not wanted:
-            return wanted
-        try:
-            netlink = self._socket()
-            index = self._index(netlink)
-            if index is None:
-                return frozenset()
-            return frozenset(
-                each.address.address
-                for each in netlink.glance_at_addresses(index)
-                if each.address.address in wanted
-                and each.address.prefix_length
-                == family_of(each.address.address).host_prefix_length
-            )
-        except AgentError:
-            return frozenset()
+        with suppress(AgentError):
+            if wanted and (index := self._index()) is not None:
+                found = _as_set(self._socket().glance_at_addresses(index), wanted, index)
+                return frozenset(each.address.address for each in found)
+        return frozenset()
 
     def _find(self, addresses: Collection[IPAddress]) -> tuple[HeldAddress, ...]:
         """Return those of the addresses that are on the interface, as keepalived sets them.
@@ -265,22 +250,29 @@ class Leases(Service):
         One dump may miss some while others are being deleted: then two have to agree.
         """
         wanted = frozenset(addresses)
-        netlink = self._socket()
-        index = self._index(netlink)
+        index = self._index()
         if index is None:
             return ()  # the interface is gone, and the addresses with it
-        found = self._choice.of(netlink.glance_at_addresses(index), wanted, index)
+        found = self._choose(self._socket().glance_at_addresses(index), wanted, index)
         if len(found) < len(wanted):
-            found = self._choice.of(netlink.held_addresses(index), wanted, index)
+            found = self._choose(self._socket().held_addresses(index), wanted, index)
         return found
 
-    def _index(self, netlink: AddressSocket) -> int | None:
+    def _choose(self, dump: _Held, wanted: frozenset[IPAddress], index: int) -> _Held:
+        """Return the wanted addresses of a dump; mostly it equals the last one, and so do they."""
+        last_dump, last_wanted, last_index, found = self._chosen
+        if dump is not last_dump or wanted is not last_wanted or index != last_index:
+            found = _as_set(dump, wanted, index)
+            self._chosen = dump, wanted, index, found
+        return found
+
+    def _index(self) -> int | None:
         """Return the interface's index, None where there is none of that name."""
         try:
             return socket.if_nametoindex(self._interface)
         except OSError:
             # It fails for want of a descriptor, too: then the former answer is good.
-            found = (each.index for each in netlink.links() if each.name == self._interface)
+            found = (each.index for each in self._socket().links() if each.name == self._interface)
             return next(found, None)
 
     def _socket(self) -> AddressSocket:
@@ -303,28 +295,12 @@ def _addresses_of(entries: Iterable[InstanceState]) -> Iterator[IPAddress]:
         yield from (each.address for each in entry.instance.all_addresses)
 
 
-class _Choice:
-    """Return the wanted addresses of a dump; mostly it equals the last one, and so do they."""
-
-    def __init__(self) -> None:
-        self._everything: tuple[HeldAddress, ...] = ()
-        self._wanted: frozenset[IPAddress] = frozenset()
-        self._index = 0
-        self._found: tuple[HeldAddress, ...] = ()
-
-    def of(
-        self, everything: tuple[HeldAddress, ...], wanted: frozenset[IPAddress], index: int
-    ) -> tuple[HeldAddress, ...]:
-        """Return the wanted ones on that interface."""
-        is_last = everything is self._everything and wanted is self._wanted
-        if not is_last or index != self._index:
-            self._everything, self._wanted, self._index = everything, wanted, index
-            self._found = tuple(
-                each
-                for each in everything
-                if each.index == index
-                and each.address.address in wanted
-                and each.address.prefix_length
-                == family_of(each.address.address).host_prefix_length
-            )
-        return self._found
+def _as_set(dump: _Held, wanted: frozenset[IPAddress], index: int) -> _Held:
+    """Return the wanted addresses that an interface has, as keepalived sets them: /32 or /128."""
+    return tuple(
+        each
+        for each in dump
+        if each.index == index
+        and each.address.address in wanted
+        and each.address.prefix_length == family_of(each.address.address).host_prefix_length
+    )

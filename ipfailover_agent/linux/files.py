@@ -87,13 +87,17 @@ def stage(wanted: RenderedFile) -> StagedFile:
     number = next(_temporary_numbers)
     temporary = f"{directory}/.{name}.{os.getpid()}-{number}{_TEMPORARY_SUFFIX}"
     staged = StagedFile(path=wanted.path, temporary=temporary, target=target)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with _explained(f"cannot write {wanted.path}"):
         if os.path.islink(target):  # what realpath leaves of a loop
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if reason := obstacle(target):
             raise OSError(errno.EINVAL, reason)
+        discard(staged)  # of an earlier process with the same pid
         try:
-            _write_new(temporary, wanted.text.encode("utf-8", "surrogateescape"), wanted.mode)
+            with open(os.open(temporary, flags, _PRIVATE_FILE), "wb") as file:
+                file.write(wanted.text.encode("utf-8", "surrogateescape"))
+                os.fchmod(file.fileno(), wanted.mode)
         except BaseException:
             discard(staged)
             raise
@@ -168,23 +172,21 @@ def prepare_run_directory(paths: RunPaths) -> None:
         os.makedirs(paths.directory, mode=0o755, exist_ok=True)
         _claim(paths.directory, what)
         _remove_temporary(paths.directory)
+        made_anew = (paths.temporary, paths.hold_directory, paths.drain_requests)
         for stale in (
+            *made_anew,
             paths.candidate,
             paths.notify_fifo,
             paths.keepalived_pid,
             paths.vrrp_pid,
             paths.checkers_pid,
             paths.agent_pid,
-            paths.temporary,
-            paths.hold_directory,
-            paths.drain_requests,
             paths.check_track,
             paths.ready,
         ):
             _remove(stale)
-        os.mkdir(paths.temporary, _PRIVATE_DIRECTORY)
-        os.mkdir(paths.hold_directory, _PRIVATE_DIRECTORY)
-        os.mkdir(paths.drain_requests, _PRIVATE_DIRECTORY)
+        for each in made_anew:
+            os.mkdir(each, _PRIVATE_DIRECTORY)
 
 
 def make_directory(path: str) -> None:
@@ -221,7 +223,7 @@ def remove_run_directory(paths: RunPaths) -> None:
 
 
 def open_notify_fifo(path: str) -> int:
-    """Return a descriptor of the FIFO that keepalived writes transitions to; make it if need be.
+    """Make the FIFO that keepalived writes transitions to, and return a descriptor of it.
 
     It is opened for reading and writing, so that it does not end when keepalived's VRRP child is
     restarted, and enlarged: keepalived drops lines silently when it is full.
@@ -230,9 +232,8 @@ def open_notify_fifo(path: str) -> int:
         SystemRefusedError: it cannot be made or opened.
     """
     with _explained(f"cannot make FIFO {path}"):
-        if not _is_fifo(path):
-            _remove(path)
-            os.mkfifo(path, _PRIVATE_FILE)
+        _remove(path)
+        os.mkfifo(path, _PRIVATE_FILE)
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         os.fchmod(fd, _PRIVATE_FILE)
     enlarge_pipe(fd)
@@ -324,15 +325,11 @@ def write_termination_message(path: str, text: str) -> None:
     data = text.encode("utf-8", "replace")
     if len(data) > _TERMINATION_LIMIT:
         data = data[: _TERMINATION_LIMIT - 4].decode("utf-8", "ignore").encode() + b"..."
-    with contextlib.suppress(OSError):
-        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(path, flags)
-        try:
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                os.ftruncate(fd, 0)
-                os.write(fd, data)
-        finally:
-            os.close(fd)
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with contextlib.suppress(OSError), open(os.open(path, flags), "wb", buffering=0) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+            file.write(data)
 
 
 def without_waiting(path: str, flags: int) -> int:
@@ -343,25 +340,14 @@ def without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
-def _write_new(path: str, data: bytes, mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of an earlier process with the same pid
-    with open(os.open(path, flags, _PRIVATE_FILE), "wb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), mode)
-
-
 def _refuse_foreign_link(path: str, what: str) -> None:
     """Refuse a link that another user made: it could point elsewhere at any time."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
-        raise SystemRefusedError(
-            f"{what}: it is a link to {os.readlink(path)} that belongs to uid {found.st_uid}"
-        )
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+            raise SystemRefusedError(
+                f"{what}: it is a link to {os.readlink(path)} that belongs to uid {found.st_uid}"
+            )
 
 
 def _claim(path: str, what: str) -> None:
@@ -376,13 +362,6 @@ def _claim(path: str, what: str) -> None:
         os.fchmod(fd, _PRIVATE_DIRECTORY)
     finally:
         os.close(fd)
-
-
-def _is_fifo(path: str) -> bool:
-    try:
-        return stat.S_ISFIFO(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _remove_temporary(directory: str) -> None:
@@ -405,9 +384,8 @@ def _is_generated(path: str) -> bool:
 
 def _remove(path: str) -> None:
     try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     except IsADirectoryError:
         import shutil  # noqa: PLC0415 - 10 ms, hardly ever needed
 

@@ -1,7 +1,7 @@
 """What this node is: interfaces, routes, scripts, capabilities, processes."""
 
 # pathlib costs start-up time and has no descriptors.
-# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH123
+# ruff: noqa: PTH115, PTH119, PTH123
 
 from __future__ import annotations
 
@@ -10,46 +10,25 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 import struct
 import time
 from typing import TYPE_CHECKING, Final
 
+from ipfailover_agent import model
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.linux.address_cache import AddressCache
+from ipfailover_agent.linux import process, rtnetlink
+from ipfailover_agent.linux.dump_caches import AddressCache, RouteCache
 from ipfailover_agent.linux.netlink import AddressSocket
-from ipfailover_agent.linux.route_cache import RouteCache
-from ipfailover_agent.model import (
-    Approach,
-    CpuShare,
-    DefaultRoute,
-    Family,
-    HostFacts,
-    Interface,
-    ScriptState,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ipfailover_agent.linux.rtnetlink import Link, RouteHop, Way
-    from ipfailover_agent.model import HostScope, InterfaceAddress, IPAddress
+    from ipfailover_agent.linux.rtnetlink import Link
 
-# linux/capability.h, those that matter to the agent or to keepalived
-_CAPABILITIES: Final = {
-    "CHOWN": 0,
-    "DAC_OVERRIDE": 1,
-    "KILL": 5,
-    "SETGID": 6,
-    "SETUID": 7,
-    "NET_BIND_SERVICE": 10,
-    "NET_BROADCAST": 11,
-    "NET_ADMIN": 12,
-    "NET_RAW": 13,
-    "SYS_ADMIN": 21,
-    "SYS_NICE": 23,
-}
+# linux/capability.h, those that keepalived cannot do without
+_CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13}
 _QUOTA: Final = "/cpu.cfs_quota_us"  # beside its period, cgroup version 1
+_THROTTLED: Final = "nr_throttled"  # of cpu.stat, either version
 _STATE_FIELD: Final = 0  # of /proc/PID/stat after the command, proc_pid_stat(5) field 3
 _START_FIELD: Final = 19  # likewise, field 22
 _DEAD_STATES: Final = {"Z", "X"}
@@ -67,13 +46,13 @@ _routes_seen: Final = RouteCache()
 
 
 def discover(
-    scope: HostScope,
+    scope: model.HostScope,
     *,
     check_script: str | None = None,
     notify_script: str | None = None,
-    recorded: tuple[IPAddress, ...] = (),
+    recorded: tuple[model.IPAddress, ...] = (),
     is_glance: bool = False,
-) -> HostFacts:
+) -> model.HostFacts:
     """Read what the plan needs to know of this node.
 
     Args:
@@ -87,46 +66,67 @@ def discover(
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with AddressSocket(memory=_memory, routes=_routes_seen) as rtnetlink:
-        links = rtnetlink.links()
+    with AddressSocket(memory=_memory, routes=_routes_seen) as netlink:
+        links = netlink.links()
+        names = {each.index: each.name for each in links}
         ready = [each.index for each in links if each.is_up]
-        hops = rtnetlink.default_routes(ready, is_glance=is_glance)
+        hops = netlink.default_routes(ready, is_glance=is_glance)
         wanted = _wanted(scope, links, {each.index for each in hops})
-        addresses = _addresses(rtnetlink, wanted, is_glance=is_glance)
+        addresses = _addresses(netlink, wanted, is_glance=is_glance)
         found = {held.address for each in addresses.values() for held in each}
         # The kernel names one interface only: what is on one of these is asked about no more.
         virtual = [each for each in scope.virtual if each not in found]
         asked = (*virtual, *scope.nodes)
-        ways = dict(zip(asked, rtnetlink.ways(asked), strict=True))
+        ways = dict(zip(asked, netlink.ways(asked), strict=True))
         further = {ways[each].index for each in virtual if ways[each].is_local}
         further |= {ways[each].index for each in scope.nodes}
         wanted = _wanted(scope, links, further) - wanted
-        addresses |= _addresses(rtnetlink, wanted, is_glance=is_glance)
-    return HostFacts(
+        addresses |= _addresses(netlink, wanted, is_glance=is_glance)
+    return model.HostFacts(
         interfaces=tuple(_interfaces(links, addresses)),
-        default_routes=tuple(_routes(hops, links)),
+        default_routes=tuple(
+            model.DefaultRoute(
+                family=hop.family,
+                interface=names[hop.index],
+                metric=hop.metric,
+                source=hop.source,
+                gateway=hop.gateway,
+            )
+            for hop in hops
+            if hop.index in names
+        ),
         local_addresses=frozenset(
             each for each in (*scope.virtual, *scope.nodes) if each in found or ways[each].is_local
         ),
-        approaches=tuple(_approaches(virtual, ways, links)),
+        approaches=tuple(
+            model.Approach(
+                address=each,
+                interface=names.get(ways[each].index, ""),
+                is_on_link=ways[each].is_on_link,
+            )
+            for each in virtual
+            if not ways[each].is_local
+        ),
         recorded_addresses=recorded,
         check_script=None if check_script is None else script_state(check_script),
         notify_script=None if notify_script is None else script_state(notify_script),
     )
 
 
-def local_addresses(asked: Sequence[IPAddress]) -> frozenset[IPAddress]:
+def local_addresses(asked: Sequence[model.IPAddress]) -> frozenset[model.IPAddress]:
     """Return those of the addresses that this node has, on whatever interface.
 
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with AddressSocket() as rtnetlink:
-        ways = rtnetlink.ways(asked)
+    with AddressSocket() as netlink:
+        ways = netlink.ways(asked)
     return frozenset(address for address, way in zip(asked, ways, strict=True) if way.is_local)
 
 
-def _wanted(scope: HostScope, links: Iterable[Link], indexes: Collection[int]) -> frozenset[int]:
+def _wanted(
+    scope: model.HostScope, links: Iterable[Link], indexes: Collection[int]
+) -> frozenset[int]:
     """Return the indexes of the interfaces whose addresses are wanted, those given among them."""
     return frozenset(
         each.index
@@ -137,39 +137,34 @@ def _wanted(scope: HostScope, links: Iterable[Link], indexes: Collection[int]) -
 
 
 def _addresses(
-    rtnetlink: AddressSocket, indexes: Iterable[int], *, is_glance: bool
-) -> dict[int, tuple[InterfaceAddress, ...]]:
-    return {
-        index: tuple(held for _, held in rtnetlink.addresses(index, is_glance=is_glance))
-        for index in indexes
-    }
+    netlink: AddressSocket, indexes: Iterable[int], *, is_glance: bool
+) -> dict[int, tuple[model.InterfaceAddress, ...]]:
+    read = netlink.glance_at_addresses if is_glance else netlink.held_addresses
+    return {index: tuple(held.address for held in read(index)) for index in indexes}
 
 
-def script_state(command: str) -> ScriptState:
-    """Return whether the program of a command line can be run.
+def script_state(command: str) -> model.ScriptState:
+    """Return whether the program of a command line can be run."""
+    return _program_of(command)[0]
 
-    A file on a noexec mount cannot: access(2) reports that for root too.
-    """
+
+def _program_of(command: str) -> tuple[model.ScriptState, str]:
+    """Return whether the program of a command line can be run, and its path if it can."""
     import shlex  # noqa: PLC0415 - needed only where a script is set
 
     try:
         words = shlex.split(command)
     except ValueError:  # an odd number of quotes
         words = command.split()
-    if not words:
-        return ScriptState.MISSING
     # keepalived looks a bare name up on PATH
-    directories = [""] if "/" in words[0] else os.get_exec_path()
-    states = {_file_state(os.path.join(each, words[0])) for each in directories}
-    for state in (ScriptState.USABLE, ScriptState.NOT_EXECUTABLE):
-        if state in states:
-            return state
-    return ScriptState.MISSING
+    return (
+        process.look_up(words[0], os.get_exec_path()) if words else (model.ScriptState.MISSING, "")
+    )
 
 
 def is_on_path(name: str) -> bool:
     """Return whether a program of that name can be run."""
-    return script_state(name) is ScriptState.USABLE
+    return process.look_up(name, os.get_exec_path())[0] is model.ScriptState.USABLE
 
 
 def can_read(path: str | None) -> bool:
@@ -182,14 +177,9 @@ def missing_interpreter(command: str | None) -> str:
 
     A line that ends as on Windows names a program whose name ends in a carriage return.
     """
-    if command is None or script_state(command) is not ScriptState.USABLE:
+    path = "" if command is None else _program_of(command)[1]
+    if not path:
         return ""
-    import shlex  # noqa: PLC0415 - needed only where a script is set
-
-    name = shlex.split(command)[0]
-    directories = [""] if "/" in name else os.get_exec_path()
-    paths = (os.path.join(each, name) for each in directories)
-    path = next(each for each in paths if _file_state(each) is ScriptState.USABLE)
     try:
         with open(path, "rb") as file:
             line = file.readline(_SHEBANG_LENGTH)
@@ -201,11 +191,11 @@ def missing_interpreter(command: str | None) -> str:
     words = line.decode("utf-8", "replace").rstrip("\n").strip(" \t").split(" ")
     if os.path.basename(words[0]) == "env" and len(words) > 1 and not words[1].startswith("-"):
         words = words[1:]
-    return "" if is_on_path(shlex.quote(words[0])) else words[0]
+    return "" if is_on_path(words[0]) else words[0]
 
 
-def effective_capabilities() -> frozenset[str]:
-    """Return the effective capabilities by name without CAP_, out of those that matter.
+def missing_capabilities(needed: Iterable[str] = tuple(_CAPABILITIES)) -> tuple[str, ...]:
+    """Return which of the capabilities that keepalived cannot do without are not effective.
 
     Raises:
         SystemRefusedError: /proc does not say.
@@ -217,12 +207,7 @@ def effective_capabilities() -> frozenset[str]:
         raise SystemRefusedError(
             f"cannot read the agent's capabilities from /proc: {error}"
         ) from error
-    return frozenset(name for name, bit in _CAPABILITIES.items() if mask >> bit & 1)
-
-
-def missing_capabilities(needed: Iterable[str] = ("NET_ADMIN", "NET_RAW")) -> tuple[str, ...]:
-    """Return which of the capabilities that keepalived cannot do without are missing, sorted."""
-    return tuple(sorted(set(needed) - effective_capabilities()))
+    return tuple(each for each in needed if not mask >> _CAPABILITIES[each] & 1)
 
 
 def cpu_pressure() -> str | None:
@@ -230,11 +215,7 @@ def cpu_pressure() -> str | None:
 
     For example ``some avg10=12.50``: in 12.5 % of the last ten seconds something had to wait.
     """
-    try:
-        with open("/proc/pressure/cpu", encoding="ascii", errors="replace") as file:
-            return " ".join(file.readline().split()[:2]) or None
-    except OSError:
-        return None
+    return " ".join(_read("/proc/pressure/cpu").split()[:2]) or None
 
 
 def index_of(interface: str) -> int | None:
@@ -247,22 +228,18 @@ def index_of(interface: str) -> int | None:
 
 def boot_id() -> str:
     """Return what identifies this boot, and so its monotonic clock; empty where nothing does."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read(64).strip()
-    except (OSError, ValueError):
-        return ""
+    return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def cpu_share(
     *, membership: str = "/proc/self/cgroup", control_groups: str = "/sys/fs/cgroup"
-) -> CpuShare:
+) -> model.CpuShare:
     """Return the agent's share of CPU, as far as the system shows it; the paths are for tests."""
     pressure = (cpu_pressure() or "").rpartition("avg10=")[2]
     limits: list[float] = []
     for root, path in _cpu_groups(membership, control_groups):
         limits += _limits(root, path, "/cpu.max" if root == control_groups else _QUOTA)
-    return CpuShare(pressure=_number(pressure), limit=min(limits, default=None))
+    return model.CpuShare(pressure=_number(pressure), limit=min(limits, default=None))
 
 
 def throttled(
@@ -274,13 +251,9 @@ def throttled(
     """
     for root, path in _cpu_groups(membership, control_groups):
         for directory in (f"{root}{path}", root):
-            with (
-                contextlib.suppress(OSError, ValueError),
-                open(f"{directory}/cpu.stat", encoding="ascii") as file,
-            ):
-                found = dict(line.split(maxsplit=1) for line in file)
-                if "nr_throttled" in found:
-                    return int(found["nr_throttled"])
+            words = _read(f"{directory}/cpu.stat").split()
+            if _THROTTLED in words[:-1]:
+                return int(words[words.index(_THROTTLED) + 1])
     return None
 
 
@@ -289,11 +262,10 @@ def _cpu_groups(membership: str, control_groups: str) -> Iterator[tuple[str, str
 
     A container may not see its own path; what it sees as the root is its own group then.
     """
-    with contextlib.suppress(OSError), open(membership, encoding="utf-8") as file:
-        for line in file:
-            _, controllers, path = line.rstrip("\n").split(":", 2)
-            if not controllers or "cpu" in controllers.split(","):
-                yield (f"{control_groups}/cpu" if controllers else control_groups), path
+    for line in _read(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            yield (f"{control_groups}/cpu" if controllers else control_groups), path
 
 
 def _limits(root: str, path: str, name: str) -> Iterator[float]:
@@ -308,14 +280,12 @@ def _limits(root: str, path: str, name: str) -> Iterator[float]:
 
 def _limit(directory: str, name: str) -> float | None:
     """Return quota by period, both in microseconds; None without a quota."""
+    words = _read(f"{directory}{name}").split()
+    if name == _QUOTA:
+        words += _read(f"{directory}/cpu.cfs_period_us").split()
     try:
-        with open(f"{directory}{name}", encoding="ascii", errors="replace") as file:
-            words = file.read().split()
-        if name == _QUOTA:
-            with open(f"{directory}/cpu.cfs_period_us", encoding="ascii") as file:
-                words += file.read().split()
         quota, period = map(int, words)
-    except (OSError, ValueError):  # "max" for none
+    except ValueError:  # "max" for none
         return None
     return quota / period if quota > 0 < period else None
 
@@ -329,11 +299,7 @@ def _number(text: str) -> float | None:
 
 def forwards_ipv6(interface: str) -> bool:
     """Return whether the node routes IPv6 that comes in on an interface."""
-    try:
-        with open(f"/proc/sys/net/ipv6/conf/{interface}/forwarding", "rb") as file:
-            return file.read(1) != b"0"
-    except OSError:
-        return False
+    return _read(f"/proc/sys/net/ipv6/conf/{interface}/forwarding").strip() not in {"", "0"}
 
 
 def ipv4_setting(word: str, interface: str) -> int | None:
@@ -343,11 +309,8 @@ def ipv4_setting(word: str, interface: str) -> int | None:
     """
     found = []
     for name in ("all", interface):
-        with (
-            contextlib.suppress(OSError, ValueError),
-            open(f"/proc/sys/net/ipv4/conf/{name}/{word}", "rb") as file,
-        ):
-            found.append(int(file.read(16)))
+        with contextlib.suppress(ValueError):
+            found.append(int(_read(f"/proc/sys/net/ipv4/conf/{name}/{word}")))
     return max(found, default=None)
 
 
@@ -359,7 +322,7 @@ def has_link(interface: str) -> bool:
         return False
 
 
-def link_failure(interface: str, family: Family) -> str | None:
+def link_failure(interface: str, family: model.Family) -> str | None:
     """Return why keepalived cannot serve on an interface, None where it can.
 
     Its link has to be up, and it needs an address: with IPv6 a link-local one.
@@ -370,12 +333,12 @@ def link_failure(interface: str, family: Family) -> str | None:
     except OSError as error:  # else out of descriptors: then nothing is known
         return f"interface {interface} is gone" if error.errno == errno.ENODEV else None
     try:
-        if family is Family.IPV4:
+        if family is model.Family.IPV4:
             _ask_interface(interface, _GET_ADDRESS)
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             return f"interface {interface} has no IPv4 address"
-    if family is Family.IPV6 and not _has_link_local(interface):
+    if family is model.Family.IPV6 and not _has_link_local(interface):
         return f"interface {interface} has no link-local address"
     return None
 
@@ -416,12 +379,11 @@ def vrf_of(interface: str, *, root: str = "/sys/class/net") -> str:
     """
     try:
         master = os.path.basename(os.readlink(f"{root}/{interface}/master"))
-        with open(f"{root}/{master}/uevent", encoding="ascii") as file:
-            if "DEVTYPE=vrf\n" not in file:
-                return ""
+        if "DEVTYPE=vrf\n" not in _read(f"{root}/{master}/uevent"):
+            return ""
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as own:
             bound = own.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_LIMIT + 1)
-    except (OSError, ValueError):
+    except OSError:
         return ""
     return "" if bound.rstrip(b"\0") == master.encode() else master
 
@@ -433,29 +395,32 @@ def process_started_at(pid: int) -> int | None:
     whose wall-clock time shifts when the node's clock is set: an agent would no longer recognise
     its own pid file.
     """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # the command in parentheses may hold blanks and parentheses itself
-            fields = file.read().rpartition(b")")[2].decode("ascii", "replace").split()
-        if fields[_STATE_FIELD] in _DEAD_STATES:
-            return None
-        return int(fields[_START_FIELD])
-    except (OSError, IndexError, ValueError):
-        return None
+    # the command in parentheses may hold blanks and parentheses itself
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    is_running = len(fields) > _START_FIELD and fields[_STATE_FIELD] not in _DEAD_STATES
+    return int(fields[_START_FIELD]) if is_running else None
 
 
 def uptime() -> float:
     """Return the seconds since boot by /proc, where containers may have their own."""
     try:
-        with open("/proc/uptime", "rb") as file:
-            return float(file.read().split()[0])
-    except (OSError, IndexError, ValueError):
+        return float(_read("/proc/uptime").split()[0])
+    except (IndexError, ValueError):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _read(path: str) -> str:
+    """Return a file of the kernel's, empty where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def _interfaces(
-    links: tuple[Link, ...], addresses: Mapping[int, tuple[InterfaceAddress, ...]]
-) -> Iterator[Interface]:
+    links: tuple[Link, ...], addresses: Mapping[int, tuple[model.InterfaceAddress, ...]]
+) -> Iterator[model.Interface]:
     import psutil  # noqa: PLC0415 - 26 ms, which status and reload need not pay
 
     # net_if_addrs is not used: it reads every address of the node, however many there are, and
@@ -467,58 +432,12 @@ def _interfaces(
     by_index = {link.index: link for link in links}
     for link in links:
         if link.name in known:
-            yield Interface(
+            yield model.Interface(
                 name=link.name,
                 index=link.index,
                 is_up=known[link.name].isup,
                 speaks_arp=link.speaks_arp,
-                port_of=_topmost(link, by_index),
+                port_of=rtnetlink.topmost_master(link.index, by_index.get),
                 mtu=known[link.name].mtu,
                 addresses=addresses.get(link.index, ()),
             )
-
-
-def _topmost(link: Link, by_index: Mapping[int, Link]) -> str:
-    """Return the name of the device that a port's frames end at, empty where it is no port."""
-    name = ""
-    for _ in by_index:  # no device is above itself, but the dump may be torn
-        if link.master not in by_index:
-            break
-        link = by_index[link.master]
-        name = link.name
-    return name
-
-
-def _approaches(
-    virtual: Iterable[IPAddress], ways: Mapping[IPAddress, Way], links: tuple[Link, ...]
-) -> Iterator[Approach]:
-    names = {link.index: link.name for link in links}
-    for address in virtual:
-        way = ways[address]
-        if not way.is_local:
-            yield Approach(
-                address=address, interface=names.get(way.index, ""), is_on_link=way.is_on_link
-            )
-
-
-def _routes(hops: Iterable[RouteHop], links: tuple[Link, ...]) -> Iterator[DefaultRoute]:
-    names = {link.index: link.name for link in links}
-    for hop in hops:
-        if hop.index in names:
-            yield DefaultRoute(
-                family=hop.family,
-                interface=names[hop.index],
-                metric=hop.metric,
-                source=hop.source,
-                gateway=hop.gateway,
-            )
-
-
-def _file_state(path: str) -> ScriptState:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return ScriptState.MISSING
-    if stat.S_ISREG(mode) and os.access(path, os.X_OK):
-        return ScriptState.USABLE
-    return ScriptState.NOT_EXECUTABLE

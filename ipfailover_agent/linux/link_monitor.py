@@ -7,17 +7,14 @@ each virtual address each second, and what comes on kube-ipvs0 wake nothing.
 
 from __future__ import annotations
 
-import array
 import errno
-import os
 import socket
-import struct
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.linux import rtnetlink
+from ipfailover_agent.linux import rtnetlink, sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,39 +23,36 @@ if TYPE_CHECKING:
 
 # linux/rtnetlink.h
 _GROUPS: Final = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
-_LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
-_IFLA_ADDRESS: Final = 1
-_IFLA_IFNAME: Final = 3
-_IFF_UP: Final = 0x1
-_UNSPECIFIED: Final = 0  # bridges report their ports under another family
-# linux/filter.h, asm/socket.h
-_ATTACH_FILTER: Final = 26
-_FILTER_INSTRUCTION: Final = struct.Struct("=HBBI")
-_FILTER: Final = struct.Struct("@HP")
 _RECEIVE_BYTES: Final = 1 << 16
 _MOST_READS: Final = 64  # at once; what is left wakes the loop again
-_WHOLE: Final = 0xFFFFFFFF
 
 # classic BPF, linux/bpf_common.h
 _LOAD_HALF: Final = 0x28
 _LOAD_BYTE: Final = 0x30
 _JUMP_EQUAL: Final = 0x15
 _RETURN: Final = 0x06
+_WHOLE: Final = 0xFFFFFFFF
 _TYPE_OFFSET: Final = 4  # of nlmsghdr
 _PREFIX_OFFSET: Final = 17  # of ifaddrmsg, behind it
 _HOST_PREFIXES: Final = (32, 128)
 
+_FILTER: Final = (
+    (_LOAD_HALF, 0, 0, _TYPE_OFFSET),
+    (_JUMP_EQUAL, 0, 3, socket.htons(rtnetlink.NEW_ADDRESS)),  # it reads in network order
+    (_LOAD_BYTE, 0, 0, _PREFIX_OFFSET),
+    (_JUMP_EQUAL, 2, 0, _HOST_PREFIXES[0]),
+    (_JUMP_EQUAL, 1, 0, _HOST_PREFIXES[1]),
+    (_RETURN, 0, 0, _WHOLE),
+    (_RETURN, 0, 0, 0),
+)
+"""It refuses notices of addresses that come with a host's prefix."""
+
 
 class LinkNotice(Struct, frozen=True, kw_only=True):
-    """An interface as it is now: made, changed, or (``is_gone``) deleted.
-
-    ``is_up`` is what an administrator set. ``mac`` is empty where the interface has none.
-    """
+    """An interface was made, changed (its flags or its MAC, say), or (``is_gone``) deleted."""
 
     index: int
     name: str
-    is_up: bool
-    mac: bytes
     is_gone: bool = False
 
 
@@ -77,7 +71,7 @@ class Overrun(Struct, frozen=True):
 Notice = LinkNotice | AddressNotice | Overrun
 
 
-class LinkMonitor:
+class LinkMonitor(sockets.KernelSocket):
     """A non-blocking socket, readable when something has changed; a context manager."""
 
     def __init__(self) -> None:
@@ -92,25 +86,11 @@ class LinkMonitor:
         except OSError as error:
             raise SystemRefusedError(f"cannot open rtnetlink: {error.strerror}") from error
         try:
-            _attach(self._socket)  # before it is bound: nothing else gets in
+            sockets.attach_filter(self._socket, _FILTER)  # before: nothing else gets in
             self._socket.bind((0, _GROUPS))
         except OSError as error:
             self.close()
             raise SystemRefusedError(f"cannot hear rtnetlink: {error.strerror}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._socket.fileno()
 
     def read(self) -> tuple[Notice, ...]:
         """Return the notices since the last call, in order, without waiting.
@@ -141,53 +121,17 @@ def parse(data: bytes) -> Iterator[Notice]:
         MalformedMessageError: the bytes are not as in rtnetlink(7).
     """
     for message in rtnetlink.split_messages(data):
+        is_gone = message.kind in {rtnetlink.DELETE_LINK, rtnetlink.DELETE_ADDRESS}
         match message.kind:
-            case rtnetlink.NEW_LINK | rtnetlink.DELETE_LINK as kind:
-                notice = _parse_link(message.payload, is_gone=kind == rtnetlink.DELETE_LINK)
-                if notice is not None:
-                    yield notice
-            case rtnetlink.NEW_ADDRESS | rtnetlink.DELETE_ADDRESS as kind:
+            case rtnetlink.NEW_LINK | rtnetlink.DELETE_LINK:
+                link = rtnetlink.parse_link(message.payload)
+                # a port that leaves its bridge is reported as a deleted link of another family
+                if message.payload[0] == socket.AF_UNSPEC:
+                    yield LinkNotice(index=link.index, name=link.name, is_gone=is_gone)
+            case rtnetlink.NEW_ADDRESS | rtnetlink.DELETE_ADDRESS:
                 held = rtnetlink.parse_address(message.payload)
                 if held is not None:
-                    yield AddressNotice(
-                        index=held.index,
-                        address=held.address.address,
-                        is_gone=kind == rtnetlink.DELETE_ADDRESS,
-                    )
+                    address = held.address.address
+                    yield AddressNotice(index=held.index, address=address, is_gone=is_gone)
             case _:
                 pass
-
-
-def _parse_link(payload: bytes, *, is_gone: bool) -> LinkNotice | None:
-    if len(payload) < _LINK.size:
-        raise rtnetlink.MalformedMessageError("cannot read netlink message: it is cut off")
-    family, _, index, flags, _ = _LINK.unpack_from(payload)
-    if family != _UNSPECIFIED:  # a port that leaves its bridge is reported as a deleted link
-        return None
-    attributes = rtnetlink.parse_attributes(payload[_LINK.size :])
-    return LinkNotice(
-        index=index,
-        name=os.fsdecode(attributes.get(_IFLA_IFNAME, b"").split(b"\0", 1)[0]),
-        is_up=bool(flags & _IFF_UP),
-        mac=attributes.get(_IFLA_ADDRESS, b""),
-        is_gone=is_gone,
-    )
-
-
-def _attach(listening: socket.socket) -> None:
-    """Refuse, in the kernel, notices of addresses that come with a host's prefix."""
-    new_address = socket.htons(rtnetlink.NEW_ADDRESS)  # the filter reads in network order
-    program = (
-        (_LOAD_HALF, 0, 0, _TYPE_OFFSET),
-        (_JUMP_EQUAL, 0, 3, new_address),
-        (_LOAD_BYTE, 0, 0, _PREFIX_OFFSET),
-        (_JUMP_EQUAL, 2, 0, _HOST_PREFIXES[0]),
-        (_JUMP_EQUAL, 1, 0, _HOST_PREFIXES[1]),
-        (_RETURN, 0, 0, _WHOLE),
-        (_RETURN, 0, 0, 0),
-    )
-    packed = b"".join(_FILTER_INSTRUCTION.pack(*each) for each in program)
-    buffer = array.array("B", packed)  # has an address; the kernel copies what is there
-    address, _ = buffer.buffer_info()
-    option = _FILTER.pack(len(program), address)
-    listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, option)

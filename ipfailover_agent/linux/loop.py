@@ -86,7 +86,9 @@ class _LineReader:
         except OSError:  # a terminal that hung up, a descriptor that was closed meanwhile
             data = b""
         if not data:
-            self._end(events)
+            if self._partial:
+                self._finish_line(events)
+            events.append(StreamClosed(source=self._source))
             return False
         *whole, rest = data.split(b"\n")
         for piece in whole:
@@ -111,25 +113,20 @@ class _LineReader:
         self._partial.clear()
         self._is_skipping = False
 
-    def _end(self, events: list[Event]) -> None:
-        if self._partial:
-            self._finish_line(events)
-        events.append(StreamClosed(source=self._source))
-
 
 class Loop:
     """Waits for signals, lines, room to write and deadlines; a context manager.
 
     Use it in the main thread. Entering it opens /dev/null on closed standard descriptors, installs
-    handlers for ``signals`` and unblocks them; leaving it restores what was before.
+    handlers for ``signals`` and unblocks them; leaving it restores
+    what was before, and watched descriptors stay open.
     """
 
     def __init__(self, signals: Iterable[signal.Signals]) -> None:
         self._signals = tuple(signals)
         self._noted: dict[int, None] = {}
         self._readers: dict[int, _LineReader] = {}
-        self._writers: dict[int, str] = {}
-        self._readables: dict[int, str] = {}
+        self._watched: dict[int, Writable | Readable] = {}  # what is reported where one is ready
         self._cleanup = contextlib.ExitStack()
         self._poller: select.epoll
         self._wakeups: socket.socket
@@ -161,13 +158,8 @@ class Loop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Restore signal handling; watched descriptors stay open."""
         self._readers.clear()
-        self._writers.clear()
-        self._readables.clear()
+        self._watched.clear()
         self._look = None
         self._cleanup.close()
 
@@ -194,21 +186,21 @@ class Loop:
 
     def watch_writable(self, fd: int, source: str) -> None:
         """Report that the descriptor takes bytes, in every round until ``unwatch``."""
-        if fd not in self._writers:
-            self._poller.register(fd, select.EPOLLOUT)
-        self._writers[fd] = source
+        self._watch(fd, select.EPOLLOUT, Writable(source=source))
 
     def watch_readable(self, fd: int, source: str) -> None:
         """Report that the descriptor can be read, in every round until ``unwatch``."""
-        if fd not in self._readables:
-            self._poller.register(fd, select.EPOLLIN)
-        self._readables[fd] = source
+        self._watch(fd, select.EPOLLIN, Readable(source=source))
+
+    def _watch(self, fd: int, events: int, event: Writable | Readable) -> None:
+        if fd not in self._watched:
+            self._poller.register(fd, events)
+        self._watched[fd] = event
 
     def unwatch(self, fd: int) -> None:
         """Stop watching; a descriptor that is not watched is no error."""
-        for watched in (self._readers, self._writers, self._readables):
-            if fd in watched:
-                del watched[fd]
+        for watched in (self._readers, self._watched):
+            if watched.pop(fd, None) is not None:
                 with contextlib.suppress(OSError):  # closed before: the kernel forgot it itself
                     self._poller.unregister(fd)
 
@@ -228,7 +220,8 @@ class Loop:
         while True:
             if self._look is not None and self._found_by_look(self._look, deadline):
                 return (Woken(),)
-            events = self._wait_once(self._seconds_until(deadline))
+            left = _LONGEST_SLEEP if deadline is None else deadline - time.monotonic()
+            events = self._wait_once(min(max(left, 0.0), _LONGEST_SLEEP))
             if events or (deadline is not None and time.monotonic() >= deadline):
                 return tuple(events)
 
@@ -238,12 +231,8 @@ class Loop:
         It runs many times a second, mostly out of cold caches, and so does little: what is ready
         is only noticed here, and taken afterwards.
         """
-        at, period, poll, clock = (
-            self._look_at,
-            self._look_period,
-            self._poller.poll,
-            time.monotonic,
-        )
+        at, period = self._look_at, self._look_period
+        poll, clock = self._poller.poll, time.monotonic
         while deadline is None or at <= deadline:
             left = at - clock()
             if left > 0:
@@ -262,13 +251,7 @@ class Loop:
         self._look_at = at
         return False
 
-    @staticmethod
-    def _seconds_until(deadline: float | None) -> float | None:
-        if deadline is None:
-            return None
-        return min(max(deadline - time.monotonic(), 0.0), _LONGEST_SLEEP)
-
-    def _wait_once(self, timeout: float | None) -> list[Event]:
+    def _wait_once(self, timeout: float) -> list[Event]:
         ready = self._poller.poll(timeout)
         if not ready:  # every signal has its byte
             return []
@@ -277,10 +260,8 @@ class Loop:
             if fd in self._readers:
                 if not self._readers[fd].read(events):
                     self.unwatch(fd)
-            elif fd in self._writers:
-                events.append(Writable(source=self._writers[fd]))
-            elif fd in self._readables:
-                events.append(Readable(source=self._readables[fd]))
+            elif fd in self._watched:
+                events.append(self._watched[fd])
         return events
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
@@ -299,7 +280,7 @@ class Loop:
             while data := self._wakeups.recv(4096):
                 order += data
         noted, self._noted = self._noted, {}
-        arrived = [signum for signum in dict.fromkeys(order) if signum in noted]
+        arrived = (signum for signum in order if signum in noted)
         return [
             SignalReceived(signum=signal.Signals(signum))
             for signum in dict.fromkeys([*arrived, *noted])

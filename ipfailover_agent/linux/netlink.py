@@ -10,29 +10,30 @@ that stand on the path which keeps addresses safe.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import socket
 import time
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
 from ipfailover_agent.linux import rtnetlink
-from ipfailover_agent.linux.address_cache import AddressCache
-from ipfailover_agent.linux.route_cache import RouteCache
+from ipfailover_agent.linux.dump_caches import AddressCache, RouteCache
+from ipfailover_agent.linux.sockets import KernelSocket
+from ipfailover_agent.model import Family, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ipfailover_agent.model import InterfaceAddress, IPAddress
+    from ipfailover_agent.linux.dump_caches import Answer
+    from ipfailover_agent.model import Interface, InterfaceAddress, IPAddress
 
     _IsLast = Callable[[bytes], bool]
-
-_Result = TypeVar("_Result")
 
 _RECEIVE_BYTES: Final = 1 << 18  # the kernel sends at most 32 KiB at once
 _BATCH: Final = 64  # acknowledgements of so many fit into the smallest receive buffer
@@ -47,7 +48,7 @@ _ANYWHERE: Final = IPv6Address("4000::")
 _ANYWHERE_V4: Final = IPv4Address("240.0.0.1")
 
 
-class AddressSocket:
+class AddressSocket(KernelSocket):
     """One rtnetlink socket, a context manager; no operation takes longer than ``timeout`` seconds.
 
     Every method raises SystemRefusedError when the kernel refuses or does not answer, and
@@ -78,32 +79,10 @@ class AddressSocket:
         except OSError:
             self.is_strict = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    def addresses(
-        self, index: int = 0, *, is_glance: bool = False
-    ) -> tuple[tuple[int, InterfaceAddress], ...]:
-        """Return IPv4 and IPv6 addresses with their interface's index.
-
-        Args:
-            index: of the interface whose addresses are wanted, 0 for those of all interfaces.
-            is_glance: as one dump shows them, see :meth:`glance_at_addresses`.
-        """
-        found = self.glance_at_addresses(index) if is_glance else self.held_addresses(index)
-        return tuple((held.index, held.address) for held in found)
-
     def links(self) -> tuple[rtnetlink.Link, ...]:
         """Return every interface of this namespace."""
-        payload = rtnetlink.build_link_dump()
-        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK, payload)
+        question = rtnetlink.build_link_question()
+        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK, question)
         return tuple(map(rtnetlink.parse_link, payloads))
 
     def port_of(self, index: int) -> str:
@@ -111,19 +90,13 @@ class AddressSocket:
 
         It is empty where the interface is no port, or there is none.
         """
-        name, asked = "", set[int]()
-        while index not in asked:  # no device is above itself, but each is asked on its own
-            asked.add(index)
-            payload = rtnetlink.build_link_question(index)
-            ((answer, _),) = self._answers([payload], rtnetlink.GET_LINK)
-            if answer is None:
-                break
-            link = rtnetlink.parse_link(answer)
-            name = link.name if len(asked) > 1 else ""
-            index = link.master
-            if not index:
-                break
-        return name
+
+        def find(each: int) -> rtnetlink.Link | None:
+            question = rtnetlink.build_link_question(each)
+            ((answer, _),) = self._answers([question], rtnetlink.GET_LINK)
+            return None if answer is None else rtnetlink.parse_link(answer)
+
+        return rtnetlink.topmost_master(index, find)
 
     def ways(self, addresses: Sequence[IPAddress]) -> tuple[rtnetlink.Way, ...]:
         """Return for each address where packets for it go, in order.
@@ -152,19 +125,18 @@ class AddressSocket:
             is_glance: the IPv4 ones are remembered while the kernel goes by the same, so that a
                 further one may be seen a minute late.
         """
-        first = self._glance_at_default_routes_v4() if is_glance else self._default_routes_v4()
+        first = (
+            self._routes.read(self._default_routes_v4, self._defaults_in_force, time.monotonic())
+            if is_glance
+            else self._default_routes_v4()
+        )
         payloads = first + self._default_routes_v6(indexes)
         hops = [hop for each in payloads for hop in rtnetlink.parse_default_route(each)]
         return tuple(sorted(dict.fromkeys(hops), key=lambda hop: (hop.family, hop.metric)))
 
-    def _glance_at_default_routes_v4(self) -> list[bytes]:
-        def ask(indexes: Sequence[int]) -> list[tuple[bytes | None, int]]:
-            both = (0, *indexes)
-            return self._answers(
-                [rtnetlink.build_route_question(_ANYWHERE_V4, each) for each in both]
-            )
-
-        return self._routes.read(self._default_routes_v4, ask, time.monotonic())
+    def _defaults_in_force(self, indexes: Sequence[int]) -> list[Answer]:
+        build = rtnetlink.build_route_question
+        return self._answers([build(_ANYWHERE_V4, each) for each in (0, *indexes)])
 
     def _default_routes_v4(self) -> list[bytes]:
         """Return the beginning of the main table, which has the default routes.
@@ -218,7 +190,7 @@ class AddressSocket:
         parked = rtnetlink.build_routeless(held, _PARKED)
         old = rtnetlink.build_address(held.index, held.address, held.peer)
         add = rtnetlink.CREATE | rtnetlink.EXCLUSIVE
-        codes = self._acknowledged_each(
+        codes = self._acknowledged(
             [
                 (rtnetlink.NEW_ADDRESS, add, parked),
                 (rtnetlink.DELETE_ADDRESS, 0, old),
@@ -243,21 +215,17 @@ class AddressSocket:
         whatever the flags (kernel 6.18, both families): look again afterwards.
         """
         renewed = 0
-        payloads = self._built(tuple(held), seconds)
-        for start in range(0, len(payloads), _BATCH):
-            batch = payloads[start : start + _BATCH]
-            codes = self._acknowledged_all(rtnetlink.NEW_ADDRESS, rtnetlink.REPLACE, batch)
+        wanted = tuple(held)
+        if (wanted, seconds) != self._leases[:2]:  # else they are as built the last time
+            payloads = [rtnetlink.build_lease(each, seconds) for each in wanted]
+            self._leases = (wanted, seconds, payloads)
+        for batch in _batches(self._leases[2]):
+            requests = [(rtnetlink.NEW_ADDRESS, rtnetlink.REPLACE, each) for each in batch]
+            codes = self._acknowledged(requests)
             if not _NOT_PERMITTED.isdisjoint(codes):
                 raise NotPermittedError("cannot renew addresses: CAP_NET_ADMIN is missing")
             renewed += codes.count(0)
         return renewed
-
-    def _built(self, held: tuple[rtnetlink.HeldAddress, ...], seconds: int) -> list[bytes]:
-        """Return what renews them, built anew only for others than the last time."""
-        if (held, seconds) != self._leases[:2]:
-            payloads = [rtnetlink.build_lease(each, seconds) for each in held]
-            self._leases = (held, seconds, payloads)
-        return self._leases[2]
 
     def held_addresses(self, index: int = 0) -> tuple[rtnetlink.HeldAddress, ...]:
         """Return IPv4 and IPv6 addresses, as two dumps in a row agree on them.
@@ -288,7 +256,7 @@ class AddressSocket:
 
     def _delete(self, index: int, address: InterfaceAddress, peer: IPAddress) -> bool:
         payload = rtnetlink.build_address(index, address, peer)
-        code = self._acknowledged(rtnetlink.DELETE_ADDRESS, payload)
+        (code,) = self._acknowledged([(rtnetlink.DELETE_ADDRESS, 0, payload)])
         if code in _NOT_THERE:
             return False
         what = f"delete {address.address}/{address.prefix_length}"
@@ -299,34 +267,16 @@ class AddressSocket:
             raise SystemRefusedError(f"cannot {what}: {os.strerror(code)}")
         return True
 
-    def _acknowledged(self, kind: int, payload: bytes) -> int:
-        """Send a request and return the errno that the kernel acknowledges it with, 0 for done."""
-        return self._acknowledged_all(kind, 0, [payload])[0]
-
-    def _acknowledged_all(self, kind: int, flags: int, payloads: Sequence[bytes]) -> list[int]:
-        """Send requests of one kind in one datagram and return the errno of each, in order."""
-        return self._acknowledged_each([(kind, flags, each) for each in payloads])
-
-    def _acknowledged_each(self, requests: Sequence[tuple[int, int, bytes]]) -> list[int]:
-        """Send requests (kind, flags, payload) in one datagram; return the errno of each.
+    def _acknowledged(self, requests: Sequence[tuple[int, int, bytes]]) -> list[int]:
+        """Send requests (kind, flags, payload) in one datagram; return the errno of each, 0: done.
 
         The kernel works them off one after the other and always reports errors; only the last one
         is acknowledged, which spares a message for each of the others.
         """
         deadline = time.monotonic() + self.timeout
-        codes = {next(self._sequences): 0 for _ in requests}
-        last = max(codes)
-        datagram = b"".join(
-            rtnetlink.build_message(
-                kind,
-                rtnetlink.REQUEST | flags | (rtnetlink.ACK if sequence == last else 0),
-                sequence,
-                payload,
-            )
-            for sequence, (kind, flags, payload) in zip(codes, requests, strict=True)
-        )
-        self._guarded(lambda: self._socket.sendto(datagram, (0, 0)))
-        is_done = False
+        *others, (kind, flags, payload) = requests
+        codes = dict.fromkeys(self._send([*others, (kind, flags | rtnetlink.ACK, payload)]), 0)
+        last, is_done = max(codes), False
         while not is_done:
             for message in self._receive(codes, deadline):
                 if message.kind == rtnetlink.ERROR:
@@ -334,40 +284,27 @@ class AddressSocket:
                     is_done = is_done or message.sequence == last
         return list(codes.values())
 
-    def _answers(
-        self, payloads: Sequence[bytes], kind: int = rtnetlink.GET_ROUTE
-    ) -> list[tuple[bytes | None, int]]:
+    def _answers(self, payloads: Sequence[bytes], kind: int = rtnetlink.GET_ROUTE) -> list[Answer]:
         """Ask for one route each; return in order the answer, or None and why there is none.
 
         ``kind`` is another question that has one answer.
         """
-        found: list[tuple[bytes | None, int]] = []
-        for start in range(0, len(payloads), _BATCH):
-            found += self._answer_batch(payloads[start : start + _BATCH], kind)
-        return found
-
-    def _answer_batch(
-        self, payloads: Sequence[bytes], kind: int
-    ) -> list[tuple[bytes | None, int]]:
-        deadline = time.monotonic() + self.timeout
-        found: dict[int, tuple[bytes | None, int]] = {}
-        open_ones = dict.fromkeys(next(self._sequences) for _ in payloads)
-        sequences = tuple(open_ones)
-        datagram = b"".join(
-            rtnetlink.build_message(kind, rtnetlink.REQUEST, sequence, payload)
-            for sequence, payload in zip(sequences, payloads, strict=True)
-        )
-        self._guarded(lambda: self._socket.sendto(datagram, (0, 0)))
-        while len(found) < len(sequences):
-            for message in self._receive(open_ones, deadline):
-                if message.kind == rtnetlink.ERROR:
-                    code = rtnetlink.parse_error_number(message.payload)
-                    if code in _EXHAUSTED:
-                        raise _unreadable(code)
-                    found[message.sequence] = (None, code)
-                else:
+        found: dict[int, Answer] = {}
+        for batch in _batches(payloads):
+            deadline = time.monotonic() + self.timeout
+            numbers = self._send([(kind, 0, each) for each in batch])
+            found |= dict.fromkeys(numbers, (None, 0))  # in their order
+            is_open = set(numbers)
+            while is_open:
+                for message in self._receive(numbers, deadline):
+                    is_open.discard(message.sequence)
                     found[message.sequence] = (message.payload, 0)
-        return [found[each] for each in sequences]
+                    if message.kind == rtnetlink.ERROR:
+                        code = rtnetlink.parse_error_number(message.payload)
+                        if code in _EXHAUSTED:
+                            raise _unreadable(code)
+                        found[message.sequence] = (None, code)
+        return list(found.values())
 
     def _dump(
         self, kind: int, answer: int, payload: bytes, is_last: _IsLast | None = None
@@ -378,21 +315,19 @@ class AddressSocket:
         the socket is of no more use.
         """
         deadline = time.monotonic() + self.timeout
-        while True:
-            payloads = self._dump_once(kind, answer, payload, deadline, is_last)
-            if payloads is not None:
-                return payloads
+        while (found := self._dump_once(kind, answer, payload, deadline, is_last)) is None:
             if time.monotonic() >= deadline:
                 raise SystemRefusedError(_RESTLESS)
+        return found
 
     def _dump_once(
         self, kind: int, answer: int, payload: bytes, deadline: float, is_last: _IsLast | None
     ) -> list[bytes] | None:
-        sequence = self._send(kind, rtnetlink.REQUEST | rtnetlink.DUMP, payload)
+        sequences = self._send([(kind, rtnetlink.DUMP, payload)])
         payloads: list[bytes] = []
         is_torn = False
         while True:
-            for message in self._receive({sequence}, deadline):
+            for message in self._receive(sequences, deadline):
                 is_torn = is_torn or bool(message.flags & rtnetlink.DUMP_INTERRUPTED)
                 code = 0
                 if message.kind in {rtnetlink.ERROR, rtnetlink.DONE}:
@@ -411,19 +346,25 @@ class AddressSocket:
                     if is_last is not None and is_last(message.payload):
                         return payloads
 
-    def _send(self, kind: int, flags: int, payload: bytes) -> int:
-        sequence = next(self._sequences)
-        request = rtnetlink.build_message(kind, flags, sequence, payload)
-        self._guarded(lambda: self._socket.sendto(request, (0, 0)))
-        return sequence
+    def _send(self, requests: Iterable[tuple[int, int, bytes]]) -> list[int]:
+        """Send requests (kind, flags, payload) in one datagram; return their numbers."""
+        numbered = [(next(self._sequences), *each) for each in requests]
+        datagram = b"".join(
+            rtnetlink.build_message(kind, rtnetlink.REQUEST | flags, number, payload)
+            for number, kind, flags, payload in numbered
+        )
+        with self._explained():
+            self._socket.sendto(datagram, (0, 0))
+        return [number for number, *_ in numbered]
 
-    def _receive(self, sequences: Container[int], deadline: float) -> Iterator[rtnetlink.Message]:
+    def _receive(self, sequences: Collection[int], deadline: float) -> Iterator[rtnetlink.Message]:
         """Yield what of one datagram answers those requests; late answers are passed by."""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise SystemRefusedError(f"no answer from rtnetlink within {self.timeout:g} s")
-        self._socket.settimeout(left)
-        data, _, flags, sender = self._guarded(lambda: self._socket.recvmsg(_RECEIVE_BYTES))
+        with self._explained():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
+            data, _, flags, sender = self._socket.recvmsg(_RECEIVE_BYTES)
         if flags & socket.MSG_TRUNC:
             raise rtnetlink.MalformedMessageError(
                 "cannot read netlink message: it is longer than expected"
@@ -433,15 +374,61 @@ class AddressSocket:
                 if message.sequence in sequences:
                     yield message
 
-    def _guarded(self, call: Callable[[], _Result]) -> _Result:
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            return call()
+            yield
         except TimeoutError as error:
-            raise SystemRefusedError(
-                f"no answer from rtnetlink within {self.timeout:g} s"
-            ) from error
+            waited = f"within {self.timeout:g} s"
+            raise SystemRefusedError(f"no answer from rtnetlink {waited}") from error
         except OSError as error:
             raise SystemRefusedError(f"cannot use rtnetlink: {error.strerror}") from error
+
+
+def release_addresses(found: Iterable[tuple[Interface, InterfaceAddress]]) -> tuple[str, ...]:
+    """Delete the addresses; return those that were still there, as text.
+
+    Raises:
+        NotPermittedError: NET_ADMIN is missing.
+        SystemRefusedError: the kernel refused otherwise.
+    """
+    wanted = tuple(found)
+    if not wanted:
+        return ()
+    with AddressSocket() as netlink:
+        return tuple(
+            f"{held.address}/{held.prefix_length} on {interface.name}"
+            for interface, held in wanted
+            if netlink.delete(interface.index, held)
+        )
+
+
+def mark_addresses(interface: Interface, labels: Mapping[IPAddress, str | None]) -> None:
+    """Mark what is on an interface as keepalived does: IPv4 labelled, IPv6 deprecated.
+
+    ``labels`` are the virtual addresses with their labels. keepalived takes over what is there as
+    it is, and deletes an IPv4 address by its label too: another one's it would leave behind.
+
+    Raises:
+        NotPermittedError: NET_ADMIN is missing.
+        SystemRefusedError: the kernel does not answer.
+    """
+    if not any(each.address in labels for each in interface.addresses):
+        return
+    with AddressSocket() as netlink:
+        for held in netlink.glance_at_addresses(interface.index):
+            found, family = held.address, family_of(held.address.address)
+            label = labels.get(found.address)
+            if found.address not in labels or found.prefix_length != family.host_prefix_length:
+                continue
+            if family is Family.IPV6:
+                netlink.deprecate(held)
+            elif label and label != found.label and held.peer == found.address:
+                netlink.relabel(held, label)
+
+
+def _batches(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (payloads[start : start + _BATCH] for start in range(0, len(payloads), _BATCH))
 
 
 def _unreadable(code: int) -> SystemRefusedError:

@@ -7,12 +7,13 @@ pipes and terminals are opened anew, and messages to sockets carry the flag not 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import stat
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.text import dropped_lines
 
@@ -68,16 +69,10 @@ class LineSink:
         self._can_be_watched = True
         self._is_closed = False
         self._fd = fd
-        self._own_fd: int | None = None
+        self._opened = contextlib.ExitStack()
         self._socket: socket.socket | None = None
         self._chunk: int | None = None  # set where poll has to be asked before each write
         self._prepare()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def wants_write(self) -> bool:
@@ -94,18 +89,15 @@ class LineSink:
     def write_line(self, line: bytes) -> None:
         """Append one line (its newline may be missing) and write what can be written now."""
         whole = line if line.endswith(b"\n") else line + b"\n"
-        if self._is_closed:
-            self.dropped += 1
-            return
-        if self._unsaid and len(self._buffer) > self._limit // 2:
-            self._drop()
-            return
-        self._say_dropped()
-        if len(self._buffer) + len(whole) > self._limit:
-            self._drop()
-            return
-        self._buffer += whole
-        self.flush()
+        is_late = self._unsaid and len(self._buffer) > self._limit // 2
+        if not self._is_closed and not is_late:
+            self._say_dropped()
+            if len(self._buffer) + len(whole) <= self._limit:
+                self._buffer += whole
+                self.flush()
+                return
+        self.dropped += 1
+        self._unsaid += 1
 
     def flush(self) -> bool:
         """Write as much as goes without waiting; return whether nothing is left."""
@@ -121,20 +113,13 @@ class LineSink:
             left = deadline - time.monotonic()
             if left <= 0 or not self._can_be_watched:
                 return False
-            poller = select.poll()
-            poller.register(self._fd, select.POLLOUT)
-            poller.poll(left * 1000)
+            self._is_writable(left)
         return True
 
     def close(self) -> None:
         """Let go of what was opened here; lines that are still buffered are counted as dropped."""
         self._give_up()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._own_fd is not None:
-            os.close(self._own_fd)
-            self._own_fd = None
+        self._opened.close()
 
     def _prepare(self) -> None:
         try:
@@ -145,7 +130,7 @@ class LineSink:
         if stat.S_ISSOCK(mode):
             import socket  # noqa: PLC0415 - stdout is hardly ever a socket
 
-            self._socket = socket.socket(fileno=os.dup(self._fd))
+            self._socket = self._opened.enter_context(socket.socket(fileno=os.dup(self._fd)))
         elif stat.S_ISREG(mode):
             # not opened anew: its offset is shared with the process that opened it
             self._can_be_watched = False
@@ -156,12 +141,13 @@ class LineSink:
     def _reopen(self, *, is_terminal: bool) -> None:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         try:
-            self._own_fd = os.open(f"/proc/self/fd/{self._fd}", flags)
+            anew = os.open(f"/proc/self/fd/{self._fd}", flags)
         except OSError:
             # Another user's pipe (a container that does not run as root), no /proc, no reader.
             self._chunk = _TERMINAL_CHUNK if is_terminal else _PIPE_CHUNK
         else:
-            self._fd = self._own_fd
+            self._opened.callback(os.close, anew)
+            self._fd = anew
 
     def _write_some(self) -> bool:
         """Write one piece; return whether another attempt makes sense now."""
@@ -186,14 +172,10 @@ class LineSink:
                 return 0
             return os.write(self._fd, piece)
 
-    def _is_writable(self) -> bool:
+    def _is_writable(self, within: float = 0.0) -> bool:
         poller = select.poll()
         poller.register(self._fd, select.POLLOUT)
-        return bool(poller.poll(0))
-
-    def _drop(self) -> None:
-        self.dropped += 1
-        self._unsaid += 1
+        return bool(poller.poll(within * 1000))
 
     def _say_dropped(self) -> None:
         if self._unsaid and not self._is_closed:

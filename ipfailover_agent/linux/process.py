@@ -1,11 +1,11 @@
-"""Starting, signalling and reaping processes; the only place that calls wait.
+"""Starting, signalling and reaping processes, with their output; the only place that calls wait.
 
 Any other waiting code (``subprocess``, asyncio) would race with the reaper for exit codes, so
 nothing of that kind runs beside it.
 """
 
 # pathlib costs start-up time and has no descriptors.
-# ruff: noqa: PTH100, PTH113, PTH118, PTH208
+# ruff: noqa: PTH100, PTH110, PTH113, PTH118, PTH208
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ipfailover_agent.errors import KeepalivedMissingError, NotPermittedError, SystemRefusedError
+from ipfailover_agent.model import ScriptState
+from ipfailover_agent.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +30,15 @@ _PIPE_SIZES: Final = (1 << 20, 1 << 18)  # bytes; the first is what an ordinary 
 _FIRST_PRIVATE_FD: Final = 3
 _CANNOT_EXECUTE: Final = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.ELIBBAD}
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+_LIMIT: Final = 1 << 22  # bytes of a stream
+_LINES: Final = 50  # what a person reads; keepalived may write a line per instance
+_LINE_LIMIT: Final = 1 << 16  # characters
+_OF_LINES: Final = 1 << 18  # bytes that are read for lines: to decode all would hold up the loop
+_FLAGS: Final = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+_NOEXEC_SEAL: Final = 8  # linux/memfd.h; from 6.3 on, which may then ask for it (vm.memfd_noexec)
+_SEALS: Final = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
 
 
 class ChildExit(Struct, frozen=True, kw_only=True):
@@ -51,17 +62,29 @@ def find_program(name: str, path: str | None = None) -> str:
     Raises:
         KeepalivedMissingError: it is not there, or it cannot be executed.
     """
-    directories = [""] if "/" in name else (path or _DEFAULT_PATH).split(":")
-    is_there = False
-    for directory in directories:
-        candidate = os.path.join(directory, name)
-        if os.path.isfile(candidate):
-            is_there = True
-            if os.access(candidate, os.X_OK):
-                return os.path.abspath(candidate)
-    reason = "it is not executable" if is_there else "it is not there"
+    directories = (path or _DEFAULT_PATH).split(":")
+    state, found = look_up(name, directories)
+    if state is ScriptState.USABLE:
+        return os.path.abspath(found)
+    reason = "it is not there" if state is ScriptState.MISSING else "it is not executable"
     where = "" if "/" in name else f" (PATH is {':'.join(directories)})"
     raise KeepalivedMissingError(f"cannot start {name!r}: {reason}{where}")
+
+
+def look_up(name: str, directories: Sequence[str]) -> tuple[ScriptState, str]:
+    """Return whether a program can be run, and its path if it can.
+
+    It is looked for in the directories, unless its name contains a slash. A file on a noexec mount
+    cannot be run: access(2) reports that for root too.
+    """
+    state = ScriptState.MISSING
+    for directory in [""] if "/" in name else directories:
+        path = os.path.join(directory, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return ScriptState.USABLE, path
+        if os.path.exists(path):
+            state = ScriptState.NOT_EXECUTABLE
+    return state, ""
 
 
 def spawn(argv: Sequence[str], *, environment: Mapping[str, str], stdout: int, stderr: int) -> int:
@@ -109,10 +132,11 @@ def reap() -> Iterator[ChildExit]:
             return
         if pid == 0:
             return
-        if os.WIFSIGNALED(status):
-            yield ChildExit(pid=pid, signal=os.WTERMSIG(status))
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            yield ChildExit(pid=pid, signal=-code)
         else:
-            yield ChildExit(pid=pid, exit_code=os.WEXITSTATUS(status))
+            yield ChildExit(pid=pid, exit_code=code)
 
 
 def has_ended(pid: int) -> bool:
@@ -161,13 +185,17 @@ def become_subreaper() -> None:
     """
     if os.getpid() == 1:
         return
-    import ctypes  # noqa: PLC0415 - needed outside containers only
-
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
-    if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        reason = os.strerror(ctypes.get_errno())
+    if reason := prctl(_PR_SET_CHILD_SUBREAPER, 1):
         raise SystemRefusedError(f"cannot become child subreaper: {reason}")
+
+
+def prctl(option: int, first: int, second: int = 0) -> str:
+    """Set an attribute of this process; return why the kernel refuses it, or nothing."""
+    import ctypes  # noqa: PLC0415 - needed outside containers, or without SETGID
+
+    call = ctypes.CDLL(None, use_errno=True).prctl
+    call.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+    return os.strerror(ctypes.get_errno()) if call(option, first, second, 0, 0) else ""
 
 
 def make_output_pipe() -> tuple[int, int]:
@@ -187,6 +215,61 @@ def enlarge_pipe(fd: int) -> None:
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
             return
+
+
+class CapturedRun:
+    """A program that runs beside the loop, and whose output is kept in memory.
+
+    Nothing has to be read while it runs, it cannot be blocked, and a child that it leaves behind
+    does not keep its run from ending. What it writes beyond a limit is refused to it. It is over,
+    and everything is known, once it was reaped.
+
+    Args:
+        argv: the command line.
+        environment: what the program gets.
+        limit: bytes of each stream.
+        is_split: its errors are a stream of their own, and not part of its output.
+
+    Raises:
+        KeepalivedMissingError: the program cannot be executed.
+        SystemRefusedError: no process or no memory is to be had.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        limit: int = _LIMIT,
+        is_split: bool = False,
+    ) -> None:
+        self._limit = limit
+        with contextlib.ExitStack() as opened:
+            self._files = [_memory(opened, limit) for _ in range(1 + is_split)]
+            output, errors = self._files[0], self._files[-1]
+            self.pid = spawn(argv, environment=environment, stdout=output, stderr=errors)
+            self._opened = opened.pop_all()
+
+    def kill(self) -> None:
+        """End it with all processes of its group; it must not have been reaped."""
+        signal_group(self.pid, signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """Kill it and forget its output; the reaper of the agent finds an orphan."""
+        self.kill()
+        self._opened.close()
+
+    def end(self) -> tuple[str, ...]:
+        """Return the text of each stream; the run is over."""
+        with self._opened:
+            return tuple(_text(each, self._limit) for each in self._files)
+
+    def end_in_lines(self) -> tuple[str, ...]:
+        """Return the first lines of its output, harmless ones; the run is over."""
+        with self._opened:
+            text = _text(self._files[0], _OF_LINES).removesuffix("\n")
+        lines = text.split("\n")[:_LINES] if text else ()
+        return tuple(harmless(each[:_LINE_LIMIT], kept="\t") for each in lines)
 
 
 def _send(send: Callable[[int, int], None], target: int, signum: int) -> bool:
@@ -213,3 +296,24 @@ def _keep_descriptors_to_ourselves() -> None:
             with contextlib.suppress(OSError):  # the listing's own descriptor is gone
                 if os.get_inheritable(fd):
                     os.set_inheritable(fd, False)  # noqa: FBT003 - the library's signature
+
+
+def _memory(opened: contextlib.ExitStack, limit: int) -> int:
+    """Return a file in memory that cannot grow beyond its limit, and takes up what is written."""
+    try:
+        try:
+            fd = os.memfd_create("output", _FLAGS | _NOEXEC_SEAL)
+        except OSError:  # an older kernel does not know that flag
+            fd = os.memfd_create("output", _FLAGS)
+    except OSError as error:
+        raise SystemRefusedError(f"cannot keep output in memory: {error.strerror}") from error
+    opened.callback(os.close, fd)
+    with contextlib.suppress(OSError):  # a sandbox without seals, RLIMIT_FSIZE: then it may grow
+        os.ftruncate(fd, limit)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return fd
+
+
+def _text(fd: int, limit: int) -> str:
+    written = os.lseek(fd, 0, os.SEEK_CUR)  # the program's writes moved the offset that it shares
+    return os.pread(fd, min(written, limit), 0).decode("utf-8", "backslashreplace")

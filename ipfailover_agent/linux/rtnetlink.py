@@ -1,6 +1,7 @@
 """The bytes of rtnetlink(7): messages for addresses, links and routes, read and built.
 
-Pure functions of bytes; the parsers raise nothing but MalformedMessageError.
+Pure functions of bytes; the parsers raise nothing but MalformedMessageError, where a length is
+wrong or bytes are too few for what should be there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.model import EqualButForLast, Family, InterfaceAddress, IPAddress, family_of
+from ipfailover_agent.model import EqualButForLast, Family, InterfaceAddress, IPAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 # linux/netlink.h
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -59,6 +60,7 @@ _IFA_F_OPTIMISTIC: Final = 0x04  # usable though still tentative
 _IFA_F_DADFAILED: Final = 0x08
 _IFA_F_DEPRECATED: Final = 0x20
 _IFA_F_TENTATIVE: Final = 0x40
+_NOT_YET_USABLE: Final = _IFA_F_OPTIMISTIC | _IFA_F_DADFAILED | _IFA_F_TENTATIVE  # RFC 4862
 _IFA_F_NOPREFIXROUTE: Final = 0x200
 _CACHE_INFO: Final = struct.Struct("=IIII")  # preferred, valid seconds; created, updated
 _UPDATED_OFFSET: Final = 12  # of the last of them
@@ -66,10 +68,12 @@ TIMES_LENGTH: Final = 4  # of that one
 FOR_EVER: Final = 0xFFFFFFFF  # seconds
 # linux/rtnetlink.h: struct ifinfomsg
 _LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
+_IFLA_ADDRESSES: Final = (1, 54)  # the one in use, the one that a card was made with
 _IFLA_IFNAME: Final = 3
 _IFLA_MASTER: Final = 10
 _IFLA_LINKINFO: Final = 18
 _IFLA_INFO_SLAVE_KIND: Final = 4  # linux/if_link.h, in the one above
+_MAC_LENGTH: Final = 6
 _IFF_UP: Final = 0x1
 _IFF_RUNNING: Final = 0x40
 _IFF_POINTOPOINT: Final = 0x10
@@ -92,6 +96,7 @@ _TYPE_LOCAL: Final = 2
 _RTM_F_CLONED: Final = 0x200
 _RTM_F_FIB_MATCH: Final = 0x2000  # answer with the route itself, not with what follows from it
 
+_FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _UNSIGNED: Final = struct.Struct("=I")
 _SIGNED: Final = struct.Struct("=i")
 _LABEL_BYTES: Final = 16  # IFNAMSIZ, with its final NUL
@@ -116,7 +121,8 @@ class Link(Struct, frozen=True, kw_only=True):
     ``is_up`` as keepalived asks for it: up and running. ``speaks_arp``: without IFF_NOARP,
     or to one other end, which needs no ARP.
     ``master`` is the index of the device that takes the frames that come in here, 0 for none: a
-    VRF leaves them to the interface.
+    VRF leaves them to the interface. ``macs`` are the hardware addresses of 6 bytes, the one in
+    use and the one that a card was made with.
     """
 
     index: int
@@ -124,6 +130,7 @@ class Link(Struct, frozen=True, kw_only=True):
     is_up: bool
     speaks_arp: bool = True
     master: int = 0
+    macs: frozenset[bytes] = frozenset()
 
 
 class HeldAddress(EqualButForLast, frozen=True, kw_only=True):
@@ -141,6 +148,11 @@ class HeldAddress(EqualButForLast, frozen=True, kw_only=True):
     scope: int = 0
     kept: tuple[tuple[int, bytes], ...] = ()
     valid_seconds: int = FOR_EVER  # it runs down meanwhile, so it comes last
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether duplicate address detection has let it pass, or did not look."""
+        return not self.flags & _NOT_YET_USABLE
 
 
 class RouteHop(Struct, frozen=True, kw_only=True):
@@ -173,21 +185,16 @@ def build_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes
     return HEADER.pack(HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
 
-def build_address_dump(index: int | None = None) -> bytes:
-    """Return the payload of GET_ADDRESS for both families, of one interface or of all.
+def build_address_dump(index: int) -> bytes:
+    """Return the payload of GET_ADDRESS for both families, of one interface or (0) of all.
 
     A kernel that does not check strictly leaves the index unread and sends everything.
     """
-    return _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, index or 0)
+    return _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, index)
 
 
-def build_link_dump() -> bytes:
-    """Return the payload of GET_LINK for every interface."""
-    return bytes(_LINK.size)
-
-
-def build_link_question(index: int) -> bytes:
-    """Return the payload of GET_LINK for one interface."""
+def build_link_question(index: int = 0) -> bytes:
+    """Return the payload of GET_LINK for one interface, or for a dump of all."""
     return _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)
 
 
@@ -201,9 +208,9 @@ def build_route_question(address: IPAddress, index: int = 0) -> bytes:
 
     ``index``: only routes through that interface count.
     """
-    is_ipv4 = family_of(address) is Family.IPV4
-    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
-    header = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    header = _ROUTE.pack(
+        _FAMILIES[address.version], address.max_prefixlen, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH
+    )
     out = _pack_attribute(_RTA_OIF, _UNSIGNED.pack(index)) if index else b""
     return header + _pack_attribute(_RTA_DST, address.packed) + out
 
@@ -212,12 +219,11 @@ def build_address(
     index: int, address: InterfaceAddress, peer: IPAddress, *, scope: int = 0
 ) -> bytes:
     """Return the payload that names one address; ``peer`` is the same address without one."""
-    is_ipv4 = family_of(address.address) is Family.IPV4
-    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
     attributes = [(_IFA_LOCAL, address.address.packed), (_IFA_ADDRESS, peer.packed)]
-    if address.label and is_ipv4:
+    if address.label and address.address.version == 4:  # noqa: PLR2004
         label = os.fsencode(address.label)[: _LABEL_BYTES - 1] + b"\0"
         attributes.append((_IFA_LABEL, label))
+    family = _FAMILIES[address.address.version]
     payload = _ADDRESS.pack(family, address.prefix_length, 0, scope, index)
     return payload + b"".join(_pack_attribute(kind, value) for kind, value in attributes)
 
@@ -251,11 +257,7 @@ def build_routeless(held: HeldAddress, prefix_length: int) -> bytes:
 
 
 def split_messages(data: bytes) -> Iterator[Message]:
-    """Yield the messages of one datagram.
-
-    Raises:
-        MalformedMessageError: a length points outside the data.
-    """
+    """Yield the messages of one datagram."""
     offset = 0
     while offset < len(data):
         if len(data) - offset < HEADER.size:
@@ -269,11 +271,7 @@ def split_messages(data: bytes) -> Iterator[Message]:
 
 
 def parse_attributes(data: bytes) -> dict[int, bytes]:
-    """Return attribute values by type; the last one of a type counts.
-
-    Raises:
-        MalformedMessageError: a length points outside the data.
-    """
+    """Return attribute values by type; the last one of a type counts."""
     found: dict[int, bytes] = {}
     offset = 0
     while len(data) - offset >= _ATTRIBUTE.size:
@@ -286,14 +284,10 @@ def parse_attributes(data: bytes) -> dict[int, bytes]:
 
 
 def parse_address(payload: bytes) -> HeldAddress | None:
-    """Return the address of an RTM_NEWADDR message; None for families other than IPv4 and IPv6.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct ifaddrmsg with its attributes.
-    """
+    """Return the address of an RTM_NEWADDR message; None for families other than IPv4 and IPv6."""
     family, prefix_length, flags, scope, index = _unpack(_ADDRESS, payload)
     attributes = parse_attributes(payload[_ADDRESS.size :])
-    if family not in (socket.AF_INET, socket.AF_INET6):
+    if family not in _FAMILIES.values():
         return None
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL is own; IPv6 addresses without
     # a peer come with IFA_ADDRESS alone.
@@ -342,20 +336,18 @@ def place_of_times(payload: bytes) -> int:
 
 
 def parse_link(payload: bytes) -> Link:
-    """Return the interface of an RTM_NEWLINK message.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct ifinfomsg with its attributes.
-    """
+    """Return the interface of an RTM_NEWLINK message."""
     _, _, index, flags, _ = _unpack(_LINK, payload)
     attributes = parse_attributes(payload[_LINK.size :])
     both = _IFF_UP | _IFF_RUNNING
+    macs = (attributes.get(each, b"") for each in _IFLA_ADDRESSES)
     return Link(
         index=index,
         name=_parse_text(attributes.get(_IFLA_IFNAME, b"")),
         is_up=flags & both == both,
         speaks_arp=flags & (_IFF_NOARP | _IFF_POINTOPOINT) != _IFF_NOARP,
         master=_parse_master(attributes),
+        macs=frozenset(each for each in macs if len(each) == _MAC_LENGTH and any(each)),
     )
 
 
@@ -368,18 +360,28 @@ def _parse_master(attributes: Mapping[int, bytes]) -> int:
     return _parse_unsigned(attributes[_IFLA_MASTER], 0)
 
 
+def topmost_master(index: int, find: Callable[[int], Link | None]) -> str:
+    """Return the name of the device that a port's frames end at, empty where it is no port.
+
+    ``find`` returns the interface of an index, as long as there is one.
+    """
+    name, seen = "", {0}  # of no interface
+    while index not in seen and (link := find(index)) is not None:  # a torn dump may go round
+        name = link.name if len(seen) > 1 else ""
+        seen.add(index)
+        index = link.master
+    return name
+
+
 def parse_default_route(payload: bytes) -> tuple[RouteHop, ...]:
     """Return the hops of an RTM_NEWROUTE message; none when it is no default route that counts.
 
     A unicast route in the main table counts; blackhole and unreachable defaults lead nowhere.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
     """
     family, length, _, _, table, _, _, kind, flags = _unpack(_ROUTE, payload)
     if length or kind != _TYPE_UNICAST or flags & _RTM_F_CLONED:
         return ()
-    if family not in (socket.AF_INET, socket.AF_INET6):
+    if family not in _FAMILIES.values():
         return ()
     attributes = parse_attributes(payload[_ROUTE.size :])
     if _parse_unsigned(attributes.get(_RTA_TABLE), table) != _TABLE_MAIN:
@@ -404,9 +406,6 @@ def parse_way(payload: bytes) -> Way:
     """Return where the route of an RTM_NEWROUTE message leads, the first hop of several.
 
     A whole prefix that is local (127.0.0.0/8, AnyIP) makes none of its addresses this node's.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
     """
     family, length, *_, kind, _ = _unpack(_ROUTE, payload)
     is_host = length == (32 if family == socket.AF_INET else 128)
@@ -426,9 +425,6 @@ def is_behind_defaults(payload: bytes) -> bool:
 
     The kernel walks the table by destination, and 0.0.0.0/0 stands with the other routes to
     0.0.0.0, behind those with a longer prefix (Linux 6.18).
-
-    Raises:
-        MalformedMessageError: the payload is not a struct rtmsg with its attributes.
     """
     _unpack(_ROUTE, payload)
     return any(parse_attributes(payload[_ROUTE.size :]).get(_RTA_DST, b""))
@@ -486,11 +482,7 @@ def _aligned(length: int) -> int:
 
 
 def parse_error_number(payload: bytes) -> int:
-    """Return the errno of an NLMSG_ERROR or NLMSG_DONE message; 0 is an acknowledgement.
-
-    Raises:
-        MalformedMessageError: the payload is too short.
-    """
+    """Return the errno of an NLMSG_ERROR or NLMSG_DONE message; 0 is an acknowledgement."""
     (code,) = _unpack(_SIGNED, payload)
     return -code
 

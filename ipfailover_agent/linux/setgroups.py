@@ -8,8 +8,10 @@ filter answers "done" instead, for the agent and everything it starts; the group
 from __future__ import annotations
 
 import os
-import struct
 from typing import Final
+
+from ipfailover_agent.linux.process import prctl
+from ipfailover_agent.linux.sockets import pack_filter
 
 _PR_SET_SECCOMP: Final = 22  # prctl(2)
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -52,29 +54,17 @@ def _install() -> str:
     machine = os.uname().machine
     if machine not in _CALLS:
         return f"setgroups is refused, and its number on {machine} is not known"
-    steps = _program(*_CALLS[machine])
-    program = Program(len(steps), b"".join(steps))
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
-    calls = (
-        (_PR_SET_NO_NEW_PRIVS, 1, 0),
-        (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program)),
-    )
-    for number, first, second in calls:
-        if prctl(number, first, second, 0, 0) != 0:
-            reason = os.strerror(ctypes.get_errno())
-            return f"setgroups is refused, and so is a seccomp filter: {reason}"
-    return ""
-
-
-def _program(architecture: int, number: int) -> tuple[bytes, ...]:
-    """Return the filter, an instruction each: struct sock_filter of linux/filter.h."""
+    architecture, setgroups = _CALLS[machine]
     steps = (
         (_LOAD, 0, 0, _OFFSET_OF_ARCHITECTURE),
         (_EQUAL, 0, 3, architecture),
         (_LOAD, 0, 0, _OFFSET_OF_NUMBER),
-        (_EQUAL, 0, 1, number),
+        (_EQUAL, 0, 1, setgroups),
         (_RETURN, 0, 0, _ANSWER_ZERO),
         (_RETURN, 0, 0, _ALLOW),
     )
-    return tuple(struct.pack("=HBBI", *each) for each in steps)
+    program = Program(len(steps), pack_filter(steps))
+    reason = prctl(_PR_SET_NO_NEW_PRIVS, 1) or prctl(
+        _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program)
+    )
+    return f"setgroups is refused, and so is a seccomp filter: {reason}" if reason else ""

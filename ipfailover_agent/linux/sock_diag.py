@@ -22,15 +22,14 @@ _BY_FAMILY: Final = 20  # SOCK_DIAG_BY_FAMILY, linux/sock_diag.h
 _ERROR: Final = 2  # NLMSG_ERROR
 _REQUEST: Final = 0x1  # NLM_F_REQUEST, and nothing else
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
-_QUESTION: Final = struct.Struct("=BBBBI")  # family, protocol, extensions, padding, states
-_PORTS: Final = struct.Struct("!HH")  # source, destination
-_REST: Final = struct.Struct("=III")  # interface, cookie
+_QUESTION: Final = struct.Struct("=BBBBI2s2x16s16sIII")
+"""Family, protocol, extensions, padding, states; ports, addresses, interface, cookie."""
+
 _NUMBER: Final = struct.Struct("=i")
 _FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
 _TCP: Final = 6
 _ALL_STATES: Final = 0xFFFFFFFF
 _NO_COOKIE: Final = 0xFFFFFFFF  # INET_DIAG_NOCOOKIE: whichever socket it is
-_ADDRESS_BYTES: Final = 16
 _MALFORMED: Final = -1
 
 
@@ -46,14 +45,9 @@ def question(address: IPAddress, port: int, interface: int) -> bytes:
         port: of the listener.
         interface: the index of the one that the SYN comes in by.
     """
-    packed = address.packed.ljust(_ADDRESS_BYTES, b"\0")
-    body = (
-        _QUESTION.pack(_FAMILIES[address.version], _TCP, 0, 0, _ALL_STATES)
-        + _PORTS.pack(port, 0)
-        + packed
-        + packed
-        + _REST.pack(interface, _NO_COOKIE, _NO_COOKIE)
-    )
+    fixed = (_FAMILIES[address.version], _TCP, 0, 0, _ALL_STATES)
+    ends = (port.to_bytes(2, "big"), address.packed, address.packed)
+    body = _QUESTION.pack(*fixed, *ends, interface, _NO_COOKIE, _NO_COOKIE)
     return _HEADER.pack(_HEADER.size + len(body), _BY_FAMILY, _REQUEST, 0, 0) + body
 
 

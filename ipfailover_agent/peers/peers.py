@@ -17,6 +17,7 @@ per family that is served.
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct, field
@@ -24,14 +25,11 @@ from msgspec.structs import replace
 
 from ipfailover_agent.config import unicast
 from ipfailover_agent.model import Family, IPAddress, family_of, in_order
-from ipfailover_agent.peers.names import LookupResult, Question, judged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from ipfailover_agent.model import HostFacts, Settings
-
-VARIABLE = unicast.NAMES
 
 
 class PeersPolicy(Struct, frozen=True, kw_only=True):
@@ -53,6 +51,70 @@ class PeersPolicy(Struct, frozen=True, kw_only=True):
     forget_after: float = 60.0  # what was seen only once
     sightings: int = 2
     limit: int = 64  # addresses of one name and family
+
+
+# --- questions and answers ----------------------------------------------------------------------
+
+
+class Question(Struct, frozen=True, kw_only=True, order=True):
+    """What is asked: the addresses of one family that a host name has."""
+
+    name: str
+    family: Family
+
+    def __str__(self) -> str:
+        return f"{self.name} (IPv{self.family:d})"
+
+
+class LookupResult(Struct, frozen=True, kw_only=True):
+    """The result of a look-up: addresses, or none where there are none, or why it failed.
+
+    ``age``: of a set that was stored, for how many seconds no answer has confirmed it; None where
+    that is not known.
+    """
+
+    question: Question
+    addresses: tuple[IPAddress, ...] = ()
+    failure: str = ""
+    age: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.question}: {self.failure or ' '.join(map(str, self.addresses))}"
+
+
+def judged(answer: LookupResult, wanted: PeersWanted, policy: PeersPolicy) -> LookupResult:
+    """Return the answer, or as a failure what is not believed or empty.
+
+    One address that cannot be a node's discredits the others: then DNS is wrong.
+    """
+    reason, found = answer.failure, answer.addresses
+    if not reason and len(found) > policy.limit:
+        reason = f"{len(found)} addresses, at most {policy.limit} are taken"
+    if not reason:
+        flaws = ((e, _why_no_node(e, wanted.virtual) or wanted.no_hosts.get(e)) for e in found)
+        reason = next((f"{each} {why}" for each, why in flaws if why), "")
+    if not reason and not found:
+        reason = "no address"
+    if reason:
+        return LookupResult(question=answer.question, failure=reason)
+    return LookupResult(question=answer.question, addresses=in_order(found))
+
+
+def _why_no_node(address: IPAddress, virtual: Collection[IPAddress]) -> str:
+    if address in virtual:
+        return "is one of the virtual addresses, and no node"
+    kinds = (
+        (address.is_unspecified, "is the unspecified address"),
+        (address.is_loopback, "is a loopback address"),
+        (address.is_multicast, "is a multicast address"),
+        (address.is_link_local, "is a link-local address"),
+    )
+    for applies, words in kinds:
+        if applies:
+            return words
+    if isinstance(address, IPv6Address):
+        return "is an IPv4 address in disguise" if address.ipv4_mapped else ""
+    return "is no host's address" if address.is_reserved or int(address) < 1 << 24 else ""
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -277,11 +339,11 @@ def first_set(
     state, _ = step(Peers(), replace(wanted, stored=tuple(stored)), 0.0, PeersPolicy())
     for each in given:
         state, _ = step(state, LookupEnded(answer=each), 0.0, PeersPolicy())
-    remarks = [f"{VARIABLE}: {each.question}: {each.failure}" for each in given if each.failure]
+    remarks = [f"{unicast.NAMES}: {each}" for each in given if each.failure]
     if all(each.last for each in state.inquiries):
         remarks += [
-            f"{VARIABLE}: no name resolves to an IPv{family:d} address of this node: the others "
-            "will not send to it"
+            f"{unicast.NAMES}: no name resolves to an IPv{family:d} address of this node: "
+            "the others will not send to it"
             for family in sorted(_without_own(state))
         ]
     state, _ = step(state, PeersDeadlinePassed(), PeersPolicy().timeout, PeersPolicy())
@@ -297,8 +359,9 @@ def step(state: Peers, event: Event, now: float, policy: PeersPolicy) -> Step:
             state = _want(state, event, now, policy)
             before = frozenset(state.addresses)
         case LookupEnded(answer=answer, own=own):
-            state = _know_own(state, own)
-            state, actions = _take(state, answer, now, policy)
+            # An answer's addresses may be this node's, on whatever interface.
+            wanted = replace(state.wanted, own=state.wanted.own | own - state.wanted.virtual)
+            state, actions = _take(replace(state, wanted=wanted), answer, now, policy)
         case PeersDeadlinePassed():
             pass
         case _:
@@ -306,16 +369,13 @@ def step(state: Peers, event: Event, now: float, policy: PeersPolicy) -> Step:
     state, basis = _settle(state, now, policy)
     state, asked = _ask(state, now, policy)
     after = frozenset(state.addresses)
+    is_confirmed = any(each.confirmed_at == now for each in state.inquiries)
     if state.is_ready and (state.ready != was_ready or after != before):
         known = before if was_ready else frozenset[IPAddress]()
         added, removed = in_order(after - known), in_order(known - after)
         actions += (PeersChanged(added=added, removed=removed, basis=basis),)
         state = replace(state, noted_at=now)
-    elif (
-        state.is_ready
-        and _is_confirmed(state, event)
-        and (now - state.noted_at >= policy.note_every)
-    ):
+    elif state.is_ready and is_confirmed and now - state.noted_at >= policy.note_every:
         actions += (PeersConfirmed(),)
         state = replace(state, noted_at=now)
     return replace(state, deadline=_deadline(state, now, policy)), (*actions, *asked)
@@ -330,9 +390,7 @@ def _want(state: Peers, wanted: PeersWanted, now: float, policy: PeersPolicy) ->
         return replace(state, wanted=replace(wanted, stored=state.wanted.stored))
     known = {each.question: each for each in state.inquiries}
     stored = {
-        each.question: each
-        for each in wanted.stored
-        if not judged(each, wanted.virtual, policy.limit, wanted.no_hosts).failure
+        each.question: each for each in wanted.stored if not judged(each, wanted, policy).failure
     }
     inquiries = tuple(
         known.get(each) or _begin(each, stored.get(each), now) for each in wanted.questions
@@ -343,12 +401,6 @@ def _want(state: Peers, wanted: PeersWanted, now: float, policy: PeersPolicy) ->
     return replace(
         state, wanted=wanted, inquiries=inquiries, began_at=now, ready=state.ready - fresh
     )
-
-
-def _know_own(state: Peers, own: frozenset[IPAddress]) -> Peers:
-    """Note which of an answer's addresses this node has, on whatever interface."""
-    wanted = state.wanted
-    return replace(state, wanted=replace(wanted, own=wanted.own | own - wanted.virtual))
 
 
 def _begin(question: Question, stored: LookupResult | None, now: float) -> LookupState:
@@ -409,8 +461,7 @@ def _take(state: Peers, answer: LookupResult, now: float, policy: PeersPolicy) -
     if inquiry is None:
         return state, ()  # asked for by a configuration that is no longer wanted
     is_ready = answer.question.family in state.ready
-    wanted = state.wanted
-    reason = judged(answer, wanted.virtual, policy.limit, wanted.no_hosts).failure
+    reason = judged(answer, state.wanted, policy).failure
     actions: list[Action] = []
     if reason:
         actions.append(LookupFailed(question=answer.question, reason=reason))
@@ -442,7 +493,6 @@ def _look(
     known = {each.address: each for each in inquiry.sightings}
     kept: list[ResolvedAddress] = []
     for each in inquiry.sightings:
-        missing_since = None
         if each.address in listed:
             kept.append(replace(each, seen=each.seen + 1, seen_at=now, missing_since=None))
             continue
@@ -465,14 +515,12 @@ def _look(
         joins = joins and room > 0
         room -= joins
         taken.append(replace(each, is_peer=each.is_peer or joins))
-    same_since = inquiry.same_since
-    if listed != inquiry.last or same_since is None:
-        same_since = now
+    is_same = listed == inquiry.last and inquiry.same_since is not None
     inquiry = replace(
         inquiry,
         failure="",
         last=listed,
-        same_since=same_since,
+        same_since=inquiry.same_since if is_same else now,
         sightings=tuple(taken),
         confirmed_at=now,
     )
@@ -480,13 +528,6 @@ def _look(
 
 
 # --- ready --------------------------------------------------------------------------------------
-
-
-def _is_confirmed(state: Peers, event: Event) -> bool:
-    """Return whether the event was a good answer."""
-    return isinstance(event, LookupEnded) and any(
-        each.question == event.answer.question and not each.failure for each in state.inquiries
-    )
 
 
 def _settle(state: Peers, now: float, policy: PeersPolicy) -> tuple[Peers, str]:
@@ -497,9 +538,7 @@ def _settle(state: Peers, now: float, policy: PeersPolicy) -> tuple[Peers, str]:
             ready, basis = ready | {family}, why
     # A set that is in use is a former run's no more: what is asked beside it later is new.
     inquiries = tuple(
-        replace(each, was_stored=False)
-        if each.was_stored and each.question.family in ready
-        else each
+        replace(each, was_stored=each.was_stored and each.question.family not in ready)
         for each in state.inquiries
     )
     return replace(state, ready=ready, inquiries=inquiries), basis

@@ -12,13 +12,12 @@ from msgspec.structs import replace
 from ipfailover_agent.config import memory
 from ipfailover_agent.linux import host
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.peers import peers_record
 from ipfailover_agent.status.running import find_agent, wrote
 
 if TYPE_CHECKING:
     from ipfailover_agent.config.prepare import Options
     from ipfailover_agent.model import HostFacts, IPAddress, Settings
-    from ipfailover_agent.peers import names
+    from ipfailover_agent.peers.peers import LookupResult
 
 _DEADLINE = 5.0  # seconds for all names together
 
@@ -33,7 +32,7 @@ class Found:
     def __init__(self, options: Options, deadline: float = _DEADLINE) -> None:
         self._options = options
         self._deadline = deadline
-        self.answers: tuple[names.LookupResult, ...] = ()
+        self.answers: tuple[LookupResult, ...] = ()
         self.warnings: tuple[str, ...] = ()
 
     def __call__(self, settings: Settings, facts: HostFacts) -> HostFacts:
@@ -44,7 +43,7 @@ class Found:
         facts = replace(facts, used_addresses=used_addresses(self._options.run_directory))
         if not settings.unicast_peer_names:
             return facts
-        from ipfailover_agent.peers import names, peers, resolving  # noqa: PLC0415 - seldom needed
+        from ipfailover_agent.peers import peers, peers_record, resolving  # noqa: PLC0415 - seldom needed
 
         asked = resolving.resolve_once(peers.questions(settings), self._deadline)
         path = RunPaths(directory=self._options.run_directory, config="").peers
@@ -53,18 +52,12 @@ class Found:
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
         wanted = peers.want(settings, facts)
-        limit = peers.PeersPolicy().limit
-        self.answers = tuple(
-            sorted(
-                (names.judged(each, wanted.virtual, limit, wanted.no_hosts) for each in asked),
-                key=lambda each: each.question,
-            )
-        )
+        policy = peers.PeersPolicy()
+        found = (peers.judged(each, wanted, policy) for each in asked)
+        self.answers = tuple(sorted(found, key=lambda each: each.question))
         used, lines = peers.first_set(wanted, self.answers, stored)
         self.warnings = lines
-        failures = "; ".join(
-            f"{each.question}: {each.failure}" for each in self.answers if each.failure
-        )
+        failures = "; ".join(str(each) for each in self.answers if each.failure)
         return replace(facts, resolved_peers=used, peers_awaited=failures)
 
 
@@ -76,10 +69,3 @@ def used_addresses(run_directory: str) -> tuple[IPAddress, ...]:
     if record is None or not wrote(record, pid):
         return ()
     return record.config.node_addresses
-
-
-def describe(answer: names.LookupResult) -> str:
-    """Return an answer as text."""
-    if answer.failure:
-        return f"{answer.question}: {answer.failure}"
-    return f"{answer.question}: {' '.join(map(str, answer.addresses))}"

@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from ipfailover_agent.config import memory
 from ipfailover_agent.linux import host
-from ipfailover_agent.peers.names import LookupResult
+from ipfailover_agent.peers.peers import LookupResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfailover_agent.peers.names import Question
+    from ipfailover_agent.peers.peers import Question
 
 
 _LONGEST: Final = 1e15  # seconds of uptime: some million years

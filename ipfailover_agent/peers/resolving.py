@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.model import Family
-from ipfailover_agent.peers.names import LookupResult, Question
+from ipfailover_agent.peers.peers import LookupResult, Question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,10 +76,7 @@ class Resolver:
         """Return what has been answered since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 4096)
-        found = []
-        while self._answers:
-            found.append(self._answers.popleft())
-        return tuple(found)
+        return tuple(self._answers.popleft() for _ in range(len(self._answers)))
 
     def close(self) -> None:
         """Take no more answers; a look-up that hangs is left alone."""

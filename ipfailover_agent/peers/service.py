@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, assert_never
 from msgspec.structs import replace
 
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.keepalived.supervision import Occurrence
+from ipfailover_agent.keepalived.lifecycle import Occurrence
 from ipfailover_agent.linux import host
 from ipfailover_agent.model import family_of
-from ipfailover_agent.peers import peers_record
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.logs import Repeats
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.model import HostFacts, IPAddress, Settings
     from ipfailover_agent.peers import peers
-    from ipfailover_agent.peers.names import LookupResult, Question
+    from ipfailover_agent.peers.peers import LookupResult, Question
     from ipfailover_agent.peers.resolving import Resolver
     from ipfailover_agent.service import Common
 
@@ -52,7 +51,6 @@ class Peering(Service):
         self._resolver: Resolver | None = None
         self._in_force: tuple[IPAddress, ...] | None = None
         self._told_at = 0.0
-        self._is_telling = True
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Note the set that the configuration in force has, None where there is none."""
@@ -72,7 +70,7 @@ class Peering(Service):
         if not settings.unicast_peer_names:
             self._state = None
             return facts
-        from ipfailover_agent.peers import peers  # noqa: PLC0415 - start-up time
+        from ipfailover_agent.peers import peers, peers_record  # noqa: PLC0415 - start-up time
 
         stored: tuple[LookupResult, ...] = ()
         state = self._state
@@ -82,34 +80,26 @@ class Peering(Service):
         known = (*state.addresses, *(each for told in stored for each in told.addresses))
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
-        wanted = replace(peers.want(settings, facts), stored=stored)
-        self._state = state  # not before the kernel has answered: the next attempt reads again
-        self._is_telling = False  # the answer goes to the caller
-        try:
-            self._step(wanted)
-        finally:
-            self._is_telling = True
-        if not self._state.is_ready:
-            stored_peers = len(self._state.addresses) if self._state.is_restart else 0
-            awaited = peers.obstacle(self._state)
+        # The kernel has answered: where it refuses, the next attempt reads what is stored again.
+        state, _ = self._step(state, replace(peers.want(settings, facts), stored=stored))
+        if not state.is_ready:
+            stored_peers = len(state.addresses) if state.is_restart else 0
+            awaited = peers.obstacle(state)
             return replace(facts, peers_awaited=awaited, stored_peers=stored_peers)
-        return replace(facts, resolved_peers=self._state.addresses)
+        return replace(facts, resolved_peers=state.addresses)
 
     def tick(self, now: float) -> None:
-        """Do what is due."""
-        if self._state is None or self._state.deadline is None or now < self._state.deadline:
+        """Do what is due; ask for a plan again where the last one did not come into force."""
+        state = self._state
+        if state is None or state.deadline is None or now < state.deadline:
             return
         from ipfailover_agent.peers import peers  # noqa: PLC0415 - start-up time
 
-        self._step(peers.PeersDeadlinePassed())
-        self._insist(now)
-
-    def _insist(self, now: float) -> None:
-        """Ask for a plan again where the last one did not come into force."""
-        in_force = self._in_force
-        if self._state is None or not self._state.is_ready or in_force is None:
+        self._on_event(peers.PeersDeadlinePassed())
+        state, in_force = self._state, self._in_force
+        if state is None or not state.is_ready or in_force is None:
             return
-        if in_force != self._state.addresses and now >= self._told_at + _INSIST_AFTER:
+        if in_force != state.addresses and now >= self._told_at + _INSIST_AFTER:
             self._told_at = now
             self._dispatch(Occurrence.INPUTS_CHANGED)
 
@@ -118,70 +108,67 @@ class Peering(Service):
         from ipfailover_agent.peers import peers  # noqa: PLC0415 - start-up time
 
         for each in self._resolver.answers() if self._resolver else ():
-            if self._state is not None:
-                self._step(peers.LookupEnded(answer=each, own=_own_of(each)))
+            self._on_event(peers.LookupEnded(answer=each, own=_own_of(each)))
 
     def close(self) -> None:
         """Take no more answers; look-ups that still run are not waited for."""
         if self._resolver is not None:
             self._resolver.close()
 
-    def _step(self, event: peers.Event) -> None:
+    def _on_event(self, event: peers.Event) -> None:
+        """Take an event, and ask for a plan where the set is another one."""
+        if self._state is not None and self._step(self._state, event)[1]:
+            self._told_at = time.monotonic()
+            self._dispatch(Occurrence.INPUTS_CHANGED)
+
+    def _step(self, state: peers.Peers, event: peers.Event) -> tuple[peers.Peers, bool]:
+        """Return the state after an event, and whether the set is another one."""
         from ipfailover_agent.peers import peers  # noqa: PLC0415 - start-up time
 
-        if self._state is None:
-            return
-        policy = self._policy or peers.PeersPolicy()
-        self._state, actions = peers.step(self._state, event, time.monotonic(), policy)
+        policy, now = self._policy or peers.PeersPolicy(), time.monotonic()
+        state, actions = peers.step(state, event, now, policy)
+        self._state = state
+        is_changed = False
         for each in actions:
             match each:
                 case peers.LookUp(question=question):
                     self._ask(question)
-                case peers.PeersChanged():
-                    self._on_changed(each)
-                case peers.PeersConfirmed():
-                    self._record()
-                case peers.LookupFailed(question=question, reason=reason):
-                    kept = sum(
-                        family_of(address) is question.family for address in self._state.addresses
+                case peers.PeersChanged(added=added, removed=removed, basis=basis):
+                    self._log.info(
+                        "peers.changed",
+                        added=[str(address) for address in added],
+                        removed=[str(address) for address in removed],
+                        count=len(state.addresses),
+                        **({"basis": basis} if basis else {}),
                     )
+                    self._record(state)
+                    is_changed = True
+                case peers.PeersConfirmed():
+                    self._record(state)
+                case peers.LookupFailed(question=question, reason=reason):
+                    kept = sum(family_of(one) is question.family for one in state.addresses)
                     self._tell("peers.unresolved", name=str(question), reason=reason, kept=kept)
                 case peers.LookupRecovered(question=question):
                     self._repeats.forget()
                     self._log.info("peers.resolved", name=str(question))
                 case peers.OwnMissing(own=own):
-                    names = sorted({each.name for each in self._state.wanted.questions})
                     self._tell(
                         "peers.self_missing",
-                        names=names,
+                        names=sorted({each.name for each in state.wanted.questions}),
                         own=[str(address) for address in own],
                         reason="no name resolves to this node: the others do not send to it, and "
                         "it takes their addresses; add it to the names",
                     )
                 case _:
                     assert_never(each)
+        return state, is_changed
 
-    def _on_changed(self, change: peers.PeersChanged) -> None:
-        if self._state is None:
-            return
-        self._log.info(
-            "peers.changed",
-            added=[str(each) for each in change.added],
-            removed=[str(each) for each in change.removed],
-            count=len(self._state.addresses),
-            **({"basis": change.basis} if change.basis else {}),
-        )
-        self._record()
-        if self._is_telling:
-            self._told_at = time.monotonic()
-            self._dispatch(Occurrence.INPUTS_CHANGED)
-
-    def _record(self) -> None:
+    def _record(self, state: peers.Peers) -> None:
         """Write down the set and when an answer confirmed it last, for a restart."""
-        if self._state is None:
-            return
+        from ipfailover_agent.peers import peers_record  # noqa: PLC0415 - start-up time
+
         try:
-            peers_record.record_peers(self._paths.peers, self._state.known(time.monotonic()))
+            peers_record.record_peers(self._paths.peers, state.known(time.monotonic()))
         except AgentError as error:
             self._tell("peers.record_failed", reason=str(error))
 

@@ -5,16 +5,16 @@ An entry has the same name as its event in the log, so that each leads to the ot
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
-from msgspec import Meta, Struct, ValidationError, convert
-from msgspec.structs import asdict
+from msgspec import Meta, Struct
+
+from ipfailover_agent import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _LONGEST: Final = 500  # characters of a sentence that are kept
 _LONGEST_READ: Final = 1000  # characters of a text in a line; the agent writes shorter ones
@@ -32,15 +32,13 @@ _KEPT: Final = frozenset(
     )
 )
 _KEPT_NOUNS: Final = ("check.", "drain.", "hold.")
-_SENTENCES: Final = (
-    *("cause", "reason", "meaning", "text", "error", "changes", "version", "addresses"),
-)
+_SENTENCES = ("cause", "reason", "meaning", "text", "error", "changes", "version", "addresses")
 
 
 Text = Annotated[str, Meta(max_length=_LONGEST_READ)]
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened.
 
     Attributes:
@@ -95,28 +93,22 @@ def _sentence(details: Mapping[str, object]) -> str:
 
 def to_line(kept: Entry) -> str:
     """Return an entry as one line of JSON, without what it does not say."""
-    kept_values = {name: value for name, value in asdict(kept).items() if value not in {None, ""}}
-    return json.dumps(kept_values, separators=(",", ":"))
+    return codec.encode(kept).rstrip("\n")
 
 
 def from_line(line: str) -> Entry | None:
     """Return the entry of a line, None where there is none: a torn or a foreign line."""
     try:
-        found = convert(json.loads(line), Entry)
-    except (ValueError, RecursionError, ValidationError):
+        found = codec.decode(line, Entry, "entry")
+    except ValueError:
         return None
-    return found if _is_time(found.at) and math.isfinite(found.lasted or 0) else None
+    return found if is_time(found.at) and math.isfinite(found.lasted or 0) else None
 
 
-def _is_time(text: str) -> bool:
+def is_time(text: str) -> bool:
     """Return whether it is a moment in ISO 8601, which one without its distance to UTC is not."""
     try:
         at = datetime.fromisoformat(text)
         return at.tzinfo is not None and at.astimezone(UTC) is not None
     except (ValueError, OverflowError):
         return False
-
-
-def from_lines(lines: Iterable[str]) -> list[Entry]:
-    """Return the entries of lines, in their order."""
-    return [found for line in lines if (found := from_line(line)) is not None]

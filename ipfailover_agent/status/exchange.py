@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from ipfailover_agent.status.status_model import AgentStatus
-
-STANDS_STILL = 10.0
-"""Seconds without a round of the loop after which it is called standing still.
-
-Fewer than the watchdog waits for: a probe reports it first.
-"""
+    from ipfailover_agent.status.status_model import AgentStatus, StatusPart
 
 
 class StatusView(Struct, frozen=True, kw_only=True):
@@ -29,18 +23,13 @@ class StatusView(Struct, frozen=True, kw_only=True):
     Attributes:
         at: when, in monotonic seconds.
         status: the agent's snapshot of that moment.
-        dump_age: seconds since keepalived was asked for the newest dump that it gave, None where
-            there is none; ``can_ask`` is False where this keepalived cannot be asked.
-        present: the configured addresses that the kernel has on the interface, None where it
-            could not be asked.
+        part: what all services showed for it.
         script: the name that the check has in keepalived's configuration, empty for none.
     """
 
     at: float
     status: AgentStatus
-    dump_age: float | None = None
-    can_ask: bool = True
-    present: frozenset[str] | None = None
+    part: StatusPart
     script: str = ""
 
 

@@ -4,20 +4,26 @@ Every event of the log passes here, whatever the log's level. A file that cannot
 an entry and nothing else.
 """
 
+# pathlib costs start-up time and has no descriptors.
+
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections import Counter, deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.errors import AgentError
+from msgspec import convert
+
+from ipfailover_agent.errors import AgentError, SystemRefusedError
+from ipfailover_agent.linux import files
 from ipfailover_agent.status import event_entries
-from ipfailover_agent.status.journal import Journal, read_lines
 from ipfailover_agent.status.status_model import EventStatus, TransitionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from ipfailover_agent.status.event_entries import Entry
 
@@ -28,6 +34,7 @@ _POINTS: Final = 32  # of its time line
 _EVENTS: Final = 50  # in the status
 _HOUR: Final = 3600.0
 _UNWRITTEN: Final = 4 * LIMIT  # while the file cannot be written
+_LONGEST: Final = 1 << 22  # bytes, the last ones, that are read of a file that was made longer
 
 
 class History:
@@ -44,8 +51,9 @@ class History:
 
     def load(self) -> None:
         """Read what an earlier agent left."""
-        for each in event_entries.from_lines(read_lines(self._path)):
-            self._remember(each)
+        for line in read_lines(self._path):
+            if (found := event_entries.from_line(line)) is not None:
+                self._remember(found)
 
     def record(self, event: str, **details: object) -> None:
         """Note an event of the log, or one that is only part of another one there."""
@@ -60,31 +68,21 @@ class History:
             counted[found.state or "", found.kind] += 1
 
     def _remember(self, found: Entry) -> None:
-        if found.event == _TRANSITION:
-            known = self._transitions.setdefault(
-                found.instance or "", deque(maxlen=_POINTS + _TRANSITIONS)
+        if found.event != _TRANSITION:
+            self._events.append(convert(found, EventStatus, from_attributes=True))
+            return
+        kept = deque[TransitionStatus](maxlen=_POINTS + _TRANSITIONS)
+        self._transitions.setdefault(found.instance or "", kept).append(
+            TransitionStatus(
+                at=found.at,
+                previous=found.previous or "",
+                state=found.state or "",
+                kind=found.kind,
+                cause=found.cause,
+                priority=found.priority or 0,
+                lasted=found.lasted,
             )
-            known.append(
-                TransitionStatus(
-                    at=found.at,
-                    previous=found.previous or "",
-                    state=found.state or "",
-                    kind=found.kind,
-                    cause=found.cause,
-                    priority=found.priority or 0,
-                    lasted=found.lasted,
-                )
-            )
-        else:
-            self._events.append(
-                EventStatus(
-                    at=found.at,
-                    event=found.event,
-                    kind=found.kind,
-                    cause=found.cause,
-                    instance=found.instance,
-                )
-            )
+        )
 
     @property
     def has_unwritten(self) -> bool:
@@ -94,10 +92,8 @@ class History:
     def write(self) -> None:
         """Append what is new to the file, as well as it goes."""
         lines, self._unwritten = list(self._unwritten), deque(maxlen=_UNWRITTEN)
-        try:
+        with contextlib.suppress(AgentError):  # a full disk; the log has the event all the same
             self._journal.append(lines)
-        except AgentError:  # a full disk; the log has the event all the same
-            return
 
     # --- the contents, for others ---------------------------------------------------------------
 
@@ -105,13 +101,11 @@ class History:
         """Return how often an event of the log has happened since the agent started."""
         return self._counts[event]
 
-    def keep(self, names: Iterable[str]) -> None:
+    def keep(self, names: set[str]) -> None:
         """Forget the transitions of every other instance."""
-        wanted = frozenset(names)
-        for name in self._transitions.keys() - wanted:
-            del self._transitions[name]
-        for name in self._causes.keys() - wanted:
-            del self._causes[name]
+        for name in (self._transitions.keys() | self._causes.keys()) - names:
+            self._transitions.pop(name, None)
+            self._causes.pop(name, None)
 
     def events(self, now: float) -> tuple[EventStatus, ...]:
         """Return what happened within the last hour before ``now`` (UTC seconds)."""
@@ -135,11 +129,66 @@ class History:
         return tuple((state, kind, number) for (state, kind), number in counted.items())
 
 
+class Journal:
+    """A file of lines that outlives the process: the newest ``limit``, at most twice as many.
+
+    Lines are appended; now and then the file is replaced by its newest part. A line that was torn
+    by a full disk or a crash ends where the next append begins.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        self._count: int | None = None  # lines in the file, None before it was looked at
+        self._is_torn = True  # what was written last may lack its end
+
+    def append(self, lines: Sequence[str]) -> None:
+        """Append lines, without their newlines.
+
+        Raises:
+            SystemRefusedError: that cannot be done; the lines are lost.
+        """
+        if not lines:
+            return
+        if self._count is None:
+            self._count = len(read_lines(self._path))
+        self._count += len(lines)
+        if self._count > 2 * self._limit:
+            kept = (*read_lines(self._path), *lines)[-self._limit :]
+            files.write_atomically(self._path, "".join(f"{each}\n" for each in kept))
+            self._count, self._is_torn = len(kept), False
+            return
+        text = "".join(f"{each}\n" for each in lines)
+        self._write(("\n" if self._is_torn else "").encode() + text.encode("utf-8", "replace"))
+
+    def _write(self, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK  # no link elsewhere, no pipe that blocks
+        self._is_torn = True
+        try:
+            fd = os.open(self._path, flags, 0o600)
+            try:
+                written = os.write(fd, data)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise SystemRefusedError(f"cannot write {self._path}: {error.strerror}") from error
+        if written < len(data):
+            raise SystemRefusedError(f"cannot write {self._path}: no room is left")
+        self._is_torn = False
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a journal, without empty ones; none where it cannot be read."""
+    with contextlib.suppress(OSError, AgentError):
+        with open(path, "rb", opener=files.without_waiting) as file:
+            if (size := os.fstat(file.fileno()).st_size) > _LONGEST:
+                file.seek(size - _LONGEST)
+            text = (file.read(_LONGEST) or b"").decode("utf-8", "replace")
+        return [line for line in text.split("\n") if line]
+    return []
+
+
 def utc(seconds: float) -> str:
     """Return a time in ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def utc_now() -> str:
-    """Return the time in ISO 8601."""
-    return utc(time.time())

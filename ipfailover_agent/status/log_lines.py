@@ -7,86 +7,38 @@ they explain. Any other line explains nothing, nor does one that another version
 
 from __future__ import annotations
 
+import enum
 import re
 from typing import Final
 
 from msgspec import Struct
 
-_SOMETHING: Final = re.compile(
-    rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting K|exited|died: "
-)
-_HIGHER: Final = re.compile(
-    r"\((.+)\) Master received advert from (\S+) with higher priority (\d+), ours \d+$"
-)
-_EQUAL: Final = re.compile(
-    r"\((.+)\) Master received advert from (\S+) with same priority (\d+)"
-    r" but higher IP address than ours$"
-)
-_LOWER: Final = re.compile(r"\((.+)\) received lower priority \((\d+)\) advert from (\S+) - disc")
-_SCRIPT: Final = re.compile(r"VRRP_Script\([^)]*\) (.+)$")
-_PASSED: Final = ("succeeded", "considered successful")
-_LINK: Final = re.compile(r"Netlink reports (\S+) (up|down)$")
-_DEVICE: Final = re.compile(r"Interface (\S+) (added|deleted)$")
-_ADDRESSLESS: Final = re.compile(r"\(.+\)\s*:? ?entering FAULT state \((no IPv[46] address).*\)$")
-_EXITED: Final = re.compile(
-    r"pid (\d+) exited (?:due to|with) (signal \d+|segm\w+ fault|status \d+)"
-)
-_DIED: Final = re.compile(r"VRRP child process\((\d+)\) died: \w+$")
-_VERSION: Final = re.compile(r"Starting Keepalived v(\S+)")
+
+class Report(enum.Enum):
+    """What a line of keepalived's log is about."""
+
+    OUTRANKED = "a MASTER received an advert of a higher rank and steps down"
+    OUTRANKS = "a BACKUP received an advert of a lower rank and does not wait for that MASTER"
+    CHECK_ENDED = "the check changed its verdict"
+    LINK_CHANGED = "an interface came or went"
+    PROCESS_EXITED = "a process of keepalived ended with a fault"
+    CHILD_DIED = "the VRRP child is gone; where it ended with a fault, a line before has it"
+    VERSION = "keepalived starts"
 
 
-class Outranked(Struct, frozen=True, kw_only=True):
-    """A MASTER received an advert of a higher rank and steps down."""
+class LogLine(Struct, frozen=True, kw_only=True):
+    """A line that explains something.
 
-    instance: str
-    source: str
-    priority: int
-    is_equal: bool = False
+    Attributes:
+        report: what it is about.
+        subject: an instance, a process by its pid, a version, or nothing.
+        text: which advert; why a check or an interface fails, empty where it does not; how a
+            process ended: a signal or a status.
+    """
 
-
-class Outranks(Struct, frozen=True, kw_only=True):
-    """A BACKUP received an advert of a lower rank and does not wait for that MASTER."""
-
-    instance: str
-    source: str
-    priority: int
-
-
-class CheckEnded(Struct, frozen=True, kw_only=True):
-    """The check changed its verdict; ``failure`` is empty where it passed."""
-
-    failure: str
-
-
-class LinkChanged(Struct, frozen=True, kw_only=True):
-    """An interface came or went; ``failure`` is empty where it came."""
-
-    interface: str
-    failure: str
-
-
-class ProcessExited(Struct, frozen=True, kw_only=True):
-    """A process of keepalived ended with a fault: ``how`` is a signal or a status."""
-
-    pid: int
-    how: str
-
-
-class ChildDied(Struct, frozen=True, kw_only=True):
-    """The VRRP child is gone; where it ended with a fault, a line before has it."""
-
-    pid: int
-
-
-class VersionReported(Struct, frozen=True, kw_only=True):
-    """keepalived's version."""
-
-    version: str
-
-
-LogLine = (
-    Outranked | Outranks | CheckEnded | LinkChanged | ProcessExited | ChildDied | VersionReported
-)
+    report: Report
+    subject: str
+    text: str
 
 
 def parse(line: bytes) -> LogLine | None:
@@ -94,38 +46,53 @@ def parse(line: bytes) -> LogLine | None:
     if not _SOMETHING.search(line):
         return None
     text = line.decode("utf-8", "replace").rstrip()
-    if match := _HIGHER.search(text) or _EQUAL.search(text):
-        name, source, priority = match.groups()
-        is_equal = match.re is _EQUAL
-        return Outranked(instance=name, source=source, priority=int(priority), is_equal=is_equal)
-    if match := _LOWER.search(text):
-        name, priority, source = match.groups()
-        return Outranks(instance=name, source=source, priority=int(priority))
-    if match := _SCRIPT.search(text):
-        verdict = match[1]
-        return CheckEnded(failure="" if verdict.startswith(_PASSED) else _plain(verdict))
-    return _parse_rest(text)
-
-
-def _parse_rest(text: str) -> LogLine | None:
-    if match := _LINK.search(text):
-        failure = "" if match[2] == "up" else f"interface {match[1]} is down"
-        return LinkChanged(interface=match[1], failure=failure)
-    if match := _DEVICE.search(text):
-        failure = "" if match[2] == "added" else f"interface {match[1]} is gone"
-        return LinkChanged(interface=match[1], failure=failure)
-    if match := _ADDRESSLESS.search(text):
-        return LinkChanged(interface="", failure=f"the interface has {match[1]}")
-    if match := _EXITED.search(text):
-        return ProcessExited(pid=int(match[1]), how=match[2])
-    if match := _DIED.search(text):
-        return ChildDied(pid=int(match[1]))
-    if match := _VERSION.search(text):
-        return VersionReported(version=match[1])
+    for report, pattern, words in _LINES:
+        if match := pattern.search(text):
+            subject = match.groupdict().get("of", "")
+            return LogLine(report=report, subject=subject, text=match.expand(words))
     return None
 
 
-def _plain(verdict: str) -> str:
-    """Return ``failed (exited with status 1)`` as text that follows "check failed"."""
-    inner = re.fullmatch(r"\w+ \((.+)\)", verdict)
-    return inner[1] if inner else verdict.replace("_", " ")
+_SOMETHING: Final = re.compile(
+    rb"higher|discarding|VRRP_Script|Netlink reports|Interface |no IPv|Starting K|exited|died: "
+)
+_MASTER: Final = r"\((?P<of>.+)\) Master received advert from (\S+) with "
+_LINES: Final = tuple(
+    (report, re.compile(pattern), text)
+    for report, pattern, text in (
+        (
+            Report.OUTRANKED,
+            _MASTER + r"higher priority (\d+), ours \d+$",
+            r"advert of higher priority \3 from \2",
+        ),
+        (
+            Report.OUTRANKED,
+            _MASTER + r"same priority (\d+) but higher IP address than ours$",
+            r"advert of equal priority \3 from \2, whose address is higher",
+        ),
+        (
+            Report.OUTRANKS,
+            r"\((?P<of>.+)\) received lower priority \((\d+)\) advert from (\S+) - disc",
+            r"outranks \3 (priority \2)",
+        ),
+        (Report.CHECK_ENDED, r"VRRP_Script\([^)]*\) (?:succeeded|considered successful)", ""),
+        (Report.CHECK_ENDED, r"VRRP_Script\([^)]*\) timed_out$", "timed out"),
+        (Report.CHECK_ENDED, r"VRRP_Script\([^)]*\) \w+ \((.+)\)$", r"\1"),
+        (Report.CHECK_ENDED, r"VRRP_Script\([^)]*\) (.+)$", r"\1"),
+        (Report.LINK_CHANGED, r"Netlink reports \S+ up$|Interface \S+ added$", ""),
+        (Report.LINK_CHANGED, r"Netlink reports (\S+) down$", r"interface \1 is down"),
+        (Report.LINK_CHANGED, r"Interface (\S+) deleted$", r"interface \1 is gone"),
+        (
+            Report.LINK_CHANGED,
+            r"\(.+\)\s*:? ?entering FAULT state \((no IPv[46] address).*\)$",
+            r"the interface has \1",
+        ),
+        (
+            Report.PROCESS_EXITED,
+            r"pid (?P<of>\d+) exited (?:due to|with) (signal \d+|segm\w+ fault|status \d+)",
+            r"\2",
+        ),
+        (Report.CHILD_DIED, r"VRRP child process\((?P<of>\d+)\) died: \w+$", ""),
+        (Report.VERSION, r"Starting Keepalived v(?P<of>\S+)", ""),
+    )
+)

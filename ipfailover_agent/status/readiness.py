@@ -19,15 +19,18 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.keepalived.lifecycle import AgentPhase
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.text import named
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from ipfailover_agent.status.status_model import StatusPart
+
 _OLDEST_ANSWER: Final = 5.0  # seconds since keepalived was asked for its newest answer
 _OWED: Final = 0.5  # seconds for which it may owe the next one: it is asked every 5 s
+_MOST_LINES: Final = 10
 _SETTLING: Final = 2.0  # seconds in which the kernel may differ from keepalived's newest report
 
 
@@ -49,35 +52,6 @@ class InstanceFacts(Struct, frozen=True, kw_only=True):
     withheld: str = ""
 
 
-class NodeFacts(Struct, frozen=True, kw_only=True):
-    """What is known of the node at one moment.
-
-    Attributes:
-        phase: of supervision.
-        has_config: a configuration is in force.
-        problems: what keeps the node from being ready, whatever its instances do.
-        notes: what is worth a note, whatever they do.
-        instances: of the configuration in force.
-        check_failure: why the node's own check fails, or nothing; None where it does not fail.
-        present: the configured addresses that the kernel has on the interface, None where it
-            could not be asked.
-        can_ask: this keepalived can be asked for its state.
-        answered_ago: seconds since it was asked for the newest answer, None without one.
-        owed: for how many seconds it has owed the next one.
-    """
-
-    phase: AgentPhase
-    has_config: bool
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    instances: tuple[InstanceFacts, ...] = ()
-    check_failure: str | None = None
-    present: frozenset[str] | None = None
-    can_ask: bool = True
-    answered_ago: float | None = None
-    owed: float = 0.0
-
-
 class Readiness(Struct, frozen=True, kw_only=True):
     """``reasons`` why the node is not ready, ``notes`` beside it though it is."""
 
@@ -90,31 +64,56 @@ class Readiness(Struct, frozen=True, kw_only=True):
         return not self.reasons
 
 
-def judge(node: NodeFacts) -> Readiness:
-    """Judge whether the node does its part, holding addresses or standing by."""
+def first(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first few, and how many more there are."""
+    more = len(texts) - _MOST_LINES
+    return texts if more <= 0 else (*texts[:_MOST_LINES], f"and {more} more")
+
+
+def judge(
+    part: StatusPart,
+    *,
+    phase: AgentPhase,
+    has_config: bool,
+    problems: tuple[str, ...],
+    notes: tuple[str, ...],
+    instances: Iterable[InstanceFacts],
+    check_failure: str | None,
+) -> Readiness:
+    """Judge whether the node does its part, holding addresses or standing by.
+
+    Args:
+        part: what all services show.
+        phase: of supervision.
+        has_config: a configuration is in force.
+        problems: what keeps the node from being ready, as the troubles of ``part`` do.
+        notes: what is worth a note, whatever the instances do.
+        instances: of the configuration in force.
+        check_failure: why the node's own check fails, or nothing; None where it does not fail.
+    """
     reasons: list[str] = []
-    if not node.has_config:
+    if not has_config:
         reasons.append("no configuration is in force")
-    elif node.phase is not AgentPhase.RUNNING:
-        reasons.append(f"keepalived does not run: the agent is {node.phase.value}")
-    reasons += node.problems
+    elif phase is not AgentPhase.RUNNING:
+        reasons.append(f"keepalived does not run: the agent is {phase.value}")
+    reasons += (*problems, *part.troubles)
     if reasons:
         return Readiness(reasons=tuple(reasons))
-    if node.can_ask and (silence := _silence(node)) is not None:
+    if part.can_ask and (silence := _silence(part)) is not None:
         reasons.append(f"keepalived has not answered{silence}")
     bad: list[tuple[str, str]] = []
     fine: list[tuple[str, str]] = []
-    for each in node.instances:
+    for each in instances:
         if each.state is VrrpState.FAULT:
-            why = _why_in_fault(each, node)
+            why = _why_in_fault(each, check_failure)
             (fine if why else bad).append((each.name, why or "in FAULT, and no check fails"))
         elif each.state in {VrrpState.MASTER, VrrpState.BACKUP}:
-            bad += [(each.name, text) for text in differences(each, node.present)]
+            bad += [(each.name, text) for text in differences(each, part.present)]
         else:
             bad.append((each.name, f"in {each.state.value}"))
-    if node.present is None:
+    if part.present is None:
         reasons.append("the kernel does not report its addresses")
-    return Readiness(reasons=(*reasons, *_grouped(bad)), notes=(*node.notes, *_grouped(fine)))
+    return Readiness(reasons=(*reasons, *_grouped(bad)), notes=(*notes, *_grouped(fine)))
 
 
 def differences(instance: InstanceFacts, present: Collection[str] | None) -> Iterator[str]:
@@ -129,21 +128,21 @@ def differences(instance: InstanceFacts, present: Collection[str] | None) -> Ite
         yield f"MASTER, and {' '.join(lost)} is not on the interface"
 
 
-def _silence(node: NodeFacts) -> str | None:
+def _silence(part: StatusPart) -> str | None:
     """Return for how long keepalived has not answered, as text; None where it answers."""
-    if node.answered_ago is None:
+    if part.answered_ago is None:
         return ""
-    if node.answered_ago <= _OLDEST_ANSWER or node.owed < _OWED:
+    if part.answered_ago <= _OLDEST_ANSWER or part.owed < _OWED:
         return None
-    return f" for {node.answered_ago:.0f} s"
+    return f" for {part.answered_ago:.0f} s"
 
 
-def _why_in_fault(instance: InstanceFacts, node: NodeFacts) -> str:
+def _why_in_fault(instance: InstanceFacts, check_failure: str | None) -> str:
     """Return why it is in FAULT though the node is as it should be, or nothing."""
     if instance.withheld:
         return instance.withheld
-    if node.check_failure is not None:
-        return f"in FAULT, the check fails: {node.check_failure or 'no reason given'}"
+    if check_failure is not None:
+        return f"in FAULT, the check fails: {check_failure or 'no reason given'}"
     return ""
 
 

@@ -9,7 +9,7 @@ from ipfailover_agent.errors import AgentError, ExitCode
 from ipfailover_agent.paths import RunPaths
 
 if TYPE_CHECKING:
-    from ipfailover_agent.config.records import ActiveRecord
+    from ipfailover_agent.config.memory import ActiveRecord
 
 _LONGEST = 1 << 24  # bytes; 254 instances take about one MB
 
@@ -60,10 +60,10 @@ def unseen(run_directory: str, pid: int) -> str:
 def read_status(run_directory: str) -> dict[str, Any] | None:
     """Return the agent's newest snapshot as plain data, None if there is none (yet)."""
     from ipfailover_agent.linux import files  # noqa: PLC0415 - likewise
-    from ipfailover_agent.status import status_reading  # noqa: PLC0415 - start-up time of render
+    from ipfailover_agent.status import status_model  # noqa: PLC0415 - start-up time of render
 
     path = RunPaths(directory=run_directory, config="").status
     try:
-        return status_reading.from_json(files.read_text(path, _LONGEST))
+        return status_model.from_json(files.read_text(path, _LONGEST))
     except (OSError, ValueError):
         return None

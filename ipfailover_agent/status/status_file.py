@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.linux import files, host
-from ipfailover_agent.status import probe_answers
+from ipfailover_agent.status.readiness import first
 from ipfailover_agent.text import one_line
 
 if TYPE_CHECKING:
@@ -68,17 +68,12 @@ class ReadyFile:
     def __init__(self, path: str) -> None:
         self._file = StatusFile(path, None)  # the status beside it reports a full disk
         self._whose = f"{os.getpid()} {host.process_started_at(os.getpid()) or 0}"
-        self._due: float | None = None
-
-    @property
-    def deadline(self) -> float | None:
-        """Return when to :meth:`write` again at the latest, in monotonic seconds."""
-        return self._due
+        self.deadline: float | None = None  # to write again at the latest, in monotonic seconds
 
     def write(self, ready: Readiness, now: float) -> None:
         """Replace the file."""
-        self._due = now + _EVERY
+        self.deadline = now + _EVERY
         word = "ready" if ready.is_ready else "unready"
-        lines = probe_answers.first((*ready.reasons, *ready.notes))
+        lines = first((*ready.reasons, *ready.notes))
         head = f"{self._whose} {host.uptime():.2f} {word}"
         self._file.write("\n".join((head, *map(one_line, lines), "")))

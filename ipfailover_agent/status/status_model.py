@@ -7,16 +7,16 @@ its meaning, new fields do not count.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
-from msgspec.structs import asdict
+
+from ipfailover_agent import codec
+from ipfailover_agent.keepalived.dump import VrrpStatistics  # noqa: TC001 - codec reads it
+from ipfailover_agent.status.event_entries import is_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ipfailover_agent.keepalived.dump import VrrpStatistics
+    from collections.abc import Iterable, Iterator, Mapping
 
 SCHEMA = 1
 
@@ -130,8 +130,8 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     since: str | None
     priority: int
     addresses: tuple[str, ...]
-    held: str | None = None
-    drained: str | None = None
+    held: str | None
+    drained: str | None
     lease_remaining: float | None = None
     holder: str = UNKNOWN
     holders: tuple[HolderStatus, ...] = ()
@@ -165,7 +165,7 @@ class Protection(Struct, frozen=True, kw_only=True):
 
     kind: str
     active: bool
-    reason: str = ""
+    reason: str
 
 
 class ReloadStatus(Struct, frozen=True, kw_only=True):
@@ -175,11 +175,11 @@ class ReloadStatus(Struct, frozen=True, kw_only=True):
     unconfirmed, or None.
     """
 
-    started: int = 0
-    ended: int = 0
-    verdict: str | None = None
-    at: str | None = None
-    lines: tuple[str, ...] = ()
+    started: int
+    ended: int
+    verdict: str | None
+    at: str | None
+    lines: tuple[str, ...]
 
 
 class ConfigStatus(Struct, frozen=True, kw_only=True):
@@ -199,9 +199,9 @@ class CheckStatus(Struct, frozen=True, kw_only=True):
     seconds its last run took, None where that is not known.
     """
 
-    state: str = "unknown"
-    reason: str = ""
-    since: str | None = None
+    state: str
+    reason: str
+    since: str | None
     duration: float | None = None
 
 
@@ -295,8 +295,10 @@ def together(parts: Iterable[StatusPart]) -> StatusPart:
     return StatusPart(**found)
 
 
-class AgentStatus(Struct, frozen=True, kw_only=True):
+class AgentStatus(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCHEMA):
     """The agent at one moment. Times are UTC in ISO 8601.
+
+    The commands rely on what has no default here.
 
     Attributes:
         ready: whether the node does its part, as ``status.readiness`` judges; ``reasons``
@@ -310,21 +312,21 @@ class AgentStatus(Struct, frozen=True, kw_only=True):
 
     version: str
     pid: int
-    started_at: str
+    started_at: str = ""
     written_at: str
     phase: str
     ready: bool
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    config: ConfigStatus | None = None
-    instances: tuple[InstanceStatus, ...] = ()
-    reload: ReloadStatus = ReloadStatus()
+    config: ConfigStatus | None
+    instances: tuple[InstanceStatus, ...]
+    reload: ReloadStatus
     keepalived_pid: int | None = None
-    restarts: int = 0
-    lines_dropped: int = 0
-    protections: tuple[Protection, ...] = ()
+    restarts: int
+    lines_dropped: int
+    protections: tuple[Protection, ...]
     worst_seconds: tuple[tuple[str, float | None], ...] = ()
-    drain_requests: tuple[DrainRequestStatus, ...] = ()
+    drain_requests: tuple[DrainRequestStatus, ...]
     check: CheckStatus | None = None
     lease: LeaseStatus = LeaseStatus()
     counts: Counts = Counts()
@@ -333,9 +335,38 @@ class AgentStatus(Struct, frozen=True, kw_only=True):
     python: str = ""
     events: tuple[EventStatus, ...] = ()
     listen: ListenStatus | None = None
-    schema: int = SCHEMA
 
 
-def to_json(status: AgentStatus) -> str:
-    """Return the snapshot as one JSON object on one line."""
-    return json.dumps(status, default=asdict, separators=(",", ":")) + "\n"
+_UNREAD: Final = frozenset(  # by the commands
+    (
+        *("started_at", "keepalived_pid", "worst_seconds", "lease", "counts", "fingerprint"),
+        *("keepalived_version", "python", "events", "listen", "lease_remaining", "dump"),
+        *("rivals", "timeline", "transition_counts", "duration", "lasted"),
+    )
+)
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """Return the snapshot in ``text`` as plain data, checked for what the commands rely on.
+
+    Fields of a later version and those that no command reads are left as they are.
+
+    Raises:
+        ValueError: this is no snapshot, one with a schema that this version does not know, or a
+            damaged one.
+    """
+    status, data = codec.read(text, AgentStatus, "status", _UNREAD)
+    if not all(map(is_time, _times(status))):
+        raise ValueError("it is no status: a time of it is none")
+    return data
+
+
+def _times(status: AgentStatus) -> Iterator[str]:
+    """Yield the times that the commands count from."""
+    known = [status.written_at, status.reload.at]
+    known += [each.since for each in (status.config, status.check) if each is not None]
+    for instance in status.instances:
+        known += (instance.since, *(each.at for each in instance.transitions))
+        known += (each.since for each in instance.unanswered)
+        known += (each.heard_at for each in instance.holders)
+    return (each for each in known if each is not None)

@@ -169,7 +169,6 @@ class Knowledge(Struct, frozen=True, kw_only=True):
     ending: TransitionCause | None = None
 
 
-_UP_AGAIN: Final = "the interface is up again"
 _LOST: Final = frozenset((TransitionKind.LEASE_LAPSED, TransitionKind.ADDRESS_LOST))
 
 DRAIN: Final = "drain"
@@ -336,8 +335,8 @@ def _recovered(fault: TransitionCause) -> TransitionCause:
             return _cause(TransitionKind.UNDRAINED, "the drain has ended")
         case TransitionKind.INTERFACE_DOWN:
             has_lost_address = "address" in fault.text
-            text = "the interface has its address again" if has_lost_address else _UP_AGAIN
-            return _cause(TransitionKind.INTERFACE_UP, text)
+            what = "has its address" if has_lost_address else "is up"
+            return _cause(TransitionKind.INTERFACE_UP, f"the interface {what} again")
         case TransitionKind.STARTED | TransitionKind.RESTARTED | TransitionKind.RELOADED:
             return fault
         case _:

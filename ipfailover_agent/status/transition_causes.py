@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from ipfailover_agent.linux import files, host
 from ipfailover_agent.model import Family, VrrpState
 from ipfailover_agent.status import log_lines, transition
+from ipfailover_agent.status.log_lines import LogLine, Report
 from ipfailover_agent.status.transition import (
     KnownSince,
     NewestAdvert,
@@ -45,7 +46,7 @@ class _Memory(Struct):
     sightings: tuple[NewestAdvert, ...] = ()
     outranked: KnownSince | None = None
     preempted: KnownSince | None = None
-    last: tuple[TransitionCause, float] | None = None
+    last: TransitionCause | None = None
 
 
 class CheckVerdict(Struct, frozen=True, kw_only=True):
@@ -69,36 +70,33 @@ class TransitionCauses(Struct):
     _start: TransitionCause | None = None
     _ending: TransitionCause | None = None
     _reload_at: float | None = None
-    _exit: log_lines.ProcessExited | None = None
+    _exit: LogLine | None = None
     _ended: str = "ended"
 
     # --- what happens ---------------------------------------------------------------------------
 
     def line(self, line: bytes, now: float) -> None:
         """Note a line of keepalived's log."""
-        match log_lines.parse(line):
-            case log_lines.Outranked(instance=name, source=source, priority=priority) as said:
-                rank = "equal" if said.is_equal else "higher"
-                suffix = ", whose address is higher" if said.is_equal else ""
-                text = f"advert of {rank} priority {priority} from {source}{suffix}"
-                self._memory(name).outranked = KnownSince(text=text, at=now)
-            case log_lines.Outranks(instance=name, source=source, priority=priority):
-                text = f"outranks {source} (priority {priority})"
-                self._memory(name).preempted = KnownSince(text=text, at=now)
-            case log_lines.CheckEnded(failure=failure):
-                self.script = CheckVerdict(failure=failure or None, since=time.time())
-            case log_lines.LinkChanged() as said:
-                self._link = KnownSince(text=said.failure, at=now)
-            case log_lines.ProcessExited() as said:
-                self._exit = said
-            case log_lines.ChildDied(pid=pid):
-                is_told = self._exit is not None and self._exit.pid == pid
-                how = f" ({self._exit.how})" if self._exit and is_told else ""
+        found = log_lines.parse(line)
+        if found is None:
+            return
+        match found.report:
+            case Report.OUTRANKED:
+                self._memory(found.subject).outranked = KnownSince(text=found.text, at=now)
+            case Report.OUTRANKS:
+                self._memory(found.subject).preempted = KnownSince(text=found.text, at=now)
+            case Report.CHECK_ENDED:
+                self.script = CheckVerdict(failure=found.text or None, since=time.time())
+            case Report.LINK_CHANGED:
+                self._link = KnownSince(text=found.text, at=now)
+            case Report.PROCESS_EXITED:
+                self._exit = found
+            case Report.CHILD_DIED:
+                known = self._exit
+                how = f" ({known.text})" if known and known.subject == found.subject else ""
                 self.child_death = f"its VRRP process died{how}"
-            case log_lines.VersionReported(version=version):
-                self.keepalived_version = version
-            case None:
-                pass
+            case Report.VERSION:
+                self.keepalived_version = found.subject
 
     def judged(self, failure: str | None) -> None:
         """Note the verdict of a check that the agent makes itself; None where it passes."""
@@ -110,7 +108,8 @@ class TransitionCauses(Struct):
         Otherwise it stays in force: keepalived takes it over to a script of the same name (2.2.7)
         and reports changes only, and the agent goes on from what its own probes found.
         """
-        if before.track_script is None or _names(before)[0] != _names(now)[0]:
+        script, newest = before.track_script, now.track_script
+        if script is None or newest is None or script.name != newest.name:
             self.script = None
         if now.port_probes is None:
             self.probes = None
@@ -171,10 +170,10 @@ class TransitionCauses(Struct):
                 outranked=memory.outranked,
                 preempted=memory.preempted,
                 withholdings=self.sources.withholdings(instance.name),
-                check_failure=self._check_failure() if is_fault else None,
+                check_failure=self.check_failure() if is_fault else None,
                 link_failure=self._link_failure(instance, now) if is_fault else None,
                 sender="" if self._has_link_changed(now) else _sender(instance),
-                before=None if memory.last is None else memory.last[0],
+                before=memory.last,
                 lasted=lasted,
                 lapsed_at=self.sources.lapsed_at(now),
                 start=self._start,
@@ -182,15 +181,14 @@ class TransitionCauses(Struct):
                 ending=self._ending,
             )
         )
-        memory.last = (cause, now)
+        memory.last = cause
         return cause
 
-    def check_reason(self) -> str:
-        """Return why the check fails, empty while it does not."""
-        return self._check_failure() or ""
+    def check_failure(self) -> str | None:
+        """Return the reason that the check wrote, or else how its end was for keepalived.
 
-    def _check_failure(self) -> str | None:
-        """Return the reason that the check wrote, or else how its end was for keepalived."""
+        None while it does not fail.
+        """
         if self.check is None or self.check.failure is None:
             return None
         return files.read_reason(self.paths.check_reason) or one_line(self.check.failure)
@@ -223,9 +221,3 @@ def _sender(instance: VrrpInstance) -> str:
         return f"the link-local address of {instance.interface}"
     is_told = instance.unicast_source if instance.unicast_peers else instance.multicast_source
     return "" if is_told else f"the IPv4 address of {instance.interface}"
-
-
-def _names(config: KeepalivedConfig) -> tuple[str | None, str | None]:
-    """Return what keepalived calls the script of the check and its track file, if there is one."""
-    script, probes = config.track_script, config.port_probes
-    return (script.name if script else None, probes.name if probes else None)

@@ -2,22 +2,54 @@
 
 keepalived distinguishes instances by id and interface across a reload and keeps the state of those
 that stay (see ``VrrpInstance.identity``). What it does to an address follows from where the
-address was and where it is to be; what the other nodes do, from the content of the adverts.
+address was and where it is to be; what the other nodes do, from the content of the adverts. Two
+nodes that do not understand each other's adverts both hold the address, and each of them reports
+success: the operator that reloads one node has to know it.
 """
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ipfailover_agent.supervisor import advert_diff, steps
+from ipfailover_agent.supervisor import steps
+from ipfailover_agent.text import named
 
 if TYPE_CHECKING:
-    from ipfailover_agent.model import Family, IPAddress, KeepalivedConfig, VrrpInstance
-    from ipfailover_agent.supervisor.advert_diff import Difference
+    from collections.abc import Collection, Iterator
+
+    from ipfailover_agent.model import IPAddress, KeepalivedConfig, VrrpInstance
+
+    #: What adverts say otherwise, and what follows from it.
+    Found = Iterator[tuple[str, "Consequence"]]
 
 _SHOWN_LINES = 10
+_V2 = 2
+
+
+class Consequence(enum.Enum):
+    """What follows from a difference, as text; NONE where the difference itself has it."""
+
+    SPLIT = ": until every node has it, two nodes may hold each address"
+    NAMES = ": the other nodes read the same names and follow by themselves"
+    NETWORK = ": nodes that are not reached there may hold each address too"
+    HOLDER = ": another node may become the holder"
+    GAP = ": each address is taken off and set anew"
+    NONE = ""
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """One thing that differs, in the instances of these (new) names, empty where it is in all."""
+
+    what: str
+    consequence: Consequence
+    instances: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        scope = f" in {named(self.instances)}" if self.instances else ""
+        return f"{self.what}{scope}{self.consequence.value}"
 
 
 class Move(Struct, frozen=True, kw_only=True):
@@ -42,8 +74,10 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
     ``kept`` addresses have the same id as before. An address may be both moved and renumbered.
     ``renamed`` are the old and the new name of instances that stay. ``resized`` names the
     instances whose id advertises another set of addresses: a node that has the old set and one
-    that has the new refuse each other's adverts. ``differences`` are in all that the other nodes
-    receive. ``needs_second_signal`` is set when an address would be lost in one step (see
+    that has the new refuse each other's adverts. ``disputed`` are those whose sets have an address
+    in common: otherwise such nodes serve different addresses, and refuse adverts that do not
+    concern them. ``differences`` are in all that the other nodes receive. ``first_step`` is what
+    keepalived is given before the candidate, where an address would be lost in one step (see
     ``steps``).
     """
 
@@ -54,8 +88,14 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
     renumbered: tuple[Renumbering, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     resized: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
-    needs_second_signal: bool = False
+    first_step: KeepalivedConfig | None = None
+
+    @property
+    def signals(self) -> int:
+        """Return how many SIGHUPs apply it to a running keepalived."""
+        return 1 if self.first_step is None else 2
 
     def lines(self) -> tuple[str, ...]:
         """Return the change as text, at most ten lines of each kind.
@@ -80,7 +120,7 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
             [str(each) for each in self.differences],
         )
         lines = tuple(line for kind in kinds for line in _some(kind))
-        if self.needs_second_signal:
+        if self.first_step is not None:
             lines += ("keepalived is signalled twice: in one step it would lose an address",)
         return lines
 
@@ -93,6 +133,12 @@ def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> ConfigChan
     ]
     renumbered = [each for each in both if each[1].virtual_router_id != each[2].virtual_router_id]
     pairs = {(was.number, now.number): (was, now) for _, was, now in both}.values()
+    before, after = _advertised(active), _advertised(candidate)
+    resized = [
+        (instance.name, bool(before[heard_as][1] & addresses))
+        for heard_as, (instance, addresses) in after.items()
+        if heard_as in before and before[heard_as][1] != addresses
+    ]
     return ConfigChange(
         kept=tuple(
             address for address, was, now in both if was.virtual_router_id == now.virtual_router_id
@@ -115,9 +161,10 @@ def compare(active: KeepalivedConfig, candidate: KeepalivedConfig) -> ConfigChan
             for was, now in pairs
             if was.name != now.name and was.virtual_router_id == now.virtual_router_id
         ),
-        resized=_resized(active, candidate),
-        differences=advert_diff.differences(active, candidate, pairs),
-        needs_second_signal=steps.first_step(active, candidate) is not None,
+        resized=tuple(name for name, _ in resized),
+        disputed=tuple(name for name, is_disputed in resized if is_disputed),
+        differences=_differences(active, candidate, pairs),
+        first_step=steps.first_step(active, candidate),
     )
 
 
@@ -127,18 +174,9 @@ def _some(lines: list[str]) -> list[str]:
     return [*lines[:_SHOWN_LINES], f"... and {len(lines) - _SHOWN_LINES} more like that"]
 
 
-def _resized(active: KeepalivedConfig, candidate: KeepalivedConfig) -> tuple[str, ...]:
-    old, new = advertised(active), advertised(candidate)
-    return tuple(
-        instance.name
-        for heard_as, (instance, addresses) in new.items()
-        if heard_as in old and old[heard_as][1] != addresses
-    )
-
-
-def advertised(
+def _advertised(
     config: KeepalivedConfig,
-) -> dict[tuple[int, Family], tuple[VrrpInstance, frozenset[IPAddress]]]:
+) -> dict[tuple[object, ...], tuple[VrrpInstance, frozenset[IPAddress]]]:
     """Return the instances and what they advertise, by what other nodes distinguish them by."""
     return {
         (each.virtual_router_id, each.family): (
@@ -147,3 +185,104 @@ def advertised(
         )
         for each in config.instances
     }
+
+
+# --- what adverts of instances that go on serving the same addresses say otherwise --------------
+
+
+def _differences(
+    active: KeepalivedConfig,
+    candidate: KeepalivedConfig,
+    pairs: Collection[tuple[VrrpInstance, VrrpInstance]],
+) -> tuple[Difference, ...]:
+    """Return what differs in ``pairs`` before and after, equal things of many together."""
+    named_peers = frozenset(active.named_peers + candidate.named_peers)
+    found: dict[tuple[str, Consequence], list[str]] = {}
+    for was, now in pairs:
+        for what, consequence in _of_pair(was, now, named_peers):
+            found.setdefault((what, consequence), []).append(now.name)
+    if active.garp.refresh != (after := candidate.garp.refresh):
+        how = f"every {after} s" if after else "only when an address is taken over"
+        found[f"addresses are announced {how}", Consequence.NONE] = []
+    return tuple(
+        Difference(
+            what=what,
+            consequence=consequence,
+            instances=tuple(names) if len(names) < len(pairs) else (),
+        )
+        for (what, consequence), names in found.items()
+    )
+
+
+def _of_pair(was: VrrpInstance, now: VrrpInstance, named_peers: frozenset[IPAddress]) -> Found:
+    if was.interface != now.interface:
+        what = f"the interface changes from {was.interface} to {now.interface}"
+        yield what, Consequence.NETWORK
+    else:
+        yield from _labels(was, now)
+    yield from _paths(was, now, named_peers)
+    yield from _contents(was, now)
+    if was.identity != now.identity and was.virtual_router_id == now.virtual_router_id:
+        yield "keepalived starts anew", Consequence.GAP
+
+
+def _paths(was: VrrpInstance, now: VrrpInstance, named_peers: frozenset[IPAddress]) -> Found:
+    """Yield from where and to which nodes adverts are sent otherwise."""
+    if bool(was.unicast_peers) != bool(now.unicast_peers):
+        both = ("unicast", "multicast") if was.unicast_peers else ("multicast", "unicast")
+        yield f"adverts change from {both[0]} to {both[1]}", Consequence.SPLIT
+        return
+    old, new = _others(was), _others(now)
+    if old != new:
+        text = ", ".join(filter(None, (_listed(new - old, "with"), _listed(old - new, "without"))))
+        follows = Consequence.NAMES if old ^ new <= named_peers else Consequence.SPLIT
+        yield f"the unicast peers change ({text})", follows
+    before = was.unicast_source or was.multicast_source
+    after = now.unicast_source or now.multicast_source
+    if before != after:
+        usual = "the interface's own address"
+        what = f"the source of adverts changes from {before or usual} to {after or usual}"
+        yield what, Consequence.NONE
+
+
+def _others(instance: VrrpInstance) -> frozenset[IPAddress]:
+    """Return the peers, without the node itself, which stands in where there is no other."""
+    return frozenset(() if instance.is_alone else instance.unicast_peers)
+
+
+def _listed(addresses: frozenset[IPAddress], word: str) -> str:
+    return f"{word} {', '.join(map(str, sorted(addresses, key=int)))}" if addresses else ""
+
+
+def _contents(was: VrrpInstance, now: VrrpInstance) -> Found:
+    """Yield what adverts say otherwise."""
+    before, after = was.advertisement, now.advertisement
+    if before.version != after.version:
+        what = f"the VRRP version changes from {before.version} to {after.version}"
+        yield what, Consequence.SPLIT
+    elif was.password != now.password:
+        what = "the password changes (the first 8 bytes of OPENSHIFT_HA_CONFIG_NAME)"
+        yield what, Consequence.SPLIT
+    if before.interval != after.interval:
+        # Version 3 sends its interval to the others, and they follow (RFC 5798, section 6.1).
+        split = _V2 in {before.version, after.version}
+        yield (
+            f"the advert interval changes from {before.interval:g} s to {after.interval:g} s",
+            Consequence.SPLIT if split else Consequence.NONE,
+        )
+    # Under another id it is an election of its own, and the id's change is reported already.
+    if was.priority != now.priority and was.virtual_router_id == now.virtual_router_id:
+        what = f"the priority changes from {was.priority} to {now.priority}"
+        yield what, Consequence.HOLDER
+
+
+def _labels(was: VrrpInstance, now: VrrpInstance) -> Found:
+    old = {each.address: each.label for each in was.all_addresses}
+    changes = {
+        (old[each.address], each.label): None
+        for each in now.all_addresses
+        if each.address in old and old[each.address] != each.label
+    }
+    for before, after in changes:
+        what = f"the address label changes from {before or 'none'} to {after or 'none'}"
+        yield what, Consequence.GAP

@@ -18,21 +18,20 @@ from ipfailover_agent import codec
 from ipfailover_agent.config import memory, ownership, prepare, templating
 from ipfailover_agent.errors import AgentError, ConfigTestError, ExitCode, HostNotReadyError
 from ipfailover_agent.keepalived import protocol
-from ipfailover_agent.keepalived.supervision import CandidateVerdict, PreparationEnded
-from ipfailover_agent.linux import address_release, files, process
-from ipfailover_agent.linux.captured_run import CapturedRun
+from ipfailover_agent.keepalived.lifecycle import CandidateVerdict, PreparationEnded
+from ipfailover_agent.linux import files, netlink, process
+from ipfailover_agent.linux.process import CapturedRun
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.service import Service
-from ipfailover_agent.supervisor import change, debounce, steps, verify
+from ipfailover_agent.supervisor import change, debounce, verify
 from ipfailover_agent.supervisor.source_listener import SOURCE, SourceEar
 from ipfailover_agent.text import listed
 
 if TYPE_CHECKING:
-    from ipfailover_agent.config.prepare import AddPeers, Candidate, Options, Variables
+    from ipfailover_agent.config.prepare import AddPeers, Candidate
     from ipfailover_agent.health.service import Probes
     from ipfailover_agent.holds import Holds
-    from ipfailover_agent.keepalived.supervision import SupervisionPolicy
-    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig, Settings
+    from ipfailover_agent.model import HostFacts, KeepalivedConfig, Settings
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.reporter import Reporter
     from ipfailover_agent.supervisor.verify import Expectation
@@ -43,7 +42,6 @@ _AS_IT_IS = "keepalived's configuration stays as it is"
 class _Preparation(Struct, kw_only=True):
     """A candidate that ``keepalived -t`` looks at."""
 
-    variables: Variables
     candidate: Candidate
     test: CapturedRun
     deadline: float
@@ -58,35 +56,27 @@ class ConfigManager(Service):
         self,
         common: Common,
         *,
-        options: Options,
         reporter: Reporter,
         holds: Holds,
         probes: Probes,
-        policy: SupervisionPolicy,
         add_peers: AddPeers,
     ) -> None:
         super().__init__(common)
         self.environment = {**self._environment, "TMPDIR": self._paths.temporary}
         self.active: Candidate | None = None
         self.ear = SourceEar(self._loop)
-        self._options = options
+        self._options = common.options
         self._reporter = reporter
         self._holds = holds
         self._probes = probes
-        self._policy = policy
+        self._policy = common.policy
         self._add_peers = add_peers
         self._previous: Candidate | None = None
-        self._accepted: tuple[Candidate, Variables] | None = None
-        self._variables: Variables | None = None
+        self._accepted: Candidate | None = None
         self._under_way: _Preparation | None = None
         self._steps: deque[tuple[files.StagedFile, KeepalivedConfig]] = deque()
         self._target: KeepalivedConfig | None = None
         self._masters: frozenset[str] = frozenset()  # before the reload
-
-    @property
-    def peers(self) -> tuple[IPAddress, ...] | None:
-        """Return what the names resolve to in the active configuration, None without names."""
-        return None if self.active is None else self.active.facts.resolved_peers
 
     @property
     def is_alone(self) -> bool:
@@ -114,16 +104,17 @@ class ConfigManager(Service):
         ``runs``: keepalived runs with the active configuration, so that an equal one needs
         nothing.
         """
+        active = self.active
+        before = None if active is None else active.variables
         try:
             tried = (self._environment, self._options, self._add_known)
-            candidate = prepare.attempt(*tried, before=self._variables).found()
-            variables = candidate.variables
-            if runs and self._is_active(candidate):
+            candidate = prepare.attempt(*tried, before=before).found()
+            if runs and active and active.rendering.digest == candidate.rendering.digest:
                 self.ear.close()
-                names = prepare.differing(self._variables, variables)
-                self.active, self._variables = candidate, variables
+                names = prepare.differing(before, candidate.variables)
+                self.active = candidate
                 self._record_active()
-                self._reporter.unchanged(candidate, variables.warnings)
+                self._reporter.unchanged(candidate, candidate.variables.warnings)
                 lines = (f"{_AS_IT_IS}; in force now: {listed(names)}",) if names else ()
                 self._dispatch(PreparationEnded(verdict=CandidateVerdict.UNCHANGED, lines=lines))
                 return
@@ -135,21 +126,13 @@ class ConfigManager(Service):
             self._refuse(error, CandidateVerdict.REFUSED)
         else:
             self.ear.close()
-            self._under_way = _Preparation(
-                variables=variables,
-                candidate=candidate,
-                test=test,
-                deadline=time.monotonic() + self._policy.test_grace,
-            )
+            deadline = time.monotonic() + self._policy.test_grace
+            self._under_way = _Preparation(candidate=candidate, test=test, deadline=deadline)
 
     def _add_known(self, settings: Settings, facts: HostFacts) -> HostFacts:
         """Return the facts with the peers, and with the node's addresses that are in use."""
         used = () if self.active is None else self.active.config.node_addresses
         return replace(self._add_peers(settings, facts), used_addresses=used)
-
-    def _is_active(self, candidate: Candidate) -> bool:
-        active = self.active
-        return active is not None and active.rendering.digest == candidate.rendering.digest
 
     def _start_test(self, candidate: Candidate) -> CapturedRun:
         path = candidate.paths.candidate
@@ -180,47 +163,40 @@ class ConfigManager(Service):
     def _judge(self, under_way: _Preparation, child: process.ChildExit) -> None:
         """Accept or refuse the candidate whose test has ended."""
         candidate, lines = under_way.candidate, under_way.test.end_in_lines()
+        active = self.active
         try:
             if child.exit_code != 0:
                 refusal = protocol.failed_test(child.exit_code, child.signal)
                 raise ConfigTestError(refusal, output="\n".join(lines))
-            self._prepare_steps(candidate)
+            changed = active and change.compare(active.config, candidate.config)
+            self._prepare_steps(candidate, changed.first_step if changed else None)
             # In place before the state machine gets the event: a full disk must be a refusal.
             self._install(candidate)
         except AgentError as error:
             self._discard_steps()
             self._refuse(error, CandidateVerdict.REFUSED)
             return
-        self._accepted = (candidate, under_way.variables)
-        self._dispatch(self._accepted_as(candidate))
+        self._accepted = candidate
+        accepted = PreparationEnded(verdict=CandidateVerdict.ACCEPTED)
+        if active and changed:
+            is_same = active.rendering.config == candidate.rendering.config
+            signals = 0 if is_same else changed.signals
+            accepted = replace(accepted, lines=changed.lines(), signals=signals)
+        self._dispatch(accepted)
 
-    def _accepted_as(self, candidate: Candidate) -> PreparationEnded:
-        """Return what the candidate changes, and how many SIGHUPs apply it."""
-        verdict = CandidateVerdict.ACCEPTED
-        if self.active is None:
-            return PreparationEnded(verdict=verdict)
-        is_same = self.active.rendering.config == candidate.rendering.config
-        return PreparationEnded(
-            verdict=verdict,
-            lines=tuple(change.compare(self.active.config, candidate.config).lines()),
-            signals=0 if is_same else max(1, len(self._steps)),
-        )
-
-    def _prepare_steps(self, candidate: Candidate) -> None:
+    def _prepare_steps(self, candidate: Candidate, first: KeepalivedConfig | None) -> None:
         """Render what keepalived gets in turn, where the candidate at once would not do."""
         self._discard_steps()
-        if self.active is None:
+        if first is None:
             return
-        first = steps.first_step(self.active.config, candidate.config)
-        if first is not None:
-            templates = self._options.template_directory
-            rendering = templating.render(first, candidate.paths, template_directory=templates)
-            # On the disk before anything changes: half of a change must not stay in force.
-            for file, config in (
-                (rendering.config, first),
-                (candidate.rendering.config, candidate.config),
-            ):
-                self._steps.append((files.stage(file), config))
+        templates = self._options.template_directory
+        rendering = templating.render(first, candidate.paths, template_directory=templates)
+        # On the disk before anything changes: half of a change must not stay in force.
+        for file, config in (
+            (rendering.config, first),
+            (candidate.rendering.config, candidate.config),
+        ):
+            self._steps.append((files.stage(file), config))
 
     def _refuse(self, error: AgentError, verdict: CandidateVerdict) -> None:
         self._dispatch(
@@ -240,13 +216,13 @@ class ConfigManager(Service):
         if self._accepted is None:
             return
         self._previous = self.active
-        (self.active, self._variables), self._accepted = self._accepted, None
+        self.active, self._accepted = self._accepted, None
         self._target = self.active.config
         self._masters = self._reporter.instance_states.names_in(VrrpState.MASTER)
         self._record_addresses()
         self._mark_addresses()
         self._record_active()
-        self._reporter.activated(self.active, self._previous, self._variables.warnings)
+        self._reporter.activated(self.active, self._previous, self.active.variables.warnings)
 
     def place_step(self) -> None:
         """Put the next step's file in place."""
@@ -256,7 +232,7 @@ class ConfigManager(Service):
             file, self._target = self._steps.popleft()
             files.commit(file)
         except AgentError as error:
-            self._reporter.log.error("config.step_failed", error=str(error))
+            self._log.error("config.step_failed", error=str(error))
 
     @property
     def expectation(self) -> Expectation | None:
@@ -285,7 +261,7 @@ class ConfigManager(Service):
         try:
             self._install(self.active)
         except AgentError as error:
-            self._reporter.log.error("config.restore_failed", error=str(error))
+            self._log.error("config.restore_failed", error=str(error))
         else:
             self._record_active()
             self._reporter.restored(self.active)
@@ -308,7 +284,7 @@ class ConfigManager(Service):
         try:
             memory.record_addresses(self._paths.addresses, self.active.config.interface, served)
         except AgentError as error:
-            self._reporter.log.error("addresses.record_failed", error=str(error))
+            self._log.error("addresses.record_failed", error=str(error))
 
     def _mark_addresses(self) -> None:
         """Mark what a reload adds and is on the interface already, before keepalived knows it."""
@@ -324,24 +300,19 @@ class ConfigManager(Service):
             if held.address not in old
         }
         try:
-            address_release.mark_addresses(on, labels)
+            netlink.mark_addresses(on, labels)
         except AgentError as error:
-            self._reporter.log.error("addresses.mark_failed", error=str(error))
+            self._log.error("addresses.mark_failed", error=str(error))
 
     def _record_active(self) -> None:
         """Write down what is in force, for commands that compare with it."""
-        if self.active is None or self._variables is None:
+        if self.active is None:
             return
-        record = prepare.record(self.active, self._variables, self._environment, self._options)
+        record = prepare.record(self.active, self._environment, self._options)
         try:
             files.write_atomically(self._paths.active, codec.encode(record))
         except AgentError as error:
-            self._reporter.log.error("config.record_failed", error=str(error))
-
-    @property
-    def interface(self) -> str | None:
-        """Return the interface of the active configuration."""
-        return self.active.config.interface if self.active else None
+            self._log.error("config.record_failed", error=str(error))
 
     def look_at_node(self) -> str:
         """Return a text that is equal as long as the node is; see ``debounce``.
@@ -353,7 +324,10 @@ class ConfigManager(Service):
             return ""
         # While keepalived sets many addresses the loop must not wait for it.
         facts = prepare.look_at_host(
-            self.active.settings, self.active.paths, self.peers or (), is_glance=True
+            self.active.settings,
+            self.active.paths,
+            self.active.facts.resolved_peers or (),
+            is_glance=True,
         )
         before = self._previous.config.addresses if self._previous else ()
         ours = (*self.active.config.addresses, *before, *facts.recorded_addresses)
@@ -373,8 +347,7 @@ class ConfigManager(Service):
 
         Before anything is known of a configuration, those that a former run recorded.
         """
-        accepted = self._accepted[0] if self._accepted else None
-        known = [each for each in (accepted, self.active, self._previous) if each is not None]
+        known = [each for each in (self._accepted, self.active, self._previous) if each]
         recorded = memory.read_recorded_addresses(self._paths.addresses)
         addresses = {*recorded, *(each for held in known for each in held.config.addresses)}
         if not addresses:
@@ -385,9 +358,9 @@ class ConfigManager(Service):
         try:
             facts = prepare.look_for(addresses, {interface, before}, recorded)
             found = ownership.leftovers(addresses, label, facts, interface)
-            released = address_release.release_addresses(found)
+            released = netlink.release_addresses(found)
         except AgentError as error:
-            self._reporter.log.error("addresses.release_failed", error=str(error))
+            self._log.error("addresses.release_failed", error=str(error))
             return
         if released:
-            self._reporter.log.warning("addresses.released", addresses=released)
+            self._log.warning("addresses.released", addresses=released)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ipfailover_agent.config import budget, groups
 from ipfailover_agent.supervisor import change, steps
-from ipfailover_agent.supervisor.advert_diff import Consequence
+from ipfailover_agent.supervisor.change import Consequence
 from ipfailover_agent.text import named, ranges
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from ipfailover_agent.errors import Problem
     from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
-    from ipfailover_agent.supervisor.advert_diff import Difference
-    from ipfailover_agent.supervisor.change import ConfigChange, Renumbering
+    from ipfailover_agent.supervisor.change import ConfigChange, Difference, Renumbering
 
 PINS = "OPENSHIFT_HA_VRRP_IDS"
 _NONE = Consequence.NONE
@@ -52,13 +51,12 @@ def assess(active: KeepalivedConfig, candidate: KeepalivedConfig, settings: Sett
     """Return what it means to replace ``active`` by ``candidate``, the plan of ``settings``."""
     found = change.compare(active, candidate)
     pins = pins_for(active, settings) if found.renumbered else ""
-    first = steps.first_step(active, candidate)
     nobody = budget.compute(settings, candidate).silent_death_held
     return Impact(
         change=found,
         warnings=tuple(_warnings(active, candidate, found, pins=pins, nobody=nobody)),
         pins=pins,
-        first_step=steps.describe(active, first) if first else "",
+        first_step=steps.describe(active, found.first_step) if found.first_step else "",
     )
 
 
@@ -137,7 +135,7 @@ def _warnings(
             f"{describe_shift(run)}: nodes that still run the old list will contest {them}, and "
             f"{may} be {lost}; {advice}"
         )
-    if disputed := _disputed(active, candidate, found):
+    if disputed := found.disputed:
         sets = "another set" if len(disputed) == 1 else "other sets"
         verb = "advertises" if len(disputed) == 1 else "advertise"
         yield (
@@ -165,20 +163,4 @@ def _crossing(
     joined = {each.name for each in candidate.instances if len(each.all_addresses) > 1}
     return tuple(
         each.address for each in found.moved if each.origin in groups or each.target in joined
-    )
-
-
-def _disputed(
-    active: KeepalivedConfig, candidate: KeepalivedConfig, found: ConfigChange
-) -> tuple[str, ...]:
-    """Return the resized instances whose old and new set have an address in common.
-
-    Where they have none, nodes with the old list and those with the new one serve different
-    addresses, and refuse adverts that do not concern them.
-    """
-    old, new = change.advertised(active), change.advertised(candidate)
-    return tuple(
-        instance.name
-        for heard_as, (instance, addresses) in new.items()
-        if instance.name in found.resized and old[heard_as][1] & addresses
     )

@@ -14,14 +14,12 @@ from msgspec.structs import replace
 from ipfailover_agent.config import sources
 from ipfailover_agent.deadlines import earliest
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.keepalived.supervision import AgentPhase, Occurrence
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, Occurrence
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import debounce
 from ipfailover_agent.supervisor.debounce import Debounce
 
 if TYPE_CHECKING:
-    from ipfailover_agent.config.prepare import Options
-    from ipfailover_agent.keepalived.supervision import SupervisionPolicy
     from ipfailover_agent.service import Common
     from ipfailover_agent.status.reporter import Reporter
     from ipfailover_agent.supervisor.config_manager import ConfigManager
@@ -32,53 +30,38 @@ class Watcher(Service):
 
     Args:
         reporter: knows whether keepalived runs.
-        options: of the agent; ``watches`` switches this off.
         config_manager: has the active configuration.
-        policy: how often to look.
     """
 
     def __init__(
-        self,
-        common: Common,
-        *,
-        options: Options,
-        reporter: Reporter,
-        config_manager: ConfigManager,
-        policy: SupervisionPolicy,
+        self, common: Common, *, reporter: Reporter, config_manager: ConfigManager
     ) -> None:
         super().__init__(common)
-        self._path = options.config if options.watches else None
-        self._is_on = options.watches
+        self._is_on = common.options.watches
+        self._path = common.options.config if self._is_on else None
         self._config_manager = config_manager
         self._reporter = reporter
-        self._source = Debounce(every=policy.source_interval)
-        self._node = Debounce(every=policy.node_interval)
+        self._source = Debounce(every=common.policy.source_interval)
+        self._node = Debounce(every=common.policy.node_interval)
 
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        if self._reporter.phase is not AgentPhase.RUNNING:
+        if not self._is_on or self._reporter.phase is not AgentPhase.RUNNING:
             return None
-        return earliest(
-            None if self._path is None else self._source.deadline,
-            self._node.deadline if self._looks_at_node else None,
-        )
-
-    @property
-    def _looks_at_node(self) -> bool:
-        """Before anything is in force supervision itself looks, every second."""
-        return self._is_on and self._config_manager.active is not None
+        return earliest(None if self._path is None else self._source.deadline, self._node.deadline)
 
     def reading(self) -> None:
         """Variables and node are about to be read: what is there now is handled by that."""
         if self._path is not None:
             self._source = debounce.handled(self._source, sources.fingerprint(self._path))
-        if self._looks_at_node:
+        # Before anything is in force supervision itself looks, every second.
+        if self._is_on and self._config_manager.active is not None:
             self._node = debounce.handled(self._node, self._look())
 
     def tick(self, now: float) -> None:
         """Look at what is due."""
-        if self._reporter.phase is not AgentPhase.RUNNING:
+        if not self._is_on or self._reporter.phase is not AgentPhase.RUNNING:
             return
         if self._path is not None and now >= self._source.deadline:
             look = sources.fingerprint(self._path)
@@ -86,7 +69,7 @@ class Watcher(Service):
             if is_due:
                 self._log.info("source.changed", source=self._path)
                 self._dispatch(Occurrence.RELOAD_REQUESTED)
-        if self._looks_at_node and now >= self._node.deadline:
+        if now >= self._node.deadline:
             self._look_at_node(now)
 
     def _look_at_node(self, now: float) -> None:
@@ -98,7 +81,8 @@ class Watcher(Service):
         if is_first:  # since the configuration was made; to be seen twice, as ever
             self._node = replace(self._node, handled="", pending=look)
             return
-        self._log.info("node.changed", interface=self._config_manager.interface)
+        active = self._config_manager.active
+        self._log.info("node.changed", interface=active and active.config.interface)
         self._dispatch(Occurrence.RELOAD_REQUESTED)
 
     def _look(self) -> str:

@@ -27,23 +27,17 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import InterfaceAddress, IPAddress, KeepalivedConfig, Settings
 
 
+SETTLE: Final = 1.7
+"""Seconds from the moment at which another interface can be served on to a restart: in it
+keepalived may show that it serves there already."""
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks while something is awaited; the kernel's notices come first."""
+
+SETTLE_EVERY: Final = 0.25
+"""Likewise while it settles: keepalived is asked each time, and adverts come every second."""
+
 _STAYS: Final = "every instance stays in FAULT meanwhile"
-
-
-class LinkPolicy(Struct, frozen=True, kw_only=True):
-    """Every delay by name, in seconds.
-
-    Attributes:
-        settle: from the moment at which another interface can be served on to a restart: in it
-            keepalived may show that it serves there already.
-        look_every: between two looks while something is awaited; the kernel's notices come first.
-        settle_every: likewise while it settles: keepalived is asked each time, and adverts come
-            every second.
-    """
-
-    settle: float = 1.7
-    look_every: float = 0.5
-    settle_every: float = 0.25
 
 
 class LinkFacts(Struct, frozen=True, kw_only=True):
@@ -93,38 +87,49 @@ class ServedLink(Struct, frozen=True, kw_only=True):
     port_of: str = ""
 
 
-class LinkLook(Struct, frozen=True, kw_only=True):
-    """A look: the node, and what the configuration in force needs of it.
+class Ground(Struct, frozen=True, kw_only=True):
+    """What a configuration needs of the node.
 
     Attributes:
-        facts: the node.
-        needs: of all instances.
-        sources: those that variables name.
-        interface: its name, for texts.
-        works: every instance has been seen to serve, or to stand by, since
-            ``ServedLink.ready_at``.
+        interface: its name.
+        needs: what instances send from.
+        sources: addresses that variables name and some instance sends from.
+        virtual: the virtual addresses, which are no part of it.
     """
 
-    facts: LinkFacts
-    needs: frozenset[SourceNeed]
-    sources: frozenset[IPAddress] = frozenset()
     interface: str = ""
-    works: bool = False
+    needs: frozenset[SourceNeed] = frozenset()
+    sources: frozenset[IPAddress] = frozenset()
+    virtual: frozenset[IPAddress] = frozenset()
+
+
+def ground_of(settings: Settings, config: KeepalivedConfig) -> Ground:
+    """Return what the configuration needs of the node, the plan of ``settings``."""
+    sends_from = {(each.family, each.named_source) for each in config.instances}
+    used = {source for _, source in sends_from}
+    named = (settings.unicast_source, settings.multicast_source)
+    return Ground(
+        interface=config.interface,
+        needs=frozenset(SourceNeed(family=family, source=source) for family, source in sends_from),
+        sources=frozenset(each for each in named if each is not None and each in used),
+        virtual=frozenset(config.addresses),
+    )
 
 
 def looked(
-    state: ServedLink, look: LinkLook, now: float, policy: LinkPolicy
+    state: ServedLink, ground: Ground, facts: LinkFacts, now: float, *, works: bool
 ) -> tuple[ServedLink, str]:
-    """Return the state after a look, and why to start keepalived anew, or nothing."""
-    facts = look.facts
+    """Return the state after a look, and why to start keepalived anew, or nothing.
+
+    ``works``: every instance has been seen to serve, or to stand by, since ``state.ready_at``.
+    """
     if facts.index is None:
         return replace(state, other=None, ready_at=None), ""
-    lost = (state.lost | (look.sources - facts.present)) & look.sources
+    lost = (state.lost | (ground.sources - facts.present)) & ground.sources
     state = replace(state, lost=lost, port_of=facts.port_of or state.port_of)
     is_other = facts.index != state.index
-    if not is_other and not lost and not state.port_of:
-        return replace(state, other=None, ready_at=None), ""
-    if lacking(look.needs, facts):
+    is_served = not is_other and not lost and not state.port_of
+    if is_served or lacking(ground.needs, facts):
         return replace(state, other=None, ready_at=None), ""
     if state.ready_at is None or state.other != facts.index:
         state = replace(state, other=facts.index, ready_at=now)
@@ -132,12 +137,12 @@ def looked(
         back = " and ".join(map(str, sorted(lost, key=int)))
         return state, f"the source address {back} is on this node again"
     if state.port_of:
-        return state, f"{look.interface} is no port of {state.port_of} any more"
-    if look.works:
+        return state, f"{ground.interface} is no port of {state.port_of} any more"
+    if works:
         return ServedLink(index=facts.index), ""
-    if state.ready_at is not None and now - state.ready_at < policy.settle:
+    if state.ready_at is not None and now - state.ready_at < SETTLE:
         return state, ""
-    return state, f"{look.interface} is another interface now{_was(state.index, facts.index)}"
+    return state, f"{ground.interface} is another interface now{_was(state.index, facts.index)}"
 
 
 def is_waiting(state: ServedLink, facts: LinkFacts) -> bool:
@@ -147,20 +152,20 @@ def is_waiting(state: ServedLink, facts: LinkFacts) -> bool:
     return facts.index is not None and facts.index != state.index
 
 
-def troubles(state: ServedLink, look: LinkLook) -> tuple[str, ...]:
+def troubles(state: ServedLink, ground: Ground, facts: LinkFacts) -> tuple[str, ...]:
     """Return in sentences why the node is not ready, as far as its ground goes."""
-    found = [f"{why_held(state, look.interface)}: {_STAYS}"] if state.port_of else []
+    found = [f"{why_held(state, ground.interface)}: {_STAYS}"] if state.port_of else []
     found += [
         f"{each} is no longer an address of this node, and adverts are to come from it: what sends"
         " from it stays in FAULT until it is back"
-        for each in sorted(state.lost - look.facts.present, key=int)
+        for each in sorted(state.lost - facts.present, key=int)
     ]
-    index = look.facts.index
+    index = facts.index
     if index is not None and index != state.index:
-        missing = lacking(look.needs, look.facts)
+        missing = lacking(ground.needs, facts)
         until = f", once {missing[0]}" if missing else ""
         found.append(
-            f"{look.interface} is another interface now{_was(state.index, index)}: keepalived is"
+            f"{ground.interface} is another interface now{_was(state.index, index)}: keepalived is"
             f" started anew{until}"
         )
     return tuple(found)
@@ -198,20 +203,6 @@ def _in_words(need: SourceNeed) -> str:
         return f"{need.source} is on this node and can be used"
     kind = "a link-local" if need.family is Family.IPV6 else "an IPv4"
     return f"the interface has {kind} address that can be used"
-
-
-def needs(config: KeepalivedConfig) -> frozenset[SourceNeed]:
-    """Return what the instances of a configuration send from."""
-    return frozenset(
-        SourceNeed(family=each.family, source=each.named_source) for each in config.instances
-    )
-
-
-def named_sources(settings: Settings, config: KeepalivedConfig) -> frozenset[IPAddress]:
-    """Return the source addresses that variables name and some instance sends from."""
-    used = {each.named_source for each in config.instances}
-    named = (settings.unicast_source, settings.multicast_source)
-    return frozenset(each for each in named if each is not None and each in used)
 
 
 def held(config: KeepalivedConfig, state: ServedLink) -> frozenset[str]:

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ipfailover_agent.errors import AgentError
+from ipfailover_agent.errors import AgentError, SystemRefusedError
 from ipfailover_agent.keepalived import deafness
 from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.linux import host
 from ipfailover_agent.linux.link_monitor import AddressNotice, LinkMonitor, LinkNotice, Overrun
+from ipfailover_agent.linux.netlink import AddressSocket
 from ipfailover_agent.model import Family, VrrpState
 from ipfailover_agent.service import Service
 from ipfailover_agent.status.status_model import StatusPart
 from ipfailover_agent.status.transition import Withholding
-from ipfailover_agent.supervisor import link_facts, link_state
+from ipfailover_agent.supervisor import link_state
 from ipfailover_agent.vrrp import timers
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.keepalived.instance_states import InstanceStates
     from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
     from ipfailover_agent.linux.link_monitor import Notice
-    from ipfailover_agent.model import HostFacts, Interface, IPAddress, KeepalivedConfig
+    from ipfailover_agent.linux.rtnetlink import HeldAddress
+    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig
     from ipfailover_agent.service import Common
 
     _Sockets = tuple[Family, IPAddress | None, bool]  # the last: by unicast
@@ -47,6 +49,7 @@ REASON: Final = "source"
 _TOGETHER: Final = 0.05  # seconds: notices come in bursts
 _LOOKS_APART: Final = 0.1
 _DEAF_LOOK: Final = 5.0  # between two looks where the kernel sends no notices
+_ANSWER_WITHIN: Final = 0.5  # the kernel
 _HEARD_WITHIN: Final = 10.0  # an advert of another node, or three of its intervals
 
 
@@ -86,21 +89,17 @@ class LinkWatch(Service):
         self._keepalived_watchdog = keepalived_watchdog
         self._contests = contests
         self._restart = restart
-        self._policy = link_state.LinkPolicy()
-        self._deaf_policy = deafness.DeafnessPolicy()
         self._monitor: LinkMonitor | None = None
         self._config: KeepalivedConfig | None = None
         self._facts: HostFacts | None = None
-        self._virtual: frozenset[IPAddress] = frozenset()
-        self._needs: frozenset[link_state.SourceNeed] = frozenset()
-        self._sources: frozenset[IPAddress] = frozenset()
+        self._ground = link_state.Ground()
         self._state: link_state.ServedLink | None = None  # None while keepalived does not run
         # Interfaces that were ports while it ran, and of what: it may have lost what it knew of
         # them when they left.
         self._ports: dict[str, str] = {}
         self._deafness = deafness.Deafness()
         self._evidence = _Evidence()
-        self._awaited: link_state.LinkLook | None = None  # the newest look
+        self._found: link_state.LinkFacts | None = None  # by the newest look
         self._held: frozenset[str] = frozenset()
         self._look_at: float | None = None
         self._looked_at = 0.0
@@ -109,10 +108,10 @@ class LinkWatch(Service):
 
     def troubles(self) -> tuple[str, ...]:
         """Return in sentences why the node is not ready."""
-        config, state, awaited = self._config, self._state, self._awaited
+        config, state, facts = self._config, self._state, self._found
         if config is None or state is None:
             return ()
-        found = () if awaited is None else link_state.troubles(state, awaited)
+        found = () if facts is None else link_state.troubles(state, self._ground, facts)
         names = [each.name for each in config.instances]
         return (*found, *deafness.troubles(self._deafness, config.interface, names))
 
@@ -128,8 +127,7 @@ class LinkWatch(Service):
 
     def cause(self) -> str:
         """Return why instances are held: for want of their source address, or of frames."""
-        interface = "" if self._config is None else self._config.interface
-        return link_state.why_held(self._state or link_state.ServedLink(), interface)
+        return link_state.why_held(self._state or link_state.ServedLink(), self._ground.interface)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -148,21 +146,18 @@ class LinkWatch(Service):
         The node's state when the candidate was built may be long gone: a reload that is rolled
         back brings the former configuration, with the state that it was built on.
         """
-        config = candidate.config
         if self._config is None:  # it was looked at a moment ago
             return candidate
-        virtual = frozenset(config.addresses)
-        sources = link_state.named_sources(candidate.settings, config)
+        ground = link_state.ground_of(candidate.settings, candidate.config)
         with contextlib.suppress(AgentError):  # it is looked at soon in any case
-            found = link_facts.look(config.interface, virtual, sources)
-            facts = _facts_with(candidate.facts, config.interface, virtual, found)
+            facts = _facts_with(candidate.facts, ground, look(ground))
             return candidate if facts is None else replace(candidate, facts=facts)
         return candidate
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Apply the configuration in force."""
         config = candidate.config
-        if self._state is not None and config.interface != (self._config or config).interface:
+        if self._state is not None and config.interface != self._ground.interface:
             # a reload moves everything there, with sockets that are new
             self._state = link_state.ServedLink(
                 index=host.index_of(config.interface),
@@ -170,15 +165,12 @@ class LinkWatch(Service):
             )
         self._config, self._facts = config, candidate.facts
         self._note_ports()
-        self._virtual = frozenset(config.addresses)
-        self._needs = link_state.needs(config)
-        self._sources = link_state.named_sources(candidate.settings, config)
+        self._ground = link_state.ground_of(candidate.settings, config)
         self._look_soon(time.monotonic())
 
     def keepalived_starts(self) -> None:
         """Note that keepalived is about to be started: on the interface as it is now."""
-        interface = "" if self._config is None else self._config.interface
-        self._state = link_state.ServedLink(index=host.index_of(interface))
+        self._state = link_state.ServedLink(index=host.index_of(self._ground.interface))
         self._ports.clear()
         self._note_ports()
         self._evidence = _Evidence()
@@ -191,7 +183,7 @@ class LinkWatch(Service):
 
     def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
-        self._state = self._awaited = None
+        self._state = self._found = None
         self._deafness = deafness.ended(self._deafness)
         self._evidence = _Evidence()
 
@@ -211,11 +203,7 @@ class LinkWatch(Service):
         if self._state is None:
             return
         self._deafness, is_due = deafness.dumped(
-            before,
-            instances,
-            time.monotonic(),
-            self._deaf_policy,
-            others_heard=self._others_heard(instances),
+            before, instances, time.monotonic(), others_heard=self._others_heard(instances)
         )
         deaf = self.troubles() if self._deafness.deaf else ()
         if deaf and not before.deaf:
@@ -228,10 +216,9 @@ class LinkWatch(Service):
 
     def _tell(self) -> None:
         """Have the status written where the reasons why the node is not ready have changed."""
-        state, awaited = self._state, self._awaited
-        index = None if awaited is None else awaited.facts.index
+        state, found = self._state, self._found
         known = state and (state.index, state.lost, state.port_of)
-        told = (known, index, frozenset(self._deafness.deaf))
+        told = (known, found and found.index, frozenset(self._deafness.deaf))
         if told != self._told:
             self._told = told
             self._changed()
@@ -260,7 +247,7 @@ class LinkWatch(Service):
             notices = self._monitor.read()
         except AgentError as error:
             self._log.warning("links.unheard", reason=str(error))
-            self._unwatch()
+            self.close()
             notices = (Overrun(),)
         if not any(map(self._matters, notices)):
             return False
@@ -271,15 +258,15 @@ class LinkWatch(Service):
         config = self._config
         if config is None:
             return False
-        index = None if self._awaited is None else self._awaited.facts.index
+        index = None if self._found is None else self._found.index
         match notice:
             case LinkNotice(name=config.interface):
                 return True
             case LinkNotice() | AddressNotice() if index is not None and notice.index != index:
                 # an address may be one that adverts come from all the same
-                return isinstance(notice, AddressNotice) and notice.address in self._sources
+                return isinstance(notice, AddressNotice) and notice.address in self._ground.sources
             case AddressNotice(address=address):
-                return address not in self._virtual
+                return address not in self._ground.virtual
             case _:
                 return True
 
@@ -304,18 +291,17 @@ class LinkWatch(Service):
         if config is None:
             return
         try:
-            found = link_facts.look(config.interface, self._virtual, self._sources)
+            found = look(self._ground)
         except AgentError:  # it is looked at again
-            self._look_at = now + self._policy.settle_every
+            self._look_at = now + link_state.SETTLE_EVERY
             return
-        self._follow(config, found)
+        self._follow(found)
         if self._state is not None:
             self._judge(config, self._state, found, now)
 
-    def _follow(self, config: KeepalivedConfig, found: link_state.LinkFacts) -> None:
+    def _follow(self, found: link_state.LinkFacts) -> None:
         """Give contests the present addresses of this node."""
-        before = self._facts
-        facts = before and _facts_with(before, config.interface, self._virtual, found)
+        facts = self._facts and _facts_with(self._facts, self._ground, found)
         if facts is not None:
             self._facts = facts
             self._contests.node_is(facts)
@@ -328,15 +314,9 @@ class LinkWatch(Service):
         found: link_state.LinkFacts,
         now: float,
     ) -> None:
-        awaited = link_state.LinkLook(
-            facts=found,
-            needs=self._needs,
-            sources=self._sources,
-            interface=config.interface,
-            works=self._works(config, state, found),
-        )
-        after, reason = link_state.looked(state, awaited, now, self._policy)
-        self._state, self._awaited = after, awaited
+        works = self._works(config, state, found)
+        after, reason = link_state.looked(state, self._ground, found, now, works=works)
+        self._state, self._found = after, found
         if after.lost - state.lost:
             self._log.error("source.lost", cause=self.cause())
         if after.port_of and not state.port_of:
@@ -348,8 +328,7 @@ class LinkWatch(Service):
             self._evidence = _Evidence(since=after.ready_at)
         if link_state.is_waiting(after, found):
             settles = after.ready_at is not None
-            policy = self._policy
-            self._look_at = now + (policy.settle_every if settles else policy.look_every)
+            self._look_at = now + (link_state.SETTLE_EVERY if settles else link_state.LOOK_EVERY)
             if settles:
                 self._keepalived_watchdog.want_dump()
         self._tell()
@@ -377,6 +356,7 @@ class LinkWatch(Service):
         kept: set[_Sockets] = set()
         for each in config.instances:
             sockets = (each.family, each.named_source, bool(each.unicast_peers))
+            others = self._holds.reasons(each.name) - {REASON}  # to keep it in FAULT
             match dumps.get(each.name):
                 case InstanceDump(state=VrrpState.MASTER):
                     works = self._contests.has_left(each.name, state.ready_at, found.index)
@@ -387,7 +367,7 @@ class LinkWatch(Service):
                     if works and is_new and each.family is Family.IPV6:
                         kept.add(sockets)
                         continue
-                case InstanceDump(state=VrrpState.FAULT) if self._is_kept(each.name):
+                case InstanceDump(state=VrrpState.FAULT) if others:
                     kept.add(sockets)
                     continue
                 case _:
@@ -397,10 +377,6 @@ class LinkWatch(Service):
             working.add(sockets)
         return bool(working) and kept <= working
 
-    def _is_kept(self, name: str) -> bool:
-        """Return whether the agent keeps an instance in FAULT though its source is there."""
-        return bool(self._holds.reasons(name) - {REASON})
-
     def _hold(self, names: frozenset[str]) -> None:
         # A reload may have given an instance another name, and its hold goes with it.
         every = () if self._config is None else self._config.instances
@@ -409,32 +385,64 @@ class LinkWatch(Service):
                 (self._holds.set if name in names else self._holds.clear)(name, REASON)
         self._held = names
 
-    def _unwatch(self) -> None:
+    def close(self) -> None:
+        """Close the socket."""
         if self._monitor is not None:
             self._loop.unwatch(self._monitor.fileno())
             self._monitor.close()
         self._monitor = None
 
-    def close(self) -> None:
-        """Close the socket."""
-        self._unwatch()
+
+# --- the node -----------------------------------------------------------------------------------
 
 
 def _facts_with(
-    facts: HostFacts, interface: str, virtual: frozenset[IPAddress], found: link_state.LinkFacts
+    facts: HostFacts, ground: link_state.Ground, found: link_state.LinkFacts
 ) -> HostFacts | None:
     """Return the node as it was found, None where that is already known."""
-    before = facts.interface(interface)
+    before = facts.interface(ground.interface)
     if found.index is None or before is None:
         return None
     now = replace(before, index=found.index, addresses=found.held)
-    if now == _without(before, virtual):
+    own = tuple(each for each in before.addresses if each.address not in ground.virtual)
+    if now == replace(before, addresses=own):
         return None
     interfaces = tuple(now if each is before else each for each in facts.interfaces)
     return replace(facts, interfaces=interfaces)
 
 
-def _without(interface: Interface, virtual: frozenset[IPAddress]) -> Interface:
-    """Return an interface as a look shows it, without the virtual addresses."""
-    own = tuple(each for each in interface.addresses if each.address not in virtual)
-    return replace(interface, addresses=own)
+def look(ground: link_state.Ground) -> link_state.LinkFacts:
+    """Return the node as it is now, without the virtual addresses.
+
+    Of other interfaces only those addresses are returned that are among the ground's sources.
+
+    Raises:
+        SystemRefusedError: the kernel does not answer, or addresses change at this moment: a dump
+            may lack some of them then.
+    """
+    index = host.index_of(ground.interface)
+    with AddressSocket(timeout=_ANSWER_WITHIN) as rtnetlink:
+        found, again = (_own_addresses(rtnetlink, index, ground) for _ in range(2))
+        here = {each.address.address for each in found}
+        asked = [each for each in ground.sources if each not in here]
+        ways = rtnetlink.ways(asked) if asked else ()
+        port_of = "" if index is None else rtnetlink.port_of(index)
+    if again != found:
+        raise SystemRefusedError("cannot read rtnetlink: addresses change at this moment")
+    elsewhere = {address for address, way in zip(asked, ways, strict=True) if way.is_local}
+    return link_state.LinkFacts(
+        index=index,
+        is_running=index is not None and host.has_link(ground.interface),
+        port_of=port_of,
+        usable=frozenset(each.address.address for each in found if each.is_usable),
+        elsewhere=frozenset(elsewhere),
+        present=frozenset(here | elsewhere),
+        held=tuple(each.address for each in found),
+    )
+
+
+def _own_addresses(
+    rtnetlink: AddressSocket, index: int | None, ground: link_state.Ground
+) -> list[HeldAddress]:
+    held = () if index is None else rtnetlink.glance_at_addresses(index)
+    return [each for each in held if each.address.address not in ground.virtual]

@@ -57,7 +57,7 @@ class LoopWatchdog:
         seen = Standstill(beat=self._pulse()[0], at=time.monotonic())
         while not self._over.wait(standstill.PERIOD):
             seen = standstill.looked(seen, self._pulse()[0], time.monotonic())
-            if seen.is_for_good:
+            if seen.still >= standstill.LIMIT:
                 self._end_all(f"the agent's loop has been standing still for {seen.still:.0f} s")
 
     def _end_all(self, reason: str) -> None:

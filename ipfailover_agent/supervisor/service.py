@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import deque
@@ -9,39 +10,98 @@ from typing import TYPE_CHECKING, assert_never
 
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived import lifecycle, protocol
-from ipfailover_agent.keepalived import supervision as does
-from ipfailover_agent.keepalived.supervision import AgentPhase, Occurrence, Order, Reload
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, Occurrence, Order, Reload
 from ipfailover_agent.linux import garbage, process
 from ipfailover_agent.service import Service
+from ipfailover_agent.status.logs import Repeats
 from ipfailover_agent.status.transition import TransitionCause, TransitionKind
-from ipfailover_agent.supervisor.child import SOURCE, Child
 from ipfailover_agent.supervisor.services import Services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from structlog.typing import FilteringBoundLogger
+    from ipfailover_agent.config.prepare import Candidate
+    from ipfailover_agent.service import Runtime
 
-    from ipfailover_agent.config.prepare import Options
-    from ipfailover_agent.linux.loop import Loop
-    from ipfailover_agent.linux.output import LineSink
-    from ipfailover_agent.paths import RunPaths
-    from ipfailover_agent.status.history import History
+
+SOURCE = "keepalived"
+"""Of the loop's events about what it writes, before its pid."""
+
+
+class Child:
+    """Starts keepalived, again and again, and keeps the streams that it writes to.
+
+    Lines of one that ended may still be there to read when its successor writes already: each
+    has a stream of its own, whose name is the source of the loop's events.
+
+    Attributes:
+        outputs: descriptors by the name of the stream, the newest one last.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._loop = runtime.loop
+        self._log = runtime.log
+        self._output = runtime.output
+        self._wrap = runtime.wrap
+        self._refusals = Repeats()
+        self.outputs: dict[str, int] = {}
+
+    def spawn(self, active: Candidate, environment: Mapping[str, str]) -> int:
+        """Start keepalived with a configuration and return its pid.
+
+        Raises:
+            KeepalivedMissingError: keepalived or setpriv is not there or cannot be executed.
+            SystemRefusedError: no process could be made.
+        """
+        for old in list(self.outputs)[:-1]:  # the last one may still have lines to read
+            self.close(old)
+        path = environment.get("PATH")
+        read_end, write_end = process.make_output_pipe()
+        try:
+            argv = protocol.command(
+                process.find_program("keepalived", path),
+                process.find_program("setpriv", path),
+                active.paths,
+                active.config.keepalived_options,
+            )
+            pid = process.spawn(argv, environment=environment, stdout=write_end, stderr=write_end)
+        except AgentError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        stream = f"{SOURCE} {pid}"
+        self.outputs[stream] = read_end
+        self._loop.watch_lines(read_end, stream)
+        return pid
+
+    def pass_on(self, line: bytes, *, is_alone: bool) -> None:
+        """Pass a line of keepalived's on; what it says of each refused advert, once a minute.
+
+        ``is_alone``: it sends to itself, and that it receives that is no news.
+        """
+        is_expected = is_alone and protocol.says_heard_itself(line)
+        if is_expected or protocol.says_dumped(line):
+            return
+        refusal = protocol.refusal(line)
+        if refusal is None:
+            self._output.write_line(self._wrap(line))
+            return
+        repeated = self._refusals.seen(refusal, time.monotonic())
+        if repeated is not None:
+            self._output.write_line(self._wrap(line))
+        if repeated:
+            self._log.info("keepalived.repeats", line=refusal, repeated=repeated)
+
+    def close(self, stream: str) -> None:
+        """Let go of a stream that has ended."""
+        fd = self.outputs.pop(stream)
+        self._loop.unwatch(fd)
+        os.close(fd)
 
 
 class Supervisor(Service):
     """Starts, reloads and stops keepalived; :mod:`keepalived.lifecycle` decides.
-
-    Args:
-        environment: the initial environment; keepalived gets it too.
-        options: the agent's own settings.
-        paths: of the run directory.
-        policy: every delay.
-        log: where events go.
-        history: the events so far.
-        output: where keepalived's lines go, as ``wrap`` makes them.
-        errors: where the log goes.
-        loop: of the agent.
 
     Attributes:
         services: all services of the agent, of which this is one.
@@ -51,39 +111,12 @@ class Supervisor(Service):
 
     source = SOURCE
 
-    def __init__(
-        self,
-        *,
-        environment: Mapping[str, str],
-        options: Options,
-        paths: RunPaths,
-        policy: does.SupervisionPolicy,
-        log: FilteringBoundLogger,
-        history: History,
-        output: LineSink,
-        errors: LineSink,
-        wrap: Callable[[bytes], bytes],
-        loop: Loop,
-    ) -> None:
-        self._policy = policy
-        self._state = does.Lifecycle()
-        self._queue: deque[does.Event] = deque()
-        self.finish: does.Finish | None = None
-        self.child = Child(loop, log=log, output=output, wrap=wrap)
-        self.services = Services(
-            environment=environment,
-            options=options,
-            paths=paths,
-            policy=policy,
-            log=log,
-            history=history,
-            sinks=(output, errors),
-            loop=loop,
-            supervisor=self,
-            dispatch=self.dispatch,
-            kill=self.kill_keepalived,
-            restart=self.restart,
-        )
+    def __init__(self, runtime: Runtime) -> None:
+        self._state = lifecycle.Lifecycle(policy=runtime.policy)
+        self._queue: deque[lifecycle.Event] = deque()
+        self.finish: lifecycle.Finish | None = None
+        self.child = Child(runtime)
+        self.services = Services(runtime, self)
         super().__init__(self.services.common)
         self._reporter = self.services.reporter
         self._transition_causes = self.services.transition_causes
@@ -117,7 +150,7 @@ class Supervisor(Service):
         for each in self.services:
             each.keepalived_ended(keeps_holds=is_restart)
         self.services.pass_on_states(time.monotonic())
-        self.dispatch(does.KeepalivedEnded(exit_code=code, host_changed=changed))
+        self.dispatch(lifecycle.KeepalivedEnded(exit_code=code, host_changed=changed))
         return True
 
     def check_group_if_clearing(self) -> None:
@@ -127,10 +160,10 @@ class Supervisor(Service):
 
     def on_line(self, source: str, line: bytes) -> None:
         """Take a line of keepalived's."""
-        if not self.child.writes(source):
+        if source not in self.child.outputs:
             return
         self.child.pass_on(line, is_alone=self._config_manager.is_alone)
-        if not self.child.is_newest(source):
+        if source != next(reversed(self.child.outputs)):
             return  # the last lines of one that ended do not concern its successor
         if protocol.says_started(line):
             self.dispatch(Occurrence.KEEPALIVED_READY)
@@ -141,26 +174,24 @@ class Supervisor(Service):
 
     def stream_closed(self, source: str) -> None:
         """Note that a keepalived has written its last line."""
-        if self.child.writes(source):
+        if source in self.child.outputs:
             self.child.close(source)
 
     # --- deciding and doing ---------------------------------------------------------------------
 
-    def dispatch(self, event: does.Event) -> None:
+    def dispatch(self, event: lifecycle.Event) -> None:
         """Let the state machine answer an event; events that its actions cause wait in line."""
         self._queue.append(event)
         if len(self._queue) > 1:
             return
         while self._queue:
-            self._state, actions = lifecycle.step(
-                self._state, self._queue[0], time.monotonic(), self._policy
-            )
+            self._state, actions = lifecycle.step(self._state, self._queue[0], time.monotonic())
             self._reporter.state_is(self._state)
             for action in actions:
                 self._carry_out(action)
             self._queue.popleft()
 
-    def _carry_out(self, action: does.Action) -> None:
+    def _carry_out(self, action: lifecycle.Action) -> None:
         match action:
             case Order.PREPARE:
                 if self._state.reload is Reload.PREPARING:
@@ -181,21 +212,26 @@ class Supervisor(Service):
                 self.services.verifier.conclude()
             case Order.SPAWN:
                 self._spawn()
-            case does.SignalKeepalived(signal=number):
-                self._signal_keepalived(number)
-            case does.SignalGroup(signal=number):
-                if self.pid is not None:
-                    process.signal_group(self.pid, number)
+            case Order.HUP:
+                self._reload_keepalived()
+            case Order.TERM:
+                self._end_keepalived()
+            case Order.TERM_GROUP | Order.KILL_GROUP:
+                is_kill = action is Order.KILL_GROUP
+                self._signal_group(signal.SIGKILL if is_kill else signal.SIGTERM)
             case Order.CHECK_GROUP:
                 self._check_group()
             case Order.RELEASE_ADDRESSES:
                 self._config_manager.release_addresses()
-            case does.EndReload():
+            case lifecycle.EndReload():
                 self._end_reload()
                 self._reporter.reload_ended(action)
-            case does.LogRestart() | does.ScheduleRestart():
-                self._log_restart(action)
-            case does.Finish():
+            case lifecycle.LogRestart(reason=reason):
+                self._log.warning("keepalived.restarting", reason=reason)
+                self._is_stopped(f"keepalived was ended to be started anew: {reason}")
+            case lifecycle.ScheduleRestart(attempt=attempt, delay=delay):
+                self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
+            case lifecycle.Finish():
                 self.finish = action
             case _:
                 assert_never(action)
@@ -211,45 +247,40 @@ class Supervisor(Service):
 
     def restart(self, reason: str) -> bool:
         """Have keepalived started anew; return False where something else is under way."""
-        self.dispatch(does.RestartWanted(reason=reason))
+        self.dispatch(lifecycle.RestartWanted(reason=reason))
         return self._state.phase is AgentPhase.RESTARTING
 
-    def _log_restart(self, action: does.LogRestart | does.ScheduleRestart) -> None:
-        if isinstance(action, does.ScheduleRestart):
-            delay = round(action.delay, 1)
-            self._log.warning("restart.scheduled", attempt=action.attempt, delay=delay)
-            return
-        self._log.warning("keepalived.restarting", reason=action.reason)
-        text = f"keepalived was ended to be started anew: {action.reason}"
+    def _is_stopped(self, text: str) -> None:
         self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
 
     def _end_reload(self) -> None:
         for each in self.services:
             each.reload_ended()
 
-    def _signal_keepalived(self, number: signal.Signals) -> None:
-        if self.pid is None:
-            return
-        is_reload = number is signal.SIGHUP
-        if is_reload:
-            self._transition_causes.reloaded(time.monotonic())
-        else:
-            stops = self._state.phase is AgentPhase.STOPPING
-            text = "the agent stops" if stops else "keepalived is started again"
-            self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
-            for each in self.services:
-                each.keepalived_ends()
-        process.signal_process(self.pid, number)
-        if is_reload:
-            for each in self.services:
-                each.reload_began()  # asks whether it still answers, after that
+    def _reload_keepalived(self) -> None:
+        self._transition_causes.reloaded(time.monotonic())
+        if self.pid is not None:
+            process.signal_process(self.pid, signal.SIGHUP)
+        for each in self.services:
+            each.reload_began()  # asks whether it still answers, after that
 
-    def kill_keepalived(self) -> None:
+    def _end_keepalived(self) -> None:
+        stops = self._state.phase is AgentPhase.STOPPING
+        self._is_stopped("the agent stops" if stops else "keepalived is started again")
+        for each in self.services:
+            each.keepalived_ends()
+        if self.pid is not None:
+            process.signal_process(self.pid, signal.SIGTERM)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        if self.pid is not None:
+            process.signal_group(self.pid, number)
+
+    def kill(self) -> None:
         """End keepalived's process group at once: it hangs."""
         hangs = TransitionCause(kind=TransitionKind.ENDED, text="keepalived hung and was killed")
         self._transition_causes.ends(hangs)
-        if self.pid is not None:
-            process.signal_group(self.pid, signal.SIGKILL)
+        self._signal_group(signal.SIGKILL)
 
     def _check_group(self) -> None:
         if self.pid is None or not process.group_exists(self.pid):
@@ -264,11 +295,11 @@ class Supervisor(Service):
             pid = self.child.spawn(active, self._config_manager.environment)
         except AgentError as error:
             self._log.error("keepalived.spawn_failed", error=str(error))
-            self.dispatch(does.SpawnFailed(exit_code=error.exit_code))
+            self.dispatch(lifecycle.SpawnFailed(exit_code=error.exit_code))
             return
         self._reporter.keepalived_started(pid)
         garbage.start_is_over()
-        self.dispatch(does.Spawned(pid=pid))
+        self.dispatch(lifecycle.Spawned(pid=pid))
 
     def abandon(self) -> None:
         """End keepalived and release its addresses after a bug of the agent, as well as it goes.
@@ -279,12 +310,12 @@ class Supervisor(Service):
         if self.pid is None:
             return
         for signum, grace in (
-            (signal.SIGTERM, self._policy.stop_grace),
-            (signal.SIGKILL, self._policy.kill_grace),
+            (signal.SIGTERM, self._state.policy.stop_grace),
+            (signal.SIGKILL, self._state.policy.kill_grace),
         ):
             process.signal_group(self.pid, signum)
             deadline = time.monotonic() + grace
             while process.group_exists(self.pid) and time.monotonic() < deadline:
                 list(process.reap())
-                time.sleep(self._policy.clear_interval)
+                time.sleep(self._state.policy.clear_interval)
         self._config_manager.release_addresses()

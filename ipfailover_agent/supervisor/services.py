@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 from ipfailover_agent.conflict.advert_listener import AdvertListener
 from ipfailover_agent.conflict.holder_monitor import HolderMonitor
 from ipfailover_agent.conflict.service import Contests
@@ -29,55 +31,25 @@ from ipfailover_agent.supervisor.link_watch import LinkWatch
 from ipfailover_agent.supervisor.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from structlog.typing import FilteringBoundLogger
-
-    from ipfailover_agent.config.prepare import Options
     from ipfailover_agent.keepalived.dump import InstanceDump
-    from ipfailover_agent.keepalived.supervision import Event, SupervisionPolicy
-    from ipfailover_agent.linux.loop import Loop
-    from ipfailover_agent.linux.output import LineSink
-    from ipfailover_agent.paths import RunPaths
-    from ipfailover_agent.status.history import History
+    from ipfailover_agent.service import Runtime
     from ipfailover_agent.status.status_model import StatusPart
     from ipfailover_agent.status.transition import Withholding
+    from ipfailover_agent.supervisor.service import Supervisor
 
 
 class Services:
     """Iterates over the services in order; what is asked of one alone has its name.
 
     Args:
-        environment: the initial environment.
-        options: the agent's own settings.
-        paths: of the run directory.
-        policy: every delay.
-        log: where events go.
-        history: the events so far.
-        sinks: of the agent's output.
-        loop: of the agent.
+        runtime: of the agent.
         supervisor: the service that has keepalived.
-        dispatch: takes an event for the state machine.
-        kill: ends keepalived's process group at once.
-        restart: has keepalived started anew, for the reason given; returns whether it does.
     """
 
-    def __init__(
-        self,
-        *,
-        environment: Mapping[str, str],
-        options: Options,
-        paths: RunPaths,
-        policy: SupervisionPolicy,
-        log: FilteringBoundLogger,
-        history: History,
-        sinks: Iterable[LineSink],
-        loop: Loop,
-        supervisor: Service,
-        dispatch: Callable[[Event], None],
-        kill: Callable[[], None],
-        restart: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, runtime: Runtime, supervisor: Supervisor) -> None:
+        log, options, paths = runtime.log, runtime.options, runtime.paths
         self.transition_causes = TransitionCauses(
             paths,
             Sources(
@@ -90,23 +62,18 @@ class Services:
             log=log,
             paths=paths,
             source=options.config,
-            sinks=sinks,
+            sinks=(runtime.output, runtime.errors),
             parts=self.status,
-            history=history,
+            history=runtime.history,
             transition_causes=self.transition_causes,
         )
         self.common = common = Common(
-            log=log,
-            loop=loop,
-            paths=paths,
-            environment=environment,
-            changed=self.reporter.touch,
-            dispatch=dispatch,
+            **asdict(runtime), changed=self.reporter.touch, dispatch=supervisor.dispatch
         )
         self._leases = Leases(common)
-        self._listener = AdvertListener(log)
+        self._listener = AdvertListener(log, runtime.loop)
         holds = Holds(common)
-        watchdog = KeepalivedWatchdog(common, kill=kill, answered=self._on_dump)
+        watchdog = KeepalivedWatchdog(common, kill=supervisor.kill, answered=self._on_dump)
         self.keepalived_watchdog = watchdog
         self.drains = Drains(common, holds, self._listener)
         holders = HolderMonitor(common)
@@ -127,27 +94,15 @@ class Services:
             holds=holds,
             keepalived_watchdog=watchdog,
             contests=self.contests,
-            restart=restart,
+            restart=supervisor.restart,
         )
         probes = Probes(common, self.transition_causes.judged)
         self.verifier = Verifier(common, watchdog)
         peering = Peering(common)
         self.config_manager = ConfigManager(
-            common,
-            options=options,
-            reporter=self.reporter,
-            holds=holds,
-            probes=probes,
-            policy=policy,
-            add_peers=peering.add_to,
+            common, reporter=self.reporter, holds=holds, probes=probes, add_peers=peering.add_to
         )
-        self.watcher = Watcher(
-            common,
-            options=options,
-            reporter=self.reporter,
-            config_manager=self.config_manager,
-            policy=policy,
-        )
+        self.watcher = Watcher(common, reporter=self.reporter, config_manager=self.config_manager)
         # Leases come first: no other work may delay a renewal.
         self._in_order: tuple[Service, ...] = (
             self._leases,

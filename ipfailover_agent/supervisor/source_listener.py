@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from ipfailover_agent.config import advert_sources
+from ipfailover_agent.config import unicast
 from ipfailover_agent.conflict.causes import mac_text
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.vrrp import bpf, packet_socket, packets
@@ -34,15 +34,12 @@ class SourceEar:
 
     def about(self, error: HostNotReadyError) -> HostNotReadyError:
         """Return the error, or one that names for certain the host that has the address."""
-        if error.source is None:
-            self.close()
-            return error
         if error.source != self._awaited:
             self.close()
-        if self._wire is None:
+        if error.source is not None and self._wire is None:
             self._open(error.source)
         self.readable()
-        return advert_sources.held_by(error, self._holder) if self._holder else error
+        return unicast.source_held_by(error, self._holder) if self._holder else error
 
     def _open(self, awaited: AwaitedSource) -> None:
         try:
@@ -63,12 +60,11 @@ class SourceEar:
             self.close()
             return
         for seen in found:
-            match seen.packet:
-                case packets.Advert(source=source, source_mac=mac) if not seen.is_outgoing:
-                    if str(source) == self._awaited.address:
-                        self._holder = mac_text(mac)
-                case _:
-                    pass
+            advert = seen.packet
+            if seen.is_outgoing or not isinstance(advert, packets.Advert):
+                continue
+            if str(advert.source) == self._awaited.address:
+                self._holder = mac_text(advert.source_mac)
 
     def close(self) -> None:
         """Stop listening; nothing is awaited any more."""

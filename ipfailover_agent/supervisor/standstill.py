@@ -31,11 +31,6 @@ class Standstill(Struct, frozen=True, kw_only=True):
     at: float
     still: float = 0.0
 
-    @property
-    def is_for_good(self) -> bool:
-        """Return whether the loop will not go on."""
-        return self.still >= LIMIT
-
 
 def looked(before: Standstill, beat: float, now: float) -> Standstill:
     """Return what is known after one more look."""

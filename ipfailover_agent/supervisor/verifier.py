@@ -9,12 +9,11 @@ import time
 from typing import TYPE_CHECKING
 
 from ipfailover_agent.errors import AgentError
-from ipfailover_agent.keepalived.supervision import VerificationEnded
+from ipfailover_agent.keepalived.lifecycle import VerificationEnded
 from ipfailover_agent.linux.netlink import AddressSocket
 from ipfailover_agent.model import family_of
 from ipfailover_agent.service import Service
 from ipfailover_agent.supervisor import verify
-from ipfailover_agent.supervisor.verify import VerifyOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,7 +38,6 @@ class Verifier(Service):
     def __init__(self, common: Common, keepalived_watchdog: KeepalivedWatchdog) -> None:
         super().__init__(common)
         self._keepalived_watchdog = keepalived_watchdog
-        self._policy = verify.VerifyPolicy()
         self._expected: Expectation | None = None
         self._state = verify.Verification()
         self._began_at = 0.0
@@ -57,23 +55,18 @@ class Verifier(Service):
     def conclude(self) -> None:
         """End the verification by what was seen: the time is up."""
         waited = time.monotonic() - self._began_at
-        outcome, text = verify.conclude(self._state, waited, self._policy)
-        self._end()
-        if outcome is VerifyOutcome.DIFFERS:
-            self._dispatch(VerificationEnded(difference=text))
-        else:
-            self._dispatch(VerificationEnded(doubt=self._trouble or text))
+        ended = verify.conclude(self._state, waited)
+        self.reload_ended()
+        is_unseen = self._trouble and not ended.difference
+        self._dispatch(VerificationEnded(doubt=self._trouble) if is_unseen else ended)
 
     def reload_ended(self) -> None:
         """Forget the verification: its outcome is no longer wanted."""
-        self._end()
+        self._expected, self.deadline = None, None
 
     def keepalived_ends(self) -> None:
         """Forget the verification."""
-        self._end()
-
-    def _end(self) -> None:
-        self._expected, self.deadline = None, None
+        self.reload_ended()
 
     def tick(self, now: float) -> None:
         """Look again when it is time to."""
@@ -87,23 +80,20 @@ class Verifier(Service):
             return
         now = time.monotonic()
         try:
-            found = verify.mismatches(self._expected, instances, _held(self._expected.interfaces))
+            held = _held(self._expected.interfaces)
         except AgentError as error:
             self._log.warning("reload.unseen", error=str(error))
             self._trouble = str(error)
-            self.deadline = now + self._policy.look_every
+            self.deadline = now + verify.LOOK_EVERY
             return
         self._trouble = ""
-        self._state, outcome = verify.step(self._state, found, now, self._policy)
-        match outcome:
-            case VerifyOutcome.PENDING:
-                self.deadline = now + self._policy.look_every
-            case VerifyOutcome.AGREES:
-                self._end()
-                self._dispatch(VerificationEnded())
-            case VerifyOutcome.DIFFERS:
-                self._end()
-                self._dispatch(VerificationEnded(difference=verify.describe(self._state)))
+        found = tuple(verify.mismatches(self._expected, instances, held))
+        self._state, ended = verify.step(self._state, found, now)
+        if ended is None:
+            self.deadline = now + verify.LOOK_EVERY
+        else:
+            self.reload_ended()
+            self._dispatch(ended)
 
 
 def _held(interfaces: Collection[str]) -> set[Held]:
@@ -113,9 +103,9 @@ def _held(interfaces: Collection[str]) -> set[Held]:
     """
     with AddressSocket(timeout=_TIMEOUT) as netlink:
         return {
-            (link.name, each.address)
+            (link.name, each.address.address)
             for link in netlink.links()
             if link.name in interfaces
-            for _, each in netlink.addresses(link.index, is_glance=True)
-            if each.prefix_length == family_of(each.address).host_prefix_length
+            for each in netlink.glance_at_addresses(link.index)
+            if each.address.prefix_length == family_of(each.address.address).host_prefix_length
         }

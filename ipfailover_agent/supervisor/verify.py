@@ -11,12 +11,12 @@ worked through what was due: a few are enough then. Fewer than that prove nothin
 
 from __future__ import annotations
 
-import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ipfailover_agent.keepalived.lifecycle import VerificationEnded
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.text import counted
 
@@ -29,16 +29,11 @@ if TYPE_CHECKING:
 #: An interface's name and a virtual address on it, as keepalived sets it.
 Held = tuple[str, "IPAddress"]
 
-_SHOWN = 3
-
-
-class VerifyPolicy(Struct, frozen=True, kw_only=True):
-    """Every delay by name, in seconds."""
-
-    look_every: float = 0.5
-    standing_least: float = 3.0  # for so long a difference must stand
-    looks_least: int = 5  # and in so many looks, however late they are
-    looks_late: int = 3  # or in so many, once there is no more time
+LOOK_EVERY: Final = 0.5  # seconds
+STANDING_LEAST: Final = 3.0  # seconds for which a difference must stand
+LOOKS_LEAST: Final = 5  # and in so many looks, however late they are
+LOOKS_LATE: Final = 3  # or in so many, once there is no more time
+_SHOWN: Final = 3
 
 
 class Expectation(Struct, frozen=True, kw_only=True):
@@ -69,14 +64,6 @@ class Mismatch(Struct, frozen=True, kw_only=True):
 
     text: str
     moment: float = 0.0
-
-
-class VerifyOutcome(enum.Enum):
-    """What is known of a reload."""
-
-    AGREES = "agrees"
-    PENDING = "pending"
-    DIFFERS = "differs"
 
 
 class Verification(Struct, frozen=True, kw_only=True):
@@ -118,57 +105,59 @@ def expect(
 
 
 def mismatches(
-    expected: Expectation, dump: Collection[InstanceDump], held: Collection[Held]
-) -> tuple[Mismatch, ...]:
-    """Return everything that is not as planned.
+    expected: Expectation, dump: Collection[InstanceDump], held: set[Held]
+) -> Iterator[Mismatch]:
+    """Yield everything that is not as planned.
 
     Args:
         expected: the plan.
         dump: keepalived's answer.
         held: the host addresses (/32, /128) that the kernel shows, by interface.
     """
-    return tuple(_mismatches(expected, {each.name: each for each in dump}, frozenset(held)))
+    found = {each.name: each for each in dump}
+    planned = {each.name: each for each in expected.config.instances}
+    for name in found.keys() - planned.keys():
+        yield Mismatch(text=f"keepalived runs {name}, which is not planned")
+    for name, instance in planned.items():
+        if name not in found:
+            yield Mismatch(text=f"keepalived does not run {name}")
+        else:
+            yield from _of_instance(instance, found[name], expected, held)
+    for interface, address in expected.gone & held:
+        yield Mismatch(text=f"{address} is still on {interface}")
 
 
 def step(
-    state: Verification, found: Collection[Mismatch], now: float, policy: VerifyPolicy
-) -> tuple[Verification, VerifyOutcome]:
-    """Return the state after a look at ``now`` (monotonic seconds) and what is known by now."""
+    state: Verification, found: Collection[Mismatch], now: float
+) -> tuple[Verification, VerificationEnded | None]:
+    """Return the state after a look at ``now`` (monotonic seconds) and the end, if this is it."""
     if not found:
-        return state, VerifyOutcome.AGREES
+        return state, VerificationEnded()
     standing = {}
     for each in found:
         since, looks = state.standing.get(each, (now, 0))
         standing[each] = (since, looks + 1)
     state = replace(state, standing=standing, looks=state.looks + 1, looked_at=now)
-    proven = _is_proven(state, policy.looks_least, policy)
-    return state, VerifyOutcome.DIFFERS if proven else VerifyOutcome.PENDING
+    return state, _proven(state, LOOKS_LEAST)
 
 
-def conclude(
-    state: Verification, waited: float, policy: VerifyPolicy
-) -> tuple[VerifyOutcome, str]:
-    """Return what is known after ``waited`` seconds, when there is no more time, and a text.
-
-    PENDING: it is not known, and the text has the reason.
-    """
-    if _is_proven(state, policy.looks_late, policy):
-        return VerifyOutcome.DIFFERS, describe(state)
+def conclude(state: Verification, waited: float) -> VerificationEnded:
+    """Return what is known after ``waited`` seconds, when there is no more time."""
+    if (proven := _proven(state, LOOKS_LATE)) is not None:
+        return proven
     within = f"within {waited:.1f} s"
     if not state.looks:
-        return VerifyOutcome.PENDING, f"it gave no answer {within}"
-    times = counted(state.looks, "time")
-    return (
-        VerifyOutcome.PENDING,
-        f"it answered {times} {within}, the last time with: {describe(state)}",
-    )
+        return VerificationEnded(doubt=f"it gave no answer {within}")
+    answers = f"it answered {counted(state.looks, 'time')} {within}"
+    return VerificationEnded(doubt=f"{answers}, the last time with: {describe(state)}")
 
 
-def _is_proven(state: Verification, looks_least: int, policy: VerifyPolicy) -> bool:
-    return any(
-        state.looked_at - since >= policy.standing_least and looks >= looks_least
+def _proven(state: Verification, looks_least: int) -> VerificationEnded | None:
+    is_proven = any(
+        state.looked_at - since >= STANDING_LEAST and looks >= looks_least
         for since, looks in state.standing.values()
     )
+    return VerificationEnded(difference=describe(state)) if is_proven else None
 
 
 def describe(state: Verification) -> str:
@@ -179,23 +168,8 @@ def describe(state: Verification) -> str:
     return f"{shown}; and {more} more like that" if more > 0 else shown
 
 
-def _mismatches(
-    expected: Expectation, dump: Mapping[str, InstanceDump], held: frozenset[Held]
-) -> Iterator[Mismatch]:
-    planned = {each.name: each for each in expected.config.instances}
-    for name in dump.keys() - planned.keys():
-        yield Mismatch(text=f"keepalived runs {name}, which is not planned")
-    for name, instance in planned.items():
-        if name not in dump:
-            yield Mismatch(text=f"keepalived does not run {name}")
-        else:
-            yield from _of_instance(instance, dump[name], expected, held)
-    for interface, address in expected.gone & held:
-        yield Mismatch(text=f"{address} is still on {interface}")
-
-
 def _of_instance(
-    planned: VrrpInstance, found: InstanceDump, expected: Expectation, held: frozenset[Held]
+    planned: VrrpInstance, found: InstanceDump, expected: Expectation, held: set[Held]
 ) -> Iterator[Mismatch]:
     identifier = planned.virtual_router_id
     if found.virtual_router_id != identifier:

@@ -5,23 +5,24 @@ A packet socket sees what a firewall keeps from keepalived, and what keepalived 
 
 from __future__ import annotations
 
-import array
 import contextlib
 import errno
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
-from ipfailover_agent.linux import rtnetlink
 from ipfailover_agent.linux.netlink import AddressSocket
+from ipfailover_agent.linux.sockets import KernelSocket, attach_filter
 from ipfailover_agent.vrrp.bpf import SNAP_LENGTH
 from ipfailover_agent.vrrp.packets import VRRP_GROUPS, parse_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.vrrp.bpf import Program
     from ipfailover_agent.vrrp.packets import Packet
@@ -32,19 +33,12 @@ _ETHERNET: Final = 1
 _OUTGOING: Final = 4
 _PACKET_LEVEL: Final = 263
 _ADD_MEMBERSHIP: Final = 1
-_ATTACH_FILTER: Final = 26
 _FORCE_RECEIVE_BUFFER: Final = 33
 _MULTICAST: Final = 0
 _TIMESTAMPS: Final = 35  # SO_TIMESTAMPNS, and the type of the message that it adds
 _TIMESTAMP: Final = struct.Struct("@ll")  # seconds and nanoseconds of CLOCK_REALTIME
-_FILTER_INSTRUCTION: Final = struct.Struct("=HBBI")
-_FILTER: Final = struct.Struct("@HP")
 _MEMBERSHIP: Final = struct.Struct("=iHH8s")
-# linux/if_link.h; struct ifinfomsg comes first
-_LINK_HEADER: Final = 16
-_LINK_ADDRESSES: Final = (1, 54)  # IFLA_ADDRESS, IFLA_PERM_ADDRESS
 _MAC_LENGTH: Final = 6
-_NOT_YET_OURS: Final = 0x04 | 0x08 | 0x40  # IFA_F_OPTIMISTIC, _DADFAILED, _TENTATIVE: RFC 4862
 _TOLD_LENGTH: Final = socket.CMSG_SPACE(_TIMESTAMP.size)
 _GLANCE_SECONDS: Final = 0.1  # 254 addresses take 6 ms
 
@@ -70,7 +64,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     frame: bytes = b""
 
 
-class PacketSocket:
+class PacketSocket(KernelSocket):
     """A raw packet socket on one Ethernet interface, non-blocking; a context manager.
 
     It gets VRRP's multicast even where keepalived has not joined its groups. It never sees what
@@ -88,33 +82,17 @@ class PacketSocket:
         self.interface = interface
         self._emptied_at = time.monotonic()  # nothing came before that
         self._mac = b""
-        try:
-            # without a protocol nothing is received until it is bound
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        except PermissionError as error:
-            raise NotPermittedError(
-                f"cannot listen on {interface}: {error.strerror}, CAP_NET_RAW is missing"
-            ) from error
-        except OSError as error:
-            raise self._refused("listen", error) from error
-        try:
+        with self._explained("listen"), contextlib.ExitStack() as undo:
+            try:
+                # without a protocol nothing is received until it is bound
+                self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            except PermissionError as error:
+                raise NotPermittedError(
+                    f"cannot listen on {interface}: {error.strerror}, CAP_NET_RAW is missing"
+                ) from error
+            undo.callback(self.close)
             self._open(program)
-        except OSError as error:
-            self.close()
-            raise self._refused("listen", error) from error
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+            undo.pop_all()
 
     @property
     def mac(self) -> bytes:
@@ -127,10 +105,6 @@ class PacketSocket:
             self._mac = mac
         return self._mac
 
-    def fileno(self) -> int:
-        """Return the descriptor, which becomes readable when something was seen."""
-        return self._socket.fileno()
-
     def receive(self, limit: int) -> tuple[Frame, ...]:
         """Return what was seen, in order, without waiting; looks at ``limit`` frames at most.
 
@@ -139,26 +113,29 @@ class PacketSocket:
         """
         seen = []
         now, wall = time.monotonic(), time.time()
-        for _ in range(limit):
-            try:
-                frame, told, _, sender = self._socket.recvmsg(SNAP_LENGTH, _TOLD_LENGTH)
-            except BlockingIOError:
-                self._emptied_at = now
-                break
-            except OSError as error:
-                if error.errno != errno.ENETDOWN:  # logged once when the link goes down
-                    raise self._refused("listen", error) from error
-                continue
-            packet = parse_frame(frame)
-            if packet is not None:
-                is_outgoing = sender[2] == _OUTGOING
-                kept = frame if is_outgoing else b""
-                heard_at = now - max(wall - _received_at(told, wall), 0.0)
-                # A clock that was set meanwhile makes nothing older than it can be.
-                heard_at = max(heard_at, self._emptied_at)
-                seen.append(
-                    Frame(packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept)
-                )
+        with self._explained("listen"):
+            for _ in range(limit):
+                try:
+                    frame, told, _, sender = self._socket.recvmsg(SNAP_LENGTH, _TOLD_LENGTH)
+                except BlockingIOError:
+                    self._emptied_at = now
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENETDOWN:  # logged once when the link goes down
+                        raise
+                    continue
+                packet = parse_frame(frame)
+                if packet is not None:
+                    is_outgoing = sender[2] == _OUTGOING
+                    kept = frame if is_outgoing else b""
+                    heard_at = now - max(wall - _received_at(told, wall), 0.0)
+                    # A clock that was set meanwhile makes nothing older than it can be.
+                    heard_at = max(heard_at, self._emptied_at)
+                    seen.append(
+                        Frame(
+                            packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept
+                        )
+                    )
         return tuple(seen)
 
     def discard(self) -> None:
@@ -175,10 +152,8 @@ class PacketSocket:
         """
         # named, since older kernels take the socket's own protocol for the frame's
         ethertype = int.from_bytes(frame[12:14], "big")
-        try:
+        with self._explained("send"):
             self._socket.sendto(frame, (self.interface, ethertype))
-        except OSError as error:
-            raise self._refused("send", error) from error
 
     def replace_filter(self, program: Program) -> None:
         """Let other frames in from now on; what is queued stays.
@@ -186,14 +161,12 @@ class PacketSocket:
         Raises:
             SystemRefusedError: the kernel refuses the program.
         """
-        try:
-            self._attach(program)
-        except OSError as error:
-            raise self._refused("listen", error) from error
+        with self._explained("listen"):
+            attach_filter(self._socket, program)
 
     def _open(self, program: Program) -> None:
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        self._attach(program)
+        attach_filter(self._socket, program)
         self._enlarge_buffer()
         self._socket.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
         self._socket.bind((self.interface, _EVERY_PROTOCOL))
@@ -205,21 +178,19 @@ class PacketSocket:
             membership = _MEMBERSHIP.pack(self.index, _MULTICAST, len(group), group)
             self._socket.setsockopt(_PACKET_LEVEL, _ADD_MEMBERSHIP, membership)
 
-    def _attach(self, program: Program) -> None:
-        packed = b"".join(_FILTER_INSTRUCTION.pack(*each) for each in program)
-        buffer = array.array("B", packed)  # has an address; the kernel copies what is there
-        address, _ = buffer.buffer_info()
-        option = _FILTER.pack(len(program), address)
-        self._socket.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, option)
-
     def _enlarge_buffer(self) -> None:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _FORCE_RECEIVE_BUFFER, _RECEIVE_BUFFER)
         except PermissionError:  # without CAP_NET_ADMIN, net.core.rmem_max is the limit
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
-    def _refused(self, verb: str, error: OSError) -> SystemRefusedError:
-        return SystemRefusedError(f"cannot {verb} on {self.interface}: {error.strerror}")
+    @contextlib.contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = f"cannot {verb} on {self.interface}"
+            raise SystemRefusedError(f"{what}: {error.strerror}") from error
 
 
 def _received_at(told: list[tuple[int, int, bytes]], otherwise: float) -> float:
@@ -240,8 +211,8 @@ def host_macs() -> frozenset[bytes]:
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with _LinkSocket() as rtnetlink_socket:
-        return rtnetlink_socket.macs()
+    with AddressSocket() as rtnetlink:
+        return frozenset[bytes]().union(*(each.macs for each in rtnetlink.links()))
 
 
 def usable_addresses(index: int) -> frozenset[IPAddress]:
@@ -253,29 +224,6 @@ def usable_addresses(index: int) -> frozenset[IPAddress]:
     Raises:
         SystemRefusedError: the kernel does not answer.
     """
-    with AddressSocket(timeout=_GLANCE_SECONDS) as rtnetlink_socket:
-        return frozenset(
-            held.address.address
-            for held in rtnetlink_socket.glance_at_addresses(index)
-            if not held.flags & _NOT_YET_OURS
-        )
-
-
-def parse_macs(payload: bytes) -> frozenset[bytes]:
-    """Return the hardware addresses in an RTM_NEWLINK message.
-
-    Raises:
-        MalformedMessageError: the payload is not a struct ifinfomsg with its attributes.
-    """
-    attributes = rtnetlink.parse_attributes(payload[_LINK_HEADER:])
-    found = (attributes.get(each, b"") for each in _LINK_ADDRESSES)
-    return frozenset(each for each in found if len(each) == _MAC_LENGTH and any(each))
-
-
-class _LinkSocket(AddressSocket):
-    """Asks for what ``AddressSocket.links`` leaves out."""
-
-    def macs(self) -> frozenset[bytes]:
-        payload = rtnetlink.build_link_dump()
-        payloads = self._dump(rtnetlink.GET_LINK, rtnetlink.NEW_LINK, payload)
-        return frozenset[bytes]().union(*map(parse_macs, payloads))
+    with AddressSocket(timeout=_GLANCE_SECONDS) as rtnetlink:
+        found = rtnetlink.glance_at_addresses(index)
+    return frozenset(each.address.address for each in found if each.is_usable)

@@ -1,4 +1,4 @@
-"""VRRP adverts and announcements of addresses, read and built as bytes.
+"""VRRP adverts, announcements of addresses and questions for them, read and built as bytes.
 
 The parsers never raise: what is no whole, valid packet of a kind that matters here is None. Only
 frames of the untagged network count (IEEE 802.1Q: a tag with id 0 is no network of its own): the
@@ -50,10 +50,13 @@ HOP_LIMIT: Final = 255
 ROUTER_FLAG: Final = 0x80
 SOLICITED_FLAG: Final = 0x40
 _OVERRIDE_FLAG: Final = 0x20
+_SOLICITATION: Final = 135
+_SOURCE_LINK_ADDRESS: Final = 1
 _TARGET_LINK_ADDRESS: Final = 2
 _MULTICAST: Final = 0xFF  # the first byte of an IPv6 group
 _ALL_NODES: Final = IPv6Address("ff02::1")
-_ALL_NODES_GROUP: Final = bytes.fromhex("333300000001")
+_SOLICITED_NODE: Final = 0xFF02_0000_0000_0000_0000_0001_FF00_0000  # RFC 4291 section 2.7.1
+_LAST_BITS: Final = 0xFF_FFFF
 
 # VRRP (RFC 3768 section 5.1, RFC 5798 section 5.1)
 _ADVERTISEMENT: Final = 1
@@ -196,6 +199,26 @@ def parse_frame(frame: bytes) -> Packet | None:
     return None
 
 
+def parse_neighbour_answer(frame: bytes) -> tuple[IPAddress, bytes] | None:
+    """Return who answers a :func:`neighbour_question`: the address and the MAC of its host.
+
+    None for anything else, whatever the bytes.
+    """
+    payload = frame[ETHERNET_HEADER:]
+    if frame[12:14] == _SHORT.pack(ETHERTYPE_ARP) and len(payload) >= _ARP.size:
+        *words, mac, sender, _, _ = _ARP.unpack_from(payload)
+        if tuple(words) == (*ARP_KIND, ARP_REPLY):
+            return IPv4Address(sender), mac
+    shortest = _IPV6.size + _NEIGHBOUR.size
+    if frame[12:14] == _SHORT.pack(ETHERTYPE_IPV6) and len(payload) >= shortest:
+        _, _, following, hop_limit, _, _ = _IPV6.unpack_from(payload)
+        kind, code, _, _, target = _NEIGHBOUR.unpack_from(payload, _IPV6.size)
+        expected = (PROTOCOL_ICMPV6, HOP_LIMIT, NEIGHBOUR_ADVERTISEMENT, 0)
+        if (following, hop_limit, kind, code) == expected:
+            return IPv6Address(target), frame[6:12]
+    return None
+
+
 def _parse_arp(
     source_mac: bytes, payload: bytes, *, is_broadcast: bool
 ) -> Announcement | NeighbourReply | None:
@@ -209,9 +232,8 @@ def _parse_arp(
     is_announced = operation == ARP_REPLY or (operation == ARP_REQUEST and sender == target)
     if not is_announced:
         return None
-    return Announcement(
-        source_mac=source_mac, announced_mac=announced_mac, address=IPv4Address(sender)
-    )
+    address = IPv4Address(sender)
+    return Announcement(source_mac=source_mac, announced_mac=announced_mac, address=address)
 
 
 def _parse_ipv4(source_mac: bytes, packet: bytes) -> Advert | Carp | None:
@@ -223,13 +245,8 @@ def _parse_ipv4(source_mac: bytes, packet: bytes) -> Advert | Carp | None:
         return None
     if protocol != PROTOCOL_VRRP or fragment & FRAGMENT_OFFSET_MASK:
         return None
-    return _parse_vrrp(
-        source_mac,
-        source,
-        destination,
-        ttl,
-        packet[header:length],  # Ethernet fills short frames up, so the header's length counts
-    )
+    message = packet[header:length]  # Ethernet fills short frames up, so this length counts
+    return _parse_vrrp(source_mac, source, destination, ttl, message)
 
 
 def _parse_ipv6(source_mac: bytes, packet: bytes) -> Packet | None:
@@ -279,11 +296,11 @@ def _parse_vrrp(
         authentication, interval = timing >> 8, float(timing & 0xFF)
         if authentication == _PASSWORD_AUTHENTICATION:
             password = message[end : end + _PASSWORD_LENGTH].rstrip(b"\0")
-        is_right = _is_summed_up(message)
+        is_right = not checksum(message)
     elif version == _CENTISECONDS_VERSION:
         interval = (timing & 0x0FFF) / 100
         # RFC 5798 left open whether IPv4 has a pseudo header; keepalived takes either form
-        is_right = _is_summed_up(pseudo + message) or (width == 4 and _is_summed_up(message))  # noqa: PLR2004
+        is_right = not checksum(pseudo + message) or (width == 4 and not checksum(message))  # noqa: PLR2004
     else:
         return None
     kind = IPv4Address if width == 4 else IPv6Address  # noqa: PLR2004
@@ -316,7 +333,7 @@ def _parse_neighbour(
     if address.is_multicast or address.is_unspecified:
         return None
     pseudo = pseudo_header(source, destination, PROTOCOL_ICMPV6, len(message))
-    if not _is_summed_up(pseudo + message):
+    if checksum(pseudo + message):
         return None
     announced_mac = source_mac
     options = message[_NEIGHBOUR.size :]
@@ -344,10 +361,7 @@ def gratuitous_arp(mac: bytes, address: IPv4Address, *, is_reply: bool = False) 
     just won, send both forms.
     """
     operation, target_mac = (ARP_REPLY, mac) if is_reply else (ARP_REQUEST, bytes(6))
-    header = BROADCAST + mac + _SHORT.pack(ETHERTYPE_ARP)
-    return header + _ARP.pack(
-        *ARP_KIND, operation, mac, address.packed, target_mac, address.packed
-    )
+    return _arp_frame(BROADCAST, operation, mac, address.packed, target_mac, address.packed)
 
 
 def unsolicited_advertisement(
@@ -358,20 +372,63 @@ def unsolicited_advertisement(
     ``is_router`` is whether this node forwards: hosts that use the address as their router drop
     their default route when an advertisement denies it (RFC 4861 section 7.2.5).
     """
-    flags = _OVERRIDE_FLAG | (ROUTER_FLAG if is_router else 0)
+    fields = (NEIGHBOUR_ADVERTISEMENT, _OVERRIDE_FLAG | (ROUTER_FLAG if is_router else 0))
     option = bytes((_TARGET_LINK_ADDRESS, 1)) + mac
+    return _neighbour_frame(None, (address, _ALL_NODES), fields, address, option)
+
+
+def neighbour_question(
+    mac: bytes, own: IPAddress, target: IPAddress, *, receiver: bytes | None = None
+) -> bytes:
+    """Return the frame that asks for the MAC of ``target``: an ARP request or a solicitation.
+
+    It asks from this node's own address, as any host does before it sends to another: no host's
+    neighbour table changes. Never from 0.0.0.0 nor from a virtual address: that would be a probe
+    for a conflict (RFC 5227).
+
+    Args:
+        mac: of the interface that asks, 6 bytes.
+        own: an address of this node, of the same family.
+        target: the address in question.
+        receiver: the MAC of the host that alone is asked, as hosts do to learn whether a
+            neighbour is still there (RFC 1122 section 2.3.2.1, RFC 4861 section 7.3.3); None asks
+            all.
+    """
+    if isinstance(target, IPv4Address):
+        ends = (mac, own.packed, bytes(6), target.packed)
+        return _arp_frame(receiver or BROADCAST, ARP_REQUEST, *ends)
+    group = IPv6Address(_SOLICITED_NODE | (int(target) & _LAST_BITS))
+    option = bytes((_SOURCE_LINK_ADDRESS, 1)) + mac
+    both = (own, target if receiver else group)
+    return _neighbour_frame(receiver, both, (_SOLICITATION, 0), target, option)
+
+
+def _arp_frame(receiver: bytes, operation: int, *ends: bytes) -> bytes:
+    """Return an ARP frame; ``ends`` are the MACs and addresses of its sender and its target."""
+    header = receiver + ends[0] + _SHORT.pack(ETHERTYPE_ARP)
+    return header + _ARP.pack(*ARP_KIND, operation, *ends)
+
+
+def _neighbour_frame(
+    receiver: bytes | None,
+    both: tuple[IPAddress, IPAddress],
+    fields: tuple[int, int],
+    target: IPAddress,
+    option: bytes,
+) -> bytes:
+    """Return a neighbour discovery message: both ends, type and flags, target, own MAC as option.
+
+    It goes to the MAC ``receiver``; None is that of the group that it is addressed to.
+    """
+    ends, kind = (both[0].packed, both[1].packed), PROTOCOL_ICMPV6
 
     def message(checksum: int) -> bytes:
-        fixed = (NEIGHBOUR_ADVERTISEMENT, 0, checksum, flags, address.packed)
-        return _NEIGHBOUR.pack(*fixed) + option
+        return _NEIGHBOUR.pack(fields[0], 0, checksum, fields[1], target.packed) + option
 
-    length = len(message(0))
-    pseudo = pseudo_header(address.packed, _ALL_NODES.packed, PROTOCOL_ICMPV6, length)
-    header = _IPV6.pack(
-        6 << 4, length, PROTOCOL_ICMPV6, HOP_LIMIT, address.packed, _ALL_NODES.packed
-    )
-    ethernet = _ALL_NODES_GROUP + mac + _SHORT.pack(ETHERTYPE_IPV6)
-    return ethernet + header + message(checksum(pseudo + message(0)))
+    whole = message(checksum(pseudo_header(*ends, kind, len(message(0))) + message(0)))
+    header = _IPV6.pack(6 << 4, len(whole), kind, HOP_LIMIT, *ends)
+    to = receiver or b"\x33\x33" + ends[1][-4:]
+    return to + option[2:] + _SHORT.pack(ETHERTYPE_IPV6) + header + whole
 
 
 def is_untagged(frame: bytes) -> bool:
@@ -404,16 +461,9 @@ def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int)
 
 
 def checksum(data: bytes) -> int:
-    """Return the Internet checksum of an even number of bytes.
+    """Return the Internet checksum of an even number of bytes; 0 if they hold their own.
 
-    A sum of 16-bit words in ones' complement is the number they write, modulo 0xFFFF.
+    A sum of 16-bit words in ones' complement is the number they write, modulo 0xFFFF. An odd byte
+    at the end shifts the number, and what is 0 modulo 0xFFFF stays so.
     """
     return -int.from_bytes(data, "big") % 0xFFFF
-
-
-def _is_summed_up(data: bytes) -> bool:
-    """Return whether data that holds its own checksum is intact.
-
-    An odd byte at the end shifts the number, and what is 0 modulo 0xFFFF stays so.
-    """
-    return int.from_bytes(data, "big") % 0xFFFF == 0

@@ -7,19 +7,14 @@ machine in the same run, since machines differ and are shared.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from tests.bench import cost, moments, start
 from tests.lab.kit.lab import Lab
-from tests.lab.kit.privileges import ensure_privileges
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.node import Node
+from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 _COUNTS = (1, 16, 254)
 _RENDER = (sys.executable, "-m", "ipfailover_agent", "render")
@@ -31,11 +26,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11, help="runs of each command")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds to watch an idle agent")
     parser.add_argument("--moments", type=int, default=9, help="rounds of moments, 0 = none")
-    arguments = parser.parse_args()
-    ensure_privileges()
+    arguments = cost.begin(parser)
     with Lab(nodes=1, ipv6=False) as lab:
         node = lab.nodes[0]
-        print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
         try:
             _render(node, arguments.runs)
             start.show_beside_imports(node, arguments.runs)
@@ -80,11 +73,9 @@ def _serve(node: Node, count: int) -> None:
     def since() -> float:
         return time.perf_counter() - begun
 
-    wait_until(lambda: "keepalived.started" in node.stderr(), timeout=30, what="a keepalived")
+    wait_until(lambda: "keepalived.started" in node.stderr(), 30, "a keepalived")
     started = since()
-    wait_until(
-        lambda: node.stdout().count("Entering MASTER STATE") >= count, timeout=60, what="MASTER"
-    )
+    wait_until(lambda: node.stdout().count("Entering MASTER STATE") >= count, 60, "MASTER")
     master = since()
     print(f"\n## {count} address(es)")
     print(f"keepalived started after {started:.3f} s, all MASTER after {master:.2f} s")

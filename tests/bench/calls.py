@@ -5,18 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import stays
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.lab.kit.lab import Lab
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +66,6 @@ class Calls:
         with self._file.open("wb") as output:
             self._process = self._lab.client.network.spawn(
                 [sys.executable, "-I", "-S", str(Path(__file__).with_name("caller.py")), *words],
-                environment=base_environment(),
                 stdout=output,
             )
         if self._is_served:
@@ -102,8 +97,8 @@ class Calls:
         """Return the first answer of all, once there is one."""
         return wait_until(
             lambda: next(iter(self.answers), None),
-            timeout=timeout,
-            what=f"{self._address} answers",
+            timeout,
+            f"{self._address} answers",
             interval=0.05,
         )
 
@@ -111,8 +106,8 @@ class Calls:
         """Wait until a node other than ``than`` has answered, and half a second more."""
         wait_until(
             lambda: any(each.time > since and each.node != than for each in self.answers),
-            timeout=timeout,
-            what=f"a node other than {than} answers at {self._address}",
+            timeout,
+            f"a node other than {than} answers at {self._address}",
             interval=0.05,
         )
         stays(0.5)

@@ -11,23 +11,20 @@ import re
 import shutil
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from signal import SIGHUP
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ipfailover_agent.config import priority
+from tests.lab.kit import raw
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import base_environment
-from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import ConfigMap, ask, variables
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ConfigMap, variables
+from tests.support.waiting import wait_until
 
 REFERENCE: Final = "IPFAILOVER_REF"
 CHECK_INTERVAL: Final = 2.0  # seconds: the default of all kinds
@@ -94,11 +91,11 @@ class Cluster(ABC):
         node.terminate()
         node.wait()
         self.start(node)
-        wait_until(lambda: is_at_work(node), timeout=_SETTLING, what=f"{node.name} stands by")
+        wait_until(lambda: is_at_work(node), _SETTLING, f"{node.name} stands by")
 
     def settle(self) -> Node:
         """Return the holder, once all nodes are at work and nothing has moved for a while."""
-        wait_until(self._is_settled, timeout=_SETTLING, what=f"{self.name} settles", interval=0.1)
+        wait_until(self._is_settled, _SETTLING, f"{self.name} settles", interval=0.1)
         return self.lab.wait_for_holder(self.address, timeout=1)
 
     def _is_settled(self) -> bool:
@@ -129,8 +126,8 @@ class Agents(Cluster):
 
     def drain(self, node: Node) -> Callable[[], object] | None:
         """Drain a node; return what undrains it."""
-        assert ask(node, "drain").returncode == 0
-        return lambda: ask(node, "undrain")
+        assert node.ask("drain").returncode == 0
+        return lambda: node.ask("undrain")
 
     def _values(self, *addresses: str) -> dict[str, str]:
         more = {"UNICAST_PEERS": ",".join(self.peers)} if self.peers else {}
@@ -152,18 +149,17 @@ class Plain(Cluster):
             node.signal(SIGHUP)
 
     def _config(self, node: Node) -> str:
-        whole = ""
-        for position, address in enumerate(self.addresses):
-            config = keepalived_config(
+        instances = raw.joined(
+            raw.keepalived_config(
                 address,
                 priority=self._priority(node, position),
                 virtual_router_id=11 + position,
                 name=f"plain_{position + 1}",
                 extra=self._extra(node),
             )
-            head, block, tail = config.partition("vrrp_instance")
-            whole += f"{block}{tail}" if whole else f"{head}{self._script(node)}{block}{tail}"
-        return whole
+            for position, address in enumerate(self.addresses)
+        )
+        return raw.with_port_check(instances, node, self.lab.port, f"{CHECK_INTERVAL:g}")
 
     def _priority(self, node: Node, position: int) -> int:
         own = ip_address(node.ip)
@@ -172,17 +168,9 @@ class Plain(Cluster):
         return priority.among_strangers(own, position + 1)
 
     def _extra(self, node: Node) -> str:
-        others = "\n".join(f"    {each}" for each in self.peers if each != node.ip)
-        unicast = f"unicast_src_ip {node.ip}\n  unicast_peer {{\n{others}\n  }}" if others else ""
-        return f"preempt_delay 300\n  track_script {{\n    chk\n  }}\n  {unicast}"
-
-    def _script(self, node: Node) -> str:
-        return (
-            "vrrp_script chk {\n"
-            f"  script \"/bin/bash -c '</dev/tcp/{node.ip}/{self.lab.port}'\"\n"
-            f"  interval {CHECK_INTERVAL:g}\n"
-            "}\n"
-        )
+        others = [each for each in self.peers if each != node.ip]
+        unicast = raw.unicast(node.ip, others) if others else ""
+        return f"preempt_delay 300\n  {raw.TRACKED}\n  {unicast}"
 
 
 class ShellImage(Cluster):

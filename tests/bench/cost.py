@@ -6,22 +6,20 @@ differ. CPU is a process's own, to the nanosecond (its CPU clock), children left
 
 from __future__ import annotations
 
+import argparse
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.renewals import Renewals
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 _RATE = 10_000  # unrelated packets a second
 _CLOSED_PORT = 9
@@ -45,6 +43,14 @@ class Figures:
 
     cpu: float
     memory: float
+
+
+def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return what is asked for, once there is the right to make namespaces; name the machine."""
+    arguments = parser.parse_args()
+    ensure_privileges()
+    print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
+    return arguments
 
 
 def environment(count: int) -> dict[str, str]:
@@ -78,18 +84,12 @@ def _line(count: int, what: str, found: Figures, base: Figures, bare: float) -> 
 
 def _bare_memory(node: Node) -> float:
     """Return what Python needs that does nothing."""
-    sleeping = node.network.spawn(
-        [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"],
-        environment=base_environment(),
-        stdout=subprocess.PIPE,
-    )
-    try:
+    program = "print(flush=True); import time; time.sleep(60)"
+    command = [sys.executable, "-c", program]
+    with node.network.running(command, stdout=subprocess.PIPE) as sleeping:
         if sleeping.stdout is not None:
             sleeping.stdout.readline()
         return resident_mib(sleeping.pid)
-    finally:
-        sleeping.kill()
-        sleeping.communicate()
 
 
 def _measure(lab: Lab, count: int, idle: float, *, is_protected: bool) -> Figures:
@@ -100,17 +100,14 @@ def _measure(lab: Lab, count: int, idle: float, *, is_protected: bool) -> Figure
     if is_protected:
         _listeners(node, count, idle / 2)
         _flooded(lab, count, idle / 2, found)
-    node.terminate()
-    node.wait()
+    node.stop()
     return found
 
 
 def start_and_settle(node: Node, variables: dict[str, str], count: int) -> None:
     """Start the agent; return when all is MASTER and the status file was written."""
     node.start(variables)
-    wait_until(
-        lambda: node.stdout().count("Entering MASTER STATE") >= count, timeout=60, what="MASTER"
-    )
+    wait_until(lambda: node.stdout().count("Entering MASTER STATE") >= count, 60, "MASTER")
     time.sleep(2)
 
 
@@ -119,20 +116,16 @@ def start_and_settle(node: Node, variables: dict[str, str], count: int) -> None:
 
 def _listeners(node: Node, count: int, seconds: float) -> None:
     """Measure what renewals cost those who listen for addresses."""
-    with (node.directory / "monitor").open("wb") as output:
-        monitor = node.network.spawn(
-            ["ip", "monitor", "address"], environment=base_environment(), stdout=output
-        )
-    try:
-        with Renewals(node.network) as ours:
-            time.sleep(0.5)
-            before, cpu = ours.messages, ours.cpu_seconds
-            theirs = _share(monitor.pid, seconds)
-            messages = (ours.messages - before) / seconds
-            share = (ours.cpu_seconds - cpu) / seconds
-    finally:
-        monitor.kill()
-        monitor.wait()
+    with (
+        (node.directory / "monitor").open("wb") as output,
+        node.network.running(["ip", "monitor", "address"], stdout=output) as monitor,
+        Renewals(node.network) as ours,
+    ):
+        time.sleep(0.5)
+        before, cpu = ours.messages, ours.cpu_seconds
+        theirs = _share(monitor.pid, seconds)
+        messages = (ours.messages - before) / seconds
+        share = (ours.cpu_seconds - cpu) / seconds
     print(
         f"           a netlink listener: {messages:.0f} messages a second; "
         f"`ip monitor address` {100 * theirs:.3f} %, one in Python {100 * share:.3f} % of a core "
@@ -144,17 +137,11 @@ def _flooded(lab: Lab, count: int, seconds: float, idle: Figures) -> None:
     """Measure the agent while unrelated packets arrive."""
     node = lab.nodes[0]
     words: Sequence[str] = (node.ip, str(_CLOSED_PORT), str(_RATE), str(seconds + 1))
-    sender = lab.client.network.spawn(
-        [sys.executable, "-c", _FLOOD, *words], environment=base_environment()
-    )
-    try:
+    with lab.client.network.running([sys.executable, "-c", _FLOOD, *words]):
         time.sleep(0.5)
         before = _received(node)
         share = _share(node.container.agent_pid, seconds)
         rate = (_received(node) - before) / seconds
-    finally:
-        sender.kill()
-        sender.wait()
     print(
         f"           {rate:.0f} unrelated packets a second: agent {100 * share:.3f} % of a core "
         f"(x {share / idle.cpu:.1f} of idle, {count} address(es))"

@@ -8,26 +8,17 @@ machines differ and are shared. keepalived's own cost is shown apart.
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import shutil
 import statistics
 import sys
 import time
-from datetime import datetime
-from typing import TYPE_CHECKING
 
-from tests.bench.cost import cpu_seconds
+from tests.bench.cost import begin, cpu_seconds
+from tests.bench.start import UNTESTED, started_at
 from tests.lab.kit.lab import Lab
-from tests.lab.kit.privileges import ensure_privileges
+from tests.lab.kit.node import Node
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import command, variables
-from tests.lab.kit.waiting import wait_until
+from tests.lab.kit.scenarios import command, in_front_of, variables
 
-if TYPE_CHECKING:
-    from tests.lab.kit.node import Node
-
-_STARTED = re.compile(r"^timestamp=(\S+) .* event=keepalived\.started ", re.MULTILINE)
 _LATE = ("loop.late", "lease.late", "lease.lapsed")
 
 
@@ -55,9 +46,7 @@ def main() -> None:
     parser.add_argument("--routes", type=int, default=700_000)
     parser.add_argument("--runs", type=int, default=11, help="starts of each")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to watch idle agents")
-    arguments = parser.parse_args()
-    ensure_privileges()
-    print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
+    arguments = begin(parser)
     with Lab(nodes=2, ipv6=False) as lab:
         empty, crowded = lab.nodes
         crowd(
@@ -89,36 +78,14 @@ def _start(lab: Lab, runs: int) -> None:
             for node in sorted(lab.nodes, key=lab.nodes.index, reverse=bool(number % 2)):
                 values = _values(lab, node)
                 begun = time.time()
-                node.start(values if is_tested else {**values, "PATH": _untested(node)})
-                seconds[node].append(_started_at(node) - begun)
+                untested = in_front_of("keepalived", UNTESTED, node.directory)
+                node.start(values, prepare="" if is_tested else untested)
+                seconds[node].append(started_at(node) - begun)
                 used[node].append(cpu_seconds(node.container.agent_pid))
-                node.terminate()
-                node.wait()
+                node.stop()
         _compare({node: statistics.median(each[1:]) for node, each in seconds.items()}, "median")
         _compare({node: min(each[1:]) for node, each in seconds.items()}, "least")
         _compare({node: min(each[1:]) for node, each in used.items()}, "least, CPU of the agent")
-
-
-def _untested(node: Node) -> str:
-    """Return a PATH with a keepalived that takes every configuration for a good one.
-
-    The real one reads all addresses of the node for its test, in a time that grows with the
-    square of their number (2.2.7).
-    """
-    path = node.directory / "bin" / "keepalived"
-    path.parent.mkdir(exist_ok=True)
-    real = shutil.which("keepalived")
-    path.write_text(
-        f'#!/bin/sh\n[ "$1" = --config-test ] && exit 0\nexec {real} "$@"\n', encoding="utf-8"
-    )
-    path.chmod(0o755)
-    return f"{path.parent}:{os.environ['PATH']}"
-
-
-def _started_at(node: Node) -> float:
-    """Return when the agent said that it started keepalived."""
-    found = wait_until(lambda: _STARTED.search(node.stderr()), timeout=60, what="a keepalived")
-    return datetime.fromisoformat(found[1]).timestamp()
 
 
 def _idle(lab: Lab, seconds: float) -> None:
@@ -140,8 +107,7 @@ def _idle(lab: Lab, seconds: float) -> None:
     for node in lab.nodes:
         late = {each: node.stderr().count(f"event={each} ") for each in _LATE}
         print(f"{node.name}: {late}")
-        node.terminate()
-        node.wait()
+        node.stop()
 
 
 def _keepalived(lab: Lab, seconds: float) -> None:

@@ -10,7 +10,6 @@ beside what each differs from itself, so medians are printed with the least and 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -18,10 +17,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.bench.cost import begin
 from tests.lab.kit.lab import Lab
-from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import ELECTION, variables
-from tests.lab.kit.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _SETTLING = 5.0  # seconds after the last MASTER
 _WAKES, _ALONE = "a loop that only wakes", "the watch alone"
@@ -42,8 +41,8 @@ from ipfailover_agent.linux.loop import Loop
 made = socket.create_server(("127.0.0.1", 0))
 port = PortCheck(address=ip_address("127.0.0.1"), port=made.getsockname()[1])
 with Loop(()) as loop:
-    listeners = ListenerWatch(structlog.get_logger(), lambda _: False)
-    listeners.configure((port,), float(sys.argv[1]), loop)
+    listeners = ListenerWatch(structlog.get_logger(), loop, lambda _: False)
+    listeners.configure((port,), float(sys.argv[1]))
     listeners.want(is_wanted=True)
     assert listeners.is_watching
     while True:
@@ -59,9 +58,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="how often is measured")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a round")
     parser.add_argument("--watch", default="0.05", help="seconds between two looks")
-    arguments = parser.parse_args()
-    ensure_privileges()
-    print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
+    arguments = begin(parser)
     kinds = {  # name: addresses, variables
         "1 address, no watch": (1, {"CHECK_WATCH": "0"}),
         "1 address": (1, {"CHECK_WATCH": arguments.watch}),
@@ -79,8 +76,8 @@ def main() -> None:
             node.start(variables(addresses, CHECK_INTERVAL="2.5", **spread, **more))
         wait_until(
             lambda: all(lab.recorder.holders(each) for each in first.values()),
-            timeout=3 * ELECTION,
-            what="every node holds its addresses",
+            3 * ELECTION,
+            "every node holds its addresses",
         )
         pids = {name: _agent(node.pids()) for name, node in zip(kinds, lab.nodes, strict=True)}
         for name, text in ((_WAKES, _LOOP), (_ALONE, _WATCH)):

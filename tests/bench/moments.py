@@ -14,21 +14,25 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeVar
 
 from tests.bench.calls import Calls
-from tests.bench.clusters import CHECK_INTERVAL, Agents, Plain, ShellImage, reference, versions
+from tests.bench.clusters import (
+    CHECK_INTERVAL,
+    Agents,
+    Cluster,
+    Plain,
+    ShellImage,
+    reference,
+    versions,
+)
 from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import ensure_privileges
 from tests.lab.kit.scenarios import stays
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from tests.bench.clusters import Cluster
-    from tests.lab.kit.node import Node
 
 _NODES: Final = 3
 _SEED: Final = 1
@@ -68,9 +72,30 @@ class Moment:
     is_quick: bool = False
 
 
+_Happen = TypeVar("_Happen", bound="Callable[[Cluster, random.Random], Sequence[Felt | None]]")
+MOMENTS: Final[list[Moment]] = []
+
+
+def _moment(*rows: tuple[str, str], is_quick: bool = False) -> Callable[[_Happen], _Happen]:
+    """Return what makes a function a moment; the arguments are those of ``Moment``."""
+
+    def note(happen: _Happen) -> _Happen:
+        MOMENTS.append(Moment(rows=dict(rows), happen=happen, is_quick=is_quick))
+        return happen
+
+    return note
+
+
 # --- what happens -------------------------------------------------------------------------------
 
 
+@_moment(
+    (
+        "application killed",
+        "the next look at its listener, elsewhere the next check; then the next skew",
+    ),
+    is_quick=True,
+)
 def _application_dies(cluster: Cluster, chance: random.Random) -> Sequence[Felt]:
     """The application is killed at a random moment between two checks."""
     holder = cluster.settle()
@@ -82,6 +107,7 @@ def _application_dies(cluster: Cluster, chance: random.Random) -> Sequence[Felt]
     return [found]
 
 
+@_moment(("planned stop", "the skew of the next node"), is_quick=True)
 def _planned_stop(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     holder = cluster.settle()
     with Calls(cluster.lab, cluster.address) as calls:
@@ -91,6 +117,7 @@ def _planned_stop(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     return [found]
 
 
+@_moment(("drain", "the skew of the next node"))
 def _drain(cluster: Cluster, _: random.Random) -> Sequence[Felt | None]:
     holder = cluster.settle()
     with Calls(cluster.lab, cluster.address) as calls:
@@ -104,6 +131,12 @@ def _drain(cluster: Cluster, _: random.Random) -> Sequence[Felt | None]:
     return [found]
 
 
+@_moment(
+    (
+        "container start to first answer",
+        "three advert intervals of silence and the skew: the election",
+    )
+)
 def _start(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     """One node starts, and no other runs."""
     cluster.settle()
@@ -118,6 +151,12 @@ def _start(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     return [found]
 
 
+@_moment(
+    (
+        "holder's container SIGKILLed",
+        "nothing: the address stays where it was until another node takes it",
+    )
+)
 def _holder_killed(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     """The whole container is, at once; what it held stays on its node."""
     holder = cluster.settle()
@@ -130,6 +169,12 @@ def _holder_killed(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     return [found]
 
 
+@_moment(
+    (
+        "holder's link cut",
+        "three advert intervals and the skew, less the time since the last advert",
+    )
+)
 def _link_cut(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     """Every frame of the holder is lost."""
     holder = cluster.settle()
@@ -139,6 +184,13 @@ def _link_cut(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     return [Felt(gap=gap)]  # two hold it, as far as two kernels can tell; no client reaches both
 
 
+@_moment(
+    ("reload, at an address that stays", "nothing: it is not touched"),
+    (
+        "change of the list to the first answer of what was added",
+        "the next look at the source, then an election",
+    ),
+)
 def _change(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     """An address is added: what the one before feels, and when the new one answers."""
     cluster.settle()
@@ -155,6 +207,7 @@ def _change(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     return [found, Felt(gap=answer.time - begun.at, ours=taken)]
 
 
+@_moment(("rolling restart, the longest gap", "a planned stop, node by node"))
 def _rolling_restart(cluster: Cluster, _: random.Random) -> Sequence[Felt]:
     """Every node in turn; the next one when nothing has moved for a while."""
     cluster.settle()
@@ -174,60 +227,6 @@ def _taken_over(
     happen()
     calls.wait_for_another(holder.name, begun.at, timeout=_PATIENCE)
     return begun
-
-
-MOMENTS: Final = (
-    Moment(
-        rows={
-            "application killed": (
-                "the next look at its listener, elsewhere the next check; then the next skew"
-            )
-        },
-        happen=_application_dies,
-        is_quick=True,
-    ),
-    Moment(
-        rows={"planned stop": "the skew of the next node"}, happen=_planned_stop, is_quick=True
-    ),
-    Moment(rows={"drain": "the skew of the next node"}, happen=_drain),
-    Moment(
-        rows={
-            "container start to first answer": (
-                "three advert intervals of silence and the skew: the election"
-            )
-        },
-        happen=_start,
-    ),
-    Moment(
-        rows={
-            "holder's container SIGKILLed": (
-                "nothing: the address stays where it was until another node takes it"
-            )
-        },
-        happen=_holder_killed,
-    ),
-    Moment(
-        rows={
-            "holder's link cut": (
-                "three advert intervals and the skew, less the time since the last advert"
-            )
-        },
-        happen=_link_cut,
-    ),
-    Moment(
-        rows={
-            "reload, at an address that stays": "nothing: it is not touched",
-            "change of the list to the first answer of what was added": (
-                "the next look at the source, then an election"
-            ),
-        },
-        happen=_change,
-    ),
-    Moment(
-        rows={"rolling restart, the longest gap": "a planned stop, node by node"},
-        happen=_rolling_restart,
-    ),
-)
 
 
 class _Beginning:

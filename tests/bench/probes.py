@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tests.bench.cost import begin
+from tests.lab.kit import raw
 from tests.lab.kit.lab import Lab
-from tests.lab.kit.privileges import ensure_privileges
-from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import variables
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 _SETTLING = 3.0  # seconds after the last MASTER
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -32,9 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.probes", description=main.__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measurement")
     parser.add_argument("--interval", default="0.25", help="seconds between the agent's probes")
-    arguments = parser.parse_args()
-    ensure_privileges()
-    print(f"# {os.uname().release}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs")
+    arguments = begin(parser)
     with Lab(nodes=5, ipv6=False) as lab:
         probing, scripted, idle, old, bare = lab.nodes
         agents = {
@@ -44,14 +38,18 @@ def main() -> None:
         }
         for number, (node, more) in enumerate(agents.items(), start=1):
             node.start(variables(lab.virtual(number), VRRP_ID_OFFSET=str(10 * number), **more))
-        old.start_keepalived(_as_shell_image(lab.virtual(4), old, lab.port))
+        # The shell image's check.
+        config = raw.keepalived_config(
+            lab.virtual(4), priority=100, virtual_router_id=54, extra=raw.TRACKED
+        )
+        old.start_keepalived(raw.with_port_check(config, old, lab.port, "2"))
         bare.start_keepalived(
-            keepalived_config(lab.virtual(5), priority=100, virtual_router_id=55)
+            raw.keepalived_config(lab.virtual(5), priority=100, virtual_router_id=55)
         )
         wait_until(
             lambda: all(lab.recorder.holders(lab.virtual(number)) for number in range(1, 6)),
-            timeout=30,
-            what="every node holds its address",
+            30,
+            "every node holds its address",
         )
         time.sleep(_SETTLING)
         before = {each: _cpu_seconds(each) for each in lab.nodes}
@@ -73,21 +71,6 @@ def main() -> None:
     print(f"probes every {arguments.interval} s: {100 * ours:.3f} % of a core")
     print(f"shell image's script: {100 * theirs:.3f} % of a core")
     print(f"ratio: {ours / theirs:.2f}")
-
-
-def _as_shell_image(address: str, node: Node, port: int) -> str:
-    """Return a configuration with the check that the shell image writes."""
-    script = (
-        "vrrp_script chk {\n"
-        f"  script \"/bin/bash -c '</dev/tcp/{node.ip}/{port}'\"\n"
-        "  interval 2\n"
-        "}\n"
-    )
-    config = keepalived_config(
-        address, priority=100, virtual_router_id=54, extra="track_script {\n    chk\n  }"
-    )
-    head, block, tail = config.partition("vrrp_instance")
-    return f"{head}{script}{block}{tail}"
 
 
 def _cpu_seconds(node: Node) -> float:

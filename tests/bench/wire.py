@@ -16,18 +16,15 @@ import statistics
 import sys
 import time
 import timeit
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ipfailover_agent.vrrp.bpf import kernel_filter
 from ipfailover_agent.vrrp.packet_socket import PacketSocket
 from ipfailover_agent.vrrp.packets import gratuitous_arp, parse_frame
 from tests.support import frames
 from tests.support.netns import NetworkNamespace, fresh_namespace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _HOST = IPv4Address("10.9.0.1")
 _GROUP = IPv4Address("224.0.0.18")

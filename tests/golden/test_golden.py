@@ -8,21 +8,18 @@ from __future__ import annotations
 import subprocess
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
-from ipfailover_agent.model import RenderedFile, Rendering, Settings
+from ipfailover_agent.model import HostFacts, IPAddress, RenderedFile, Rendering, Settings
 from tests.support import sandbox
 from tests.support.cases import PATHS, Case, load_cases
 from tests.support.program import KEEPALIVED, version
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import HostFacts, IPAddress
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 
@@ -57,14 +54,9 @@ def test_a_case_renders_to_its_golden_files(case: Case, *, update_golden: bool) 
 def test_the_scripts_of_a_case_are_bash(case: Case) -> None:
     """bash -n finds nothing to say."""
     for each in case.rendering().scripts:
-        done = subprocess.run(
-            ["bash", "-n", "-c", each.text],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-        assert (0, "") == (done.returncode, done.stderr)
+        command = ["bash", "-n", "-c", each.text]
+        done = subprocess.run(command, capture_output=True, timeout=10, check=False)
+        assert (0, b"") == (done.returncode, done.stderr)
 
 
 # --- the real checker ---------------------------------------------------------------------------
@@ -92,67 +84,39 @@ def sequence(first: str, count: int) -> tuple[IPAddress, ...]:
     return tuple(ip_address(first) + number for number in range(count))
 
 
+FOUR, SIX = sequence("10.0.0.1", 2), sequence("fd00::1:0", 2)
+BOTH = sequence("10.0.0.0", 300) + sequence("fd00::1:0", 300)
+SHAPES: dict[str, tuple[tuple[IPAddress, ...], dict[str, Any]]] = {
+    "254 one by one": (sequence("10.0.0.1", 254), {"virtual_router_id_offset": 0}),
+    "255 in 238 groups": (
+        sequence("192.168.254.1", 255),
+        {"address_groups": 238, "virtual_router_id_offset": 0},
+    ),
+    "more than an advert carries, both families": (BOTH, {"address_groups": 1}),
+    "the longest interval of version 2": (FOUR, {"advert_interval": 255}),
+    "the longest interval of version 3": (SIX, {"advert_interval": 40}),
+    "the shortest interval": (FOUR, {"advert_interval": 0.1, "priority": 1}),
+    "an IPv6 multicast source": (
+        FOUR[:1] + SIX[:1],
+        {"multicast_source": ip_address("fd00:55::10")},
+    ),
+    "the longest name": (FOUR[:1], {"config_name": "a" * 253}),
+}
+
+
 @pytest.mark.netns
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param(
-            Settings(virtual_addresses=sequence("10.0.0.1", 254), virtual_router_id_offset=0),
-            id="254 one by one",
-        ),
-        pytest.param(
-            Settings(
-                virtual_addresses=sequence("192.168.254.1", 255),
-                address_groups=238,
-                virtual_router_id_offset=0,
-            ),
-            id="255 in 238 groups",
-        ),
-        pytest.param(
-            Settings(
-                virtual_addresses=sequence("10.0.0.0", 300) + sequence("fd00::1:0", 300),
-                address_groups=1,
-            ),
-            id="more than an advert carries, both families",
-        ),
-        pytest.param(
-            Settings(virtual_addresses=sequence("10.0.0.1", 2), advert_interval=255),
-            id="the longest interval of version 2",
-        ),
-        pytest.param(
-            Settings(virtual_addresses=sequence("fd00::1:0", 2), advert_interval=40),
-            id="the longest interval of version 3",
-        ),
-        pytest.param(
-            Settings(virtual_addresses=sequence("10.0.0.1", 2), advert_interval=0.1, priority=1),
-            id="the shortest interval",
-        ),
-        pytest.param(
-            Settings(
-                virtual_addresses=sequence("10.0.0.1", 1) + sequence("fd00::1:0", 1),
-                multicast_source=ip_address("fd00:55::10"),
-            ),
-            id="an IPv6 multicast source",
-        ),
-        pytest.param(
-            Settings(virtual_addresses=sequence("10.0.0.1", 1), config_name="a" * 253),
-            id="the longest name",
-        ),
-    ],
-)
-def test_keepalived_passes_extreme_shapes_without_a_word(
-    settings: Settings, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_keepalived_passes_extreme_shapes_without_a_word(shape: str, tmp_path: Path) -> None:
     """At the limits of what the plan lets through."""
-    outcome = keepalived_says(render(plan(settings, FACTS), PATHS), FACTS, tmp_path)
+    addresses, more = SHAPES[shape]
+    config = plan(Settings(virtual_addresses=addresses, **more), FACTS)
+    outcome = keepalived_says(render(config, PATHS), FACTS, tmp_path)
     assert (0, "") == (outcome.status, outcome.output)
 
 
 # --- negative controls --------------------------------------------------------------------------
 
-GOOD = render(
-    plan(Settings(virtual_addresses=sequence("10.0.0.1", 2), check_watch=0), FACTS), PATHS
-)
+GOOD = render(plan(Settings(virtual_addresses=FOUR, check_watch=0), FACTS), PATHS)
 
 
 @pytest.mark.netns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -15,9 +15,6 @@ from ipfailover_agent.paths import RunPaths
 from tests.support import sandbox
 from tests.support.program import KEEPALIVED
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24"]})
 PATHS = RunPaths(directory="/run/agent", config="/run/agent/keepalived.conf")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import ip_address
 
 import pytest
+from msgspec import structs
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.errors import HostNotReadyError, SettingsError
-from ipfailover_agent.paths import RunPaths
 from tests.support import keepalived_conf
+from tests.support.cases import PATHS
 from tests.support.vectors import Vector, host_facts, load_vectors
-
-PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keepalived.conf")
 
 # Its list holds the recorded node's own address, which the shell image did not notice: keepalived
 # then has every instance in FAULT. The reading of the rest is what the vector is about.
@@ -70,9 +68,11 @@ def test_what_the_shell_image_read_well_is_read_the_same(vector: Vector) -> None
 def test_the_check_keeps_its_name_and_its_interval(vector: Vector) -> None:
     """People look for chk_NAME in the log, where keepalived runs the check."""
     own = {**vector.env, "OPENSHIFT_HA_CHECK_WATCH": "0"}
-    checks = rendered(dataclasses.replace(vector, env=own)).all("vrrp_script")
-    assert [vector.old_image.check_name] == [each.words[1] for each in checks]
-    intervals = [line.split()[1] for line in vector.old_image.check if "interval" in line]
+    checks = rendered(structs.replace(vector, env=own)).all("vrrp_script")
+    old = vector.old_image.check
+    assert old is not None
+    assert [old.name] == [each.words[1] for each in checks]
+    intervals = [line.split()[1] for line in old.lines if "interval" in line]
     assert intervals == [each.value("interval") for each in checks]
 
 

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import functools
-import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from tests.image import podman
 from tests.image.podman import STRICT, Pod
-from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.lab import LABS, Lab, MakeLab, labs_of
 from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import why_impossible as why_no_lab
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
-
-    from tests.lab.kit.node import Node
+from tests.support import missing
 
 _HERE = Path(__file__).parent
 _PODS = pytest.StashKey[list[Pod]]()
-_LABS = pytest.StashKey[list[Lab]]()
 _build = functools.cache(podman.build)
 
 
-class StartPod(Protocol):
-    """Starts a container of the image on a node; it is removed after the test."""
+class StartPod:
+    """Starts containers of the image on nodes; ``pods`` are removed after the test."""
+
+    def __init__(self, image: str, pods: list[Pod]) -> None:
+        self._image = image
+        self._pods = pods
 
     def __call__(
         self,
@@ -37,7 +36,13 @@ class StartPod(Protocol):
         options: Sequence[str] = STRICT,
         entrypoint: str | None = None,
         command: Sequence[str] = (),
-    ) -> Pod: ...
+    ) -> Pod:
+        """Start one; the arguments are those of ``Pod``."""
+        pod = Pod(
+            node, self._image, environment, options=options, entrypoint=entrypoint, command=command
+        )
+        self._pods.append(pod)
+        return pod
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,7 +63,7 @@ def pytest_runtest_makereport(
         for pod in item.stash.get(_PODS, []):
             where = pod.node.name if pod.node is not None else "nowhere"
             report.sections.append((f"{pod.name} on {where}", pod.logs()[-6000:]))
-        for lab in item.stash.get(_LABS, []):
+        for lab in item.stash.get(LABS, []):
             if lab.is_open:
                 report.sections.append(("lab", lab.report()))
     return report
@@ -72,9 +77,8 @@ def image(request: pytest.FixtureRequest) -> str:
     """
     reason = podman.why_impossible() or why_no_lab()
     if reason is not None:
-        if os.environ.get("REQUIRE_IMAGE") == "1":
-            pytest.fail(f"REQUIRE_IMAGE=1, but images are impossible: {reason}", pytrace=False)
-        pytest.skip(f"THE IMAGE WAS NOT TESTED: {reason}")
+        reason = f"images are impossible: {reason}"
+        missing.skip(reason, "REQUIRE_IMAGE", loudly="THE IMAGE WAS NOT TESTED: ")
     try:
         return _build(request.param)
     except LabError as error:
@@ -85,16 +89,7 @@ def image(request: pytest.FixtureRequest) -> str:
 def make_nodes(request: pytest.FixtureRequest, image: str) -> Iterator[MakeLab]:
     """Give a function that makes nodes on a switch (see ``Lab``), which end with the test."""
     del image  # asked for so that the test is skipped before anything is made
-    labs = request.node.stash.setdefault(_LABS, [])
-
-    def make(nodes: int = 2, *, port: int = 8080, ipv6: bool = False) -> Lab:
-        lab = Lab(nodes, ipv6=ipv6, port=port)
-        labs.append(lab.__enter__())
-        return lab
-
-    yield make
-    for each in labs:
-        each.close()
+    yield from labs_of(request.node, functools.partial(Lab, nodes=2, ipv6=False))
 
 
 @pytest.fixture
@@ -109,21 +104,7 @@ def start(request: pytest.FixtureRequest, image: str, make_nodes: MakeLab) -> It
     del make_nodes  # asked for so that pods end before their nodes
     pods = request.node.stash.setdefault(_PODS, [])
 
-    def start_pod(
-        node: Node | None,
-        environment: Mapping[str, str] | None = None,
-        *,
-        options: Sequence[str] = STRICT,
-        entrypoint: str | None = None,
-        command: Sequence[str] = (),
-    ) -> Pod:
-        pod = Pod(
-            node, image, environment, options=options, entrypoint=entrypoint, command=command
-        )
-        pods.append(pod)
-        return pod
-
-    yield start_pod
+    yield StartPod(image, pods)
     for each in pods:
         each.remove()
 

@@ -10,17 +10,14 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from tests.lab.kit.namespaces import LabError, run
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.lab.kit.node import Node
+from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUITES = ("trixie", "bookworm")
@@ -167,9 +164,7 @@ class Pod:
             return next((each for each in self.logs().splitlines() if text in each), None)
 
         try:
-            return wait_until(
-                found, timeout=timeout, what=f"a log line with {text!r}", interval=0.1
-            )
+            return wait_until(found, timeout, f"a log line with {text!r}", interval=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from None
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import subprocess
+from pathlib import Path
 
-from tests.image.podman import STRICT
+from tests.image.conftest import StartPod
+from tests.image.podman import STRICT, Pod
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab
+from tests.support.waiting import wait_until
 
 _NOEXEC = (*STRICT[:-1], "/run:rw,noexec,nosuid,nodev")
 
@@ -73,7 +68,7 @@ def test_probes_by_http_are_answered_in_the_container_and_nowhere_else(
         return pod.run("curl", "-fsS", "-m", "5", "-o", "/dev/null", url).returncode
 
     local, outside = "http://127.0.0.1:63000", f"http://{node.ip}:63000"
-    wait_until(lambda: asks(f"{local}/readyz?config=ipfailover") == 0, timeout=5, what="ready")
+    wait_until(lambda: asks(f"{local}/readyz?config=ipfailover") == 0, 5, "ready")
     assert [0, 0, 0, 0] == [asks(f"{local}/{each}") for each in ("livez", "metrics", "status", "")]
     assert [22, 22] == [asks(f"{local}/{each}?config=other") for each in ("livez", "readyz")]
     assert asks(f"{outside}/livez") == 7

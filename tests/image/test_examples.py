@@ -6,28 +6,23 @@ import functools
 import re
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.image import podman
+from tests.image.conftest import StartPod
+from tests.image.podman import Pod
+from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.names import NameServer
-from tests.lab.kit.namespaces import base_environment
+from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, stays
-from tests.lab.kit.waiting import wait_until
 from tests.support import manifests, quadlet
 from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 ADDRESS = "192.0.2.101"
 
@@ -98,8 +93,8 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
     """With the options of the manifest, the ConfigMap mounted, and the probe of the manifest."""
     made = manifests.kustomize(overlay)
     # Without a lease, or the kernel would be as quick as the job.
-    config = {**manifests.find(made, "ConfigMap")["data"], "OPENSHIFT_HA_ADDRESS_LEASE": "0"}
-    [(_, spec)] = manifests.pod_specs(made)
+    config = {**manifests.variables(made), "OPENSHIFT_HA_ADDRESS_LEASE": "0"}
+    spec, _ = manifests.pod(made)
     pods: list[Pod] = []
     for node in web.nodes:
         environment, options = container_options(spec, config, tmp_path / node.name, node)
@@ -107,13 +102,13 @@ def test_a_clusters_pods_serve_and_a_job_removes_what_a_killed_one_left(
     for number in (1, 2, 3):
         web.wait_for_holder(web.virtual(number), timeout=ELECTION)
     probe = spec["containers"][0]["readinessProbe"]["exec"]["command"]
-    wait_until(lambda: pods[0].run(*probe).returncode == 0, timeout=3, what="the probe succeeds")
+    wait_until(lambda: pods[0].run(*probe).returncode == 0, 3, "the probe succeeds")
     for each in pods:
         each.crash()
     left = [f"{number}" for number in (1, 2, 3) if web.recorder.holders(web.virtual(int(number)))]
     assert ["1", "2", "3"] == left
     job = manifests.find(manifests.documents(EXAMPLES / "remove" / "job.yaml"), "Job")
-    [(_, job_spec)] = manifests.pod_specs([job])
+    job_spec, _ = manifests.pod([job])
     for node in web.nodes:
         environment, options = container_options(job_spec, config, tmp_path / node.name, node)
         command = job_spec["containers"][0]["command"][0]
@@ -130,8 +125,8 @@ def test_two_deployments_serve_on_the_same_node(start: StartPod, web: Lab, tmp_p
     pods: dict[str, list[Pod]] = {}
     for overlay in ("kubernetes", "second"):
         made = manifests.kustomize(overlay)
-        config = manifests.find(made, "ConfigMap")["data"]
-        [(_, spec)] = manifests.pod_specs(made)
+        config = manifests.variables(made)
+        spec, _ = manifests.pod(made)
         for node in web.nodes:
             host = tmp_path / node.name
             environment, options = container_options(spec, config, host / overlay, node, host=host)
@@ -143,7 +138,7 @@ def test_two_deployments_serve_on_the_same_node(start: StartPod, web: Lab, tmp_p
     for overlay, name, port in (("kubernetes", "ipfailover", 63000), ("second", "second", 63001)):
         url = f"http://127.0.0.1:{port}/readyz?config={name}"
         curl = ["curl", "-fsS", "-m", "5", url]
-        wait_until(functools.partial(_succeeds, node, curl), timeout=5, what=f"{name} is ready")
+        wait_until(functools.partial(_succeeds, node, curl), 5, f"{name} is ready")
         pod = pods[overlay][0]
         assert 0 == pod.run("ipfailover-ready").returncode
         assert "HTTP is not answered" not in pod.run("ipfailover-agent", "status").stdout
@@ -157,8 +152,8 @@ def test_two_deployments_serve_on_the_same_node(start: StartPod, web: Lab, tmp_p
 def test_doctor_lets_an_agent_start_or_not(start: StartPod, web: Lab, tmp_path: Path) -> None:
     """As an init container, beside a node that serves; with another list it is refused."""
     made = manifests.kustomize_with("kubernetes", "doctor", tmp_path)
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
+    config = manifests.variables(made)
+    spec, _ = manifests.pod(made)
     first, second = web.nodes
     environment, options = container_options(spec, config, tmp_path / "agent", first)
     start(first, environment, options=options)
@@ -184,9 +179,8 @@ def test_monitoring_answers_the_kubelet_and_prometheus(
 ) -> None:
     """Probes at the node's address, and the metrics from afar, as its manifests ask."""
     made = manifests.kustomize_with("kubernetes", "monitoring", tmp_path)
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
-    [container] = spec["containers"]
+    config = manifests.variables(made)
+    spec, container = manifests.pod(made)
     node = web.nodes[0]
     environment, options = container_options(spec, config, tmp_path / node.name, node)
     start(node, environment, options=options)
@@ -199,17 +193,17 @@ def test_monitoring_answers_the_kubelet_and_prometheus(
         text, _, code = network.run(curl, check=False).stdout.rpartition("\n")
         return int(code), text
 
-    wait_until(lambda: asked(node.network, "/readyz")[0] == 200, timeout=5, what="ready")
+    wait_until(lambda: asked(node.network, "/readyz")[0] == 200, 5, "ready")
     [endpoint] = manifests.find(made, "PodMonitor")["spec"]["podMetricsEndpoints"]
     code, metrics = asked(web.client.network, endpoint["path"])
     assert code == 200
     assert f'ipfailover_address_held{{address="{ADDRESS}",iname="ipfailover_VIP_1"}} 1' in metrics
     node.application.stop()
-    wait_until(lambda: not web.recorder.holders(ADDRESS), timeout=5, what="a failed check")
+    wait_until(lambda: not web.recorder.holders(ADDRESS), 5, "a failed check")
     wait_until(
         lambda: "the check fails" in asked(node.network, "/readyz")[1],
-        timeout=5,
-        what="the failed check is told",
+        5,
+        "the failed check is told",
     )
     assert 200 == asked(node.network, "/readyz")[0]  # or a roll-out would never end
 
@@ -219,8 +213,8 @@ def test_probes_by_http_reach_the_agent_from_the_node(
 ) -> None:
     """The kubelet asks from the node's network, where the agent listens by default."""
     made = manifests.kustomize_with("kubernetes", "probes", tmp_path)
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
+    config = manifests.variables(made)
+    spec, _ = manifests.pod(made)
     node = web.nodes[0]
     environment, options = container_options(spec, config, tmp_path / node.name, node)
     start(node, environment, options=options)
@@ -229,7 +223,7 @@ def test_probes_by_http_reach_the_agent_from_the_node(
         asked = spec["containers"][0][probe]["httpGet"]
         url = f"http://{asked['host']}:{asked['port']}{asked['path']}"
         curl = ["curl", "-fsS", "-m", "5", url]
-        wait_until(functools.partial(_succeeds, node, curl), timeout=5, what=f"{probe} succeeds")
+        wait_until(functools.partial(_succeeds, node, curl), 5, f"{probe} succeeds")
 
 
 def _succeeds(node: Node, command: list[str]) -> bool:
@@ -252,18 +246,16 @@ def test_a_taken_port_costs_the_base_nothing_and_a_crash_is_believed_by_no_probe
     its keepalived runs, and says why.
     """
     made = manifests.kustomize("kubernetes")
-    config = manifests.find(made, "ConfigMap")["data"]
-    [(_, spec)] = manifests.pod_specs(made)
-    [container] = spec["containers"]
+    config = manifests.variables(made)
+    spec, container = manifests.pod(made)
     probe = container["readinessProbe"]["exec"]["command"]
     node = web.nodes[0]
     environment, options = container_options(spec, config, tmp_path, node)
-    listener = node.network.spawn([sys.executable, "-c", LISTENER], environment=base_environment())
-    try:
+    with node.network.running([sys.executable, "-c", LISTENER]):
         pod = start(node, environment, options=options)
         web.wait_for_holder(ADDRESS, timeout=ELECTION)
         pod.wait_for_log("status.unavailable")
-        wait_until(lambda: pod.run(*probe).returncode == 0, timeout=5, what="it is ready")
+        wait_until(lambda: pod.run(*probe).returncode == 0, 5, "it is ready")
         stays(4 * container["readinessProbe"]["periodSeconds"])
         assert (True, 0, "") == (pod.is_running, *_said(pod, probe))
         pod.crash()
@@ -271,11 +263,8 @@ def test_a_taken_port_costs_the_base_nothing_and_a_crash_is_believed_by_no_probe
         first = _said(again, probe)
         assert first[0] == 1
         assert first[1].startswith(("starting: ", "not ready")), first
-        wait_until(lambda: again.run(*probe).returncode == 0, timeout=ELECTION, what="ready again")
+        wait_until(lambda: again.run(*probe).returncode == 0, ELECTION, "ready again")
         assert again.run("pgrep", "keepalived").returncode == 0
-    finally:
-        listener.kill()
-        listener.wait()
 
 
 def _said(pod: Pod, probe: list[str]) -> tuple[int, str]:
@@ -289,11 +278,11 @@ def test_the_agents_find_each_other_through_a_name(
     """The component unicast, with a DNS server that knows the pods' addresses as a cluster's."""
     web = make_nodes(port=80)
     made = manifests.kustomize_with("kubernetes", "unicast", tmp_path)
-    config = dict(manifests.find(made, "ConfigMap")["data"])
+    config = manifests.variables(made)
     server = NameServer(web, name=config["OPENSHIFT_HA_UNICAST_PEERS_DNS"])
     server.say([each.ip for each in web.nodes])
     try:
-        [(_, spec)] = manifests.pod_specs(made)
+        spec, _ = manifests.pod(made)
         pods = {}
         for node in web.nodes:
             environment, options = container_options(spec, config, tmp_path / node.name, node)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.image.podman import SUITES
+from tests.image.conftest import StartPod
+from tests.image.podman import SUITES, Pod
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import ELECTION, UNPLANNED, stays, variables
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab
+from tests.support.waiting import wait_until
 
 #: The lease of 3 s, up to a second until the kernel looks, and its lazy timer.
 GONE = 4.0
@@ -39,11 +35,11 @@ def test_a_killed_containers_address_goes_with_its_lease(start: StartPod, lab: L
     address = lab.virtual(1)
     holder = serve(start, lab)
     with lab.client.watch(address) as watch:
-        wait_until(lambda: watch.answering() == "n1", timeout=3, what="n1 answers")
+        wait_until(lambda: watch.answering() == "n1", 3, "n1 answers")
         killed = time.monotonic()
         holder.crash()
         lab.wait_for_holder(address, among=lab.nodes[1:], timeout=UNPLANNED)
-        wait_until(lambda: watch.answering() == "n2", timeout=2, what="n2 answers")
+        wait_until(lambda: watch.answering() == "n2", 2, "n2 answers")
     lost = [each for each in lab.recorder.changes(address, since=killed) if each.node == "n1"]
     assert [False] == [each.held for each in lost]
     gone = lost[0].time - killed

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 import ipfailover_agent
+from tests.image.conftest import StartPod
 from tests.image.podman import STRICT, SUITES, inspect, output
-
-if TYPE_CHECKING:
-    from tests.image.conftest import StartPod
-    from tests.lab.kit.lab import Lab
+from tests.lab.kit.lab import Lab
 
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 
@@ -81,9 +77,8 @@ def test_byte_code_is_there_for_every_module_of_ours(image: str) -> None:
 def test_no_packaged_template_is_compiled_at_a_start(image: str) -> None:
     """Their byte code was made by the versions and at the place where it is looked for."""
     script = """
-from ipfailover_agent.config import byte_code, templating
-from ipfailover_agent.config import renderer
-made = renderer.environment_of(templating.loader(None), byte_code.ByteCode(byte_code.DIRECTORY))
+from ipfailover_agent.config import renderer, templating
+made = renderer.environment_of(templating.loader(None), templating.ByteCode(templating.BYTE_CODE))
 made._parse = None
 print(all(made.get_template(each) for each in made.list_templates()))
 """

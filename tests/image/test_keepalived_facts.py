@@ -7,23 +7,18 @@ the next version is noticed.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.image.podman import SUITES
+from tests.image.conftest import StartPod
+from tests.image.podman import SUITES, Pod
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.raw import keepalived_config
 from tests.lab.kit.scenarios import ELECTION
-from tests.lab.kit.waiting import wait_until
 from tests.support import sandbox
 from tests.support.cases import PATHS, load_cases
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("image", SUITES, indirect=True)
 
@@ -152,11 +147,11 @@ def test_a_reload_without_a_change_touches_nothing(
     for _ in range(3):
         done = log.read_text().count("Reload")
         pod.run("sh", "-c", "kill -HUP $(pgrep -o keepalived)")
-        wait_until(lambda: log.read_text().count("Reload") > done, timeout=5, what="a reload")  # noqa: B023
+        wait_until(lambda: log.read_text().count("Reload") > done, 5, "a reload")  # noqa: B023
     assert len(lab.recorder.changes(lab.virtual(1))) == 1
     (tmp_path / "keepalived.conf").write_text("")
     pod.run("sh", "-c", "kill -HUP $(pgrep -o keepalived)")
-    wait_until(lambda: not lab.recorder.holders(lab.virtual(1)), timeout=5, what="a drop")
+    wait_until(lambda: not lab.recorder.holders(lab.virtual(1)), 5, "a drop")
     assert pod.run("pgrep", "keepalived").returncode == 0
 
 
@@ -167,10 +162,10 @@ def test_addresses_go_at_once_on_sigterm_and_the_process_after_a_second(
     pod = holder(start, lab, tmp_path)
     begun = time.monotonic()
     pod.run("sh", "-c", "kill $(pgrep -o keepalived)")
-    wait_until(lambda: not lab.recorder.holders(lab.virtual(1)), timeout=3, what="a release")
+    wait_until(lambda: not lab.recorder.holders(lab.virtual(1)), 3, "a release")
     assert lab.recorder.changes(lab.virtual(1))[-1].time - begun < 0.5
     log = tmp_path / "log"
-    wait_until(lambda: "Stopped Keepalived" in log.read_text(), timeout=3, what="its end")
+    wait_until(lambda: "Stopped Keepalived" in log.read_text(), 3, "its end")
 
 
 def test_it_lives_on_without_a_capability(start: StartPod, lab: Lab, tmp_path: Path) -> None:
@@ -179,7 +174,7 @@ def test_it_lives_on_without_a_capability(start: StartPod, lab: Lab, tmp_path: P
     pod = shell(start, lab, tmp_path, rights="NET_ADMIN")
     run_keepalived(pod)
     log = tmp_path / "log"
-    wait_until(lambda: "open raw socket" in log.read_text(), timeout=5, what="its complaint")
+    wait_until(lambda: "open raw socket" in log.read_text(), 5, "its complaint")
     assert pod.run("pgrep", "keepalived").returncode == 0
 
 
@@ -196,6 +191,6 @@ def test_a_changed_lifetime_of_an_address_does_not_disturb_it(
         lambda: (
             [each.held for each in lab.recorder.changes(lab.virtual(1))] == [True, False, True]
         ),
-        timeout=ELECTION,
-        what="the address goes with its lifetime and comes back",
+        ELECTION,
+        "the address goes with its lifetime and comes back",
     )

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.image.podman import STRICT, SUITES
+from tests.image.conftest import StartPod
+from tests.image.podman import STRICT, SUITES, Pod
+from tests.lab.kit.client import Watch
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, ConfigMap, variables
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.client import Watch
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 _READY = "running, ready"
 _WALL = """
@@ -40,7 +35,7 @@ def wait_until_it_serves(pod: Pod) -> None:
         said = pod.run("ipfailover-agent", "status").stdout
         return said.startswith(_READY) and " INIT  " not in said
 
-    wait_until(serves, timeout=ELECTION, what=f"{pod.name} serves", interval=0.2)
+    wait_until(serves, ELECTION, f"{pod.name} serves", interval=0.2)
 
 
 def unanswered(watch: Watch) -> set[int]:
@@ -63,8 +58,8 @@ def test_a_killed_container_leaves_no_trace_once_it_is_started_again(
     pod.crash()
     wait_until(
         lambda: lab.recorder.holders(address) == ["n1", "n2"],
-        timeout=UNPLANNED,
-        what="the other node takes over, and the dead one still has the address",
+        UNPLANNED,
+        "the other node takes over, and the dead one still has the address",
     )
     pod.start_again()
     pod.wait_for_log("addresses.released")
@@ -104,7 +99,6 @@ def test_a_roll_out_node_by_node_costs_a_client_next_to_nothing(start: StartPod,
     for each in pods.values():
         wait_until_it_serves(each)
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
         for node in lab.nodes:
             assert pods[node.name].stop().exit_code == 0
             wait_until_it_serves(start(node, variables(address, CHECK_FALL="2")))
@@ -120,13 +114,12 @@ def test_a_roll_out_of_all_at_once_costs_an_election(start: StartPod, lab: Lab) 
     pods = [start(each, variables(address)) for each in lab.nodes]
     lab.wait_for_holder(address, timeout=ELECTION)
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
         for each in pods:
             assert each.stop().exit_code == 0
         assert not lab.recorder.holders(address)
         for node in lab.nodes:
             start(node, variables(address, CHECK_FALL="2"))
-        wait_until(watch.answering, timeout=ELECTION, what="an answer again")
+        wait_until(watch.answering, ELECTION, "an answer again")
         lab.wait_for_holder(address, timeout=ELECTION)
     assert 3 < watch.worst_outage() < ELECTION
     print(f"Recreate: silent for {watch.worst_outage():.2f} s")
@@ -153,7 +146,6 @@ def test_a_changed_configmap_loses_no_question(
     for each in pods:
         wait_until_it_serves(each)
     with lab.client.watch(lab.virtual(1), interval=0.01) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
         changed = time.monotonic()
         config.write(variables(lab.virtual(1), lab.virtual(2)))
         for each in pods:
@@ -162,7 +154,7 @@ def test_a_changed_configmap_loses_no_question(
             each.wait_for_log("reload.accepted", timeout=6)
             print(f"{each.name}: applied {time.monotonic() - changed:.1f} s after the change")
         lab.wait_for_holder(lab.virtual(2), timeout=ELECTION)
-        wait_until(lambda: len(watch.answers) > 300, timeout=10, what="300 answers")
+        wait_until(lambda: len(watch.answers) > 300, 10, "300 answers")
     assert set() == unanswered(watch)
     assert [holder.name] == watch.nodes()
     assert lab.recorder.seconds_with_two(lab.virtual(1)) == 0

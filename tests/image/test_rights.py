@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from tests.image.conftest import StartPod
 from tests.image.podman import STRICT, SUITES
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.scenarios import ELECTION, PLANNED, variables
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.image.conftest import StartPod
-    from tests.lab.kit.lab import Lab
+from tests.support.waiting import wait_until
 
 _FEW = ("--cap-drop", "ALL", "--cap-add", "NET_ADMIN,NET_RAW")
 _READ_ONLY = ("--read-only", "--read-only-tmpfs=false")
@@ -39,7 +35,7 @@ def test_it_serves_checks_and_stops(start: StartPod, lab: Lab, options: tuple[st
     pod = start(node, variables(address), options=options)
     lab.wait_for_holder(address, timeout=ELECTION)
     node.application.stop()
-    wait_until(lambda: not lab.recorder.holders(address), timeout=5, what="a failed check")
+    wait_until(lambda: not lab.recorder.holders(address), 5, "a failed check")
     said = pod.run("cat", "/run/ipfailover-agent/check.reason").stdout
     assert f"port 8080 of {node.ip}" in said
     node.application.start()
@@ -100,12 +96,12 @@ def test_users_scripts_run_from_a_directory_that_everybody_may_write_to(
     pod = start(lab.nodes[0], settings, options=options)
     lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
     (scripts / "healthy").unlink()
-    wait_until(lambda: not lab.recorder.holders(lab.virtual(1)), timeout=5, what="a failed check")
+    wait_until(lambda: not lab.recorder.holders(lab.virtual(1)), 5, "a failed check")
 
     def notified() -> list[str]:
         return [line.split()[3] for line in pod.run("cat", "/run/notified").stdout.splitlines()]
 
-    wait_until(lambda: "FAULT" in notified(), timeout=PLANNED, what="a notification of FAULT")
+    wait_until(lambda: "FAULT" in notified(), PLANNED, "a notification of FAULT")
     assert ["BACKUP", "MASTER", "FAULT"] == notified()
     first = pod.run("cat", "/run/notified").stdout.splitlines()[0].split()
     assert ["told", "INSTANCE", "ipfailover_VIP_1", "BACKUP"] == first[:4]

@@ -6,20 +6,15 @@ Its tests find out who is MASTER as its users do: by the last log line that says
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
-from tests.image.podman import SUITES
-from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, variables
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.image.conftest import StartPod
-    from tests.image.podman import Pod
-    from tests.lab.kit.lab import Lab, MakeLab
+from tests.image.conftest import StartPod
+from tests.image.podman import SUITES, Pod
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, documented, variables
+from tests.support.waiting import wait_until
 
 _INSTANCE = "ipfailover_VIP_1"
 
@@ -34,8 +29,8 @@ def wait_for_one_master(pods: Sequence[Pod], timeout: float = ELECTION) -> Pod:
     expected = [*["BACKUP"] * (len(pods) - 1), "MASTER"]
     wait_until(
         lambda: states(pods) == expected,
-        timeout=timeout,
-        what=f"one MASTER among {len(pods)} pods",
+        timeout,
+        f"one MASTER among {len(pods)} pods",
         interval=0.3,
     )
     return next(each for each in pods if each.entered(_INSTANCE) == "MASTER")
@@ -44,7 +39,7 @@ def wait_for_one_master(pods: Sequence[Pod], timeout: float = ELECTION) -> Pod:
 @pytest.mark.parametrize("image", SUITES, indirect=True)
 def test_a_deployment_has_exactly_one_master(start: StartPod, make_nodes: MakeLab) -> None:
     """As its pods' logs tell, and as the nodes' interfaces tell."""
-    lab = make_nodes(3)
+    lab = make_nodes(nodes=3)
     address = lab.virtual(1)
     pods = [start(each, variables(address)) for each in lab.nodes]
     master = wait_for_one_master(pods)
@@ -62,12 +57,11 @@ def test_another_pod_takes_the_address_when_the_masters_is_deleted(
     pods = [start(each, variables(address)) for each in lab.nodes]
     master = wait_for_one_master(pods)
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
         assert master.stop().exit_code == 0
         other = wait_for_one_master([each for each in pods if each is not master], PLANNED)
         assert other.node is not None
         name = other.node.name
-        wait_until(lambda: watch.answering() == name, timeout=2, what=f"{name} answers")
+        wait_until(lambda: watch.answering() == name, 2, f"{name} answers")
     assert watch.worst_outage() < PLANNED
 
 
@@ -75,24 +69,16 @@ def test_another_pod_takes_the_address_when_the_masters_is_deleted(
 def test_all_variables_at_once_still_make_a_master(start: StartPod, lab: Lab) -> None:
     """USE_UNICAST without peers, scripts that are not there, empty values, all of them strings."""
     address = lab.virtual(1)
-    environment = {
-        "OPENSHIFT_HA_CONFIG_NAME": "ipfailover",
-        "OPENSHIFT_HA_VIRTUAL_IPS": f"{address}-{int(address.rpartition('.')[2]) + 1}",
-        "OPENSHIFT_HA_VIP_GROUPS": "2",
-        "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0",
-        "OPENSHIFT_HA_MONITOR_PORT": "30061",
-        "OPENSHIFT_HA_VRRP_ID_OFFSET": "2",
-        "OPENSHIFT_HA_REPLICA_COUNT": "2",
-        "OPENSHIFT_HA_USE_UNICAST": "true",
-        "OPENSHIFT_HA_IPTABLES_CHAIN": "OUTPUT",
-        "OPENSHIFT_HA_NOTIFY_SCRIPT": "/etc/keepalive/mynotifyscript.sh",
-        "OPENSHIFT_HA_CHECK_SCRIPT": "/etc/keepalive/mycheckscript.sh",
-        "OPENSHIFT_HA_PREEMPTION": "preempt_delay 600",
-        "OPENSHIFT_HA_CHECK_INTERVAL": "3",
-        "OPENSHIFT_HA_SELECTOR": "",
-        "OPENSHIFT_HA_UNICAST_PEERS": "",
-        "HA_EXCLUDED_VRRP_IDS": "",
-    }
+    environment = documented(
+        f"{address}-{int(address.rpartition('.')[2]) + 1}",
+        VIP_GROUPS="2",
+        NETWORK_INTERFACE="eth0",
+        MONITOR_PORT="30061",
+        VRRP_ID_OFFSET="2",
+        IPTABLES_CHAIN="OUTPUT",
+        PREEMPTION="preempt_delay 600",
+        CHECK_INTERVAL="3",
+    )
     pods = [start(each, environment) for each in lab.nodes]
     wait_for_one_master(pods)
     lab.wait_for_holder(lab.virtual(1))
@@ -109,8 +95,8 @@ def test_255_addresses_in_238_groups_are_served_at_offset_0(start: StartPod, lab
     pods = [start(each, environment) for each in lab.nodes]
     wait_until(
         lambda: all(len(lab.recorder.holders(each)) == 1 for each in addresses),
-        timeout=30,
-        what="255 addresses with one holder each",
+        30,
+        "255 addresses with one holder each",
         interval=0.2,
     )
     shares = [
@@ -137,7 +123,7 @@ def test_nopreempt_leaves_the_address_where_it_is(start: StartPod, lab: Lab) -> 
     back = start(first, {**settings, "OPENSHIFT_HA_PRIORITY": "200"})
     back.wait_for_log("Entering BACKUP STATE")
     came_back = time.monotonic()
-    wait_until(lambda: time.monotonic() - came_back > 6, timeout=8, what="6 seconds pass")
+    wait_until(lambda: time.monotonic() - came_back > 6, 8, "6 seconds pass")
     assert ["n2"] == lab.recorder.holders(address)
     assert lab.recorder.seconds_with_two(address) == 0
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.former import former_agent
-from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.lab import LABS, Lab, MakeLab, labs_of
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import why_impossible
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+from tests.support import missing
 
 __all__ = ["former_agent"]
 
 _HERE = Path(__file__).parent
 _NO_LABS: list[Lab] = []
-_LABS = pytest.StashKey[list[Lab]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,7 +32,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure what every node logged and which node held what."""
     report = yield
-    labs = item.stash.get(_LABS, _NO_LABS)
+    labs = item.stash.get(LABS, _NO_LABS)
     for number, lab in enumerate(labs, start=1):
         if report.when == "call" and report.failed and lab.is_open:
             report.sections.append((f"lab {number}", lab.report()))
@@ -46,18 +43,7 @@ def pytest_runtest_makereport(
 def make_lab(request: pytest.FixtureRequest) -> Iterator[MakeLab]:
     """Give a function that makes labs (see ``Lab``), which end with the test."""
     _require_namespaces()
-    labs = request.node.stash.setdefault(_LABS, [])
-
-    def make(
-        nodes: int = 3, *, ipv6: bool = True, port: int = 8080, applications: bool = True
-    ) -> Lab:
-        lab = Lab(nodes, ipv6=ipv6, port=port, applications=applications)
-        labs.append(lab.__enter__())
-        return lab
-
-    yield make
-    for each in labs:
-        each.close()
+    yield from labs_of(request.node)
 
 
 @pytest.fixture
@@ -66,14 +52,30 @@ def lab(make_lab: MakeLab) -> Lab:
     return make_lab()
 
 
+@pytest.fixture
+def pair(make_lab: MakeLab) -> Lab:
+    """Give a lab of two nodes."""
+    return make_lab(2)
+
+
+@pytest.fixture
+def lone(make_lab: MakeLab) -> Lab:
+    """Give a lab of one node."""
+    return make_lab(1)
+
+
+@pytest.fixture
+def node(lone: Lab) -> Node:
+    """Give the node of the lab of one."""
+    return lone.nodes[0]
+
+
 def _require_namespaces() -> None:
     """Skip loudly where the lab is impossible; fail where it was asked for."""
     reason = why_impossible()
-    if reason is None:
-        return
-    if os.environ.get("REQUIRE_NETNS") == "1":
-        pytest.fail(f"REQUIRE_NETNS=1, but the lab is impossible: {reason}", pytrace=False)
-    pytest.skip(f"THE LAB DID NOT RUN: {reason}")
+    if reason is not None:
+        reason = f"the lab is impossible: {reason}"
+        missing.skip(reason, "REQUIRE_NETNS", loudly="THE LAB DID NOT RUN: ")
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    ask,
-    events,
-    peers,
-    reload,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-    wait_for_status,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
+from tests.support.waiting import wait_until
 
 #: From another node's first advert for the address until it is off here.
 TWO = 0.3
@@ -33,13 +18,6 @@ TWO = 0.3
 UNEXPECTED = TWO + 2.0
 PAUSE = 0.5  # between the reloads of two nodes: both before the first election is over
 ADVERT = 1.1  # until the next advert
-
-
-def set_by_hand(node: Node, *addresses: str) -> None:
-    """Set addresses as an administrator does."""
-    for each in addresses:
-        length = 128 if ":" in each else 32
-        node.run(["ip", "address", "add", f"{each}/{length}", "dev", node.interface])
 
 
 def shown(node: Node, address: str) -> dict[str, object]:
@@ -63,135 +41,116 @@ def start_ranked(lab: Lab, source: ConfigMap, **more: str) -> tuple[Node, Node]:
                 **named,
             }
         )
-        wait_for_status(node, "phase", "running")  # which begins its election first
+        node.wait_for_status("phase", "running")  # which begins its election first
     return lab.nodes[0], lab.nodes[1]
 
 
 @pytest.mark.parametrize("order", ["lower first", "higher first"])
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
 def test_an_address_that_was_set_by_hand_is_taken_over_without_a_gap(
-    make_lab: MakeLab, wire: str, order: str
+    pair: Lab, wire: str, order: str
 ) -> None:
     """It serves until a node is MASTER of it, and from then on one node has it."""
-    lab = make_lab(2)
-    base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
-    source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source, **peers(lab, wire))
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
-    set_by_hand(lower, *added)
-    wait_for_each(lab, added, timeout=1, among=[lower])
+    base, added = [pair.virtual(1), pair.virtual6(1)], [pair.virtual(9), pair.virtual6(9)]
+    source = ConfigMap(pair.directory / "variables", variables(*base))
+    lower, higher = start_ranked(pair, source, **pair.peers(wire))
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
+    lower.add(*added)
+    pair.wait_for_each(added, timeout=1, among=[lower])
     source.write(variables(*base, *added))
-    said = ask(lower, "plan").stdout
+    said = lower.ask("plan").stdout
     assert all(f"{each} is on eth0 already" in " ".join(said.split()) for each in added)
 
     began = time.monotonic()
     nodes = [lower, higher] if order == "lower first" else [higher, lower]
     masters = nodes[0].stdout().count("Entering MASTER STATE") + len(added)
-    reload(nodes[0])
+    nodes[0].reload()
     stays(PAUSE)
-    reload(nodes[1])
+    nodes[1].reload()
     known = time.monotonic()
-    lab.wait_until(
-        lambda: nodes[0].stdout().count("Entering MASTER STATE") == masters,
-        timeout=ELECTION,
-        what="the first to know is MASTER of what was added",
-    )
+    nodes[0].wait_for_masters(masters)
     stays(2.5)  # two adverts
-    wait_for_each(lab, added, timeout=1, among=[nodes[0]])
-    none = max(lab.recorder.seconds_with_none(each, since=began) for each in added)
-    two = max(lab.recorder.seconds_with_two(each, since=known) for each in added)
+    pair.wait_for_each(added, timeout=1, among=[nodes[0]])
+    none = pair.recorder.seconds_with_none(*added, since=began)
+    two = pair.recorder.seconds_with_two(*added, since=known)
     print(f"{wire}, {order}: none {none:.3f} s, two {two:.3f} s")
-    print(lab.recorder.describe(since=began))
+    print(pair.recorder.describe(since=began))
     assert none == 0
     # A node whose reload came too late hears of the other at its next advert.
-    was_master = any(len(lab.recorder.holders(each, at=known)) > 1 for each in added)
-    assert two <= TWO + ADVERT * was_master + lab.recorder.lateness
-    assert [lab.recorder.changes(each, since=began) for each in base] == [(), ()]
+    was_master = any(len(pair.recorder.holders(each, at=known)) > 1 for each in added)
+    assert two <= TWO + ADVERT * was_master + pair.recorder.lateness
+    assert [pair.recorder.changes(each, since=began) for each in base] == [(), ()]
     held = shown(nodes[0], added[0])
     assert held["label"] == "eth0:vip"
     assert int(str(held["valid_life_time"])) <= 3
 
 
 @pytest.mark.parametrize("wire", ["multicast", "unicast"])
-def test_an_address_of_another_node_that_is_set_by_hand_is_removed(
-    make_lab: MakeLab, wire: str
-) -> None:
+def test_an_address_of_another_node_that_is_set_by_hand_is_removed(pair: Lab, wire: str) -> None:
     """While the agents run; a lone node takes over what it has; another prefix is refused."""
-    lab = make_lab(2)
-    base, added = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(9), lab.virtual6(9)]
-    source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source, **peers(lab, wire))
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
+    base, added = [pair.virtual(1), pair.virtual6(1)], [pair.virtual(9), pair.virtual6(9)]
+    source = ConfigMap(pair.directory / "variables", variables(*base))
+    lower, higher = start_ranked(pair, source, **pair.peers(wire))
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
     stays(1.5)  # an advert, by which the lower rank has looked at its interface
     began = time.monotonic()
-    set_by_hand(lower, *base)
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
-    two = max(lab.recorder.seconds_with_two(each, since=began) for each in base)
+    lower.add(*base)
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
+    two = pair.recorder.seconds_with_two(*base, since=began)
     print(f"{wire}: two for {two:.3f} s")
-    assert two <= UNEXPECTED + lab.recorder.lateness
-    (line, *_) = events(lower, "addresses.released")
+    assert two <= UNEXPECTED + pair.recorder.lateness
+    (line, *_) = lower.events("addresses.released")
     assert "not by this node" in line
-    assert events(higher, "contest.held") == events(lower, "contest.held") == []
+    assert higher.events("contest.held") == lower.events("contest.held") == []
 
-    higher.terminate()
-    assert higher.wait() == 0
-    wait_for_each(lab, base, timeout=ELECTION, among=[lower])
-    set_by_hand(lower, *added)
-    wrong = lab.virtual(8)
-    lower.run(["ip", "address", "add", f"{wrong}/24", "dev", "eth0"])
+    higher.stop()
+    pair.wait_for_each(base, timeout=ELECTION, among=[lower])
+    lower.add(*added)
+    wrong = pair.virtual(8)
+    lower.add(f"{wrong}/24")
     began = time.monotonic()
     source.write(variables(*base, *added, wrong))
-    refused = reload(lower, code=78)
+    refused = lower.reload(code=78)
     assert f"remove it with: ip address del {wrong}/24 dev eth0" in " ".join(refused.split())
-    lower.run(["ip", "address", "del", f"{wrong}/24", "dev", "eth0"])
+    lower.remove(f"{wrong}/24")
     source.write(variables(*base, *added))
-    reload(lower)
+    lower.reload()
     held = shown(lower, added[0])
     assert (held["label"], held["valid_life_time"]) == ("eth0:vip", 2**32 - 1)
     masters = len(base) + len(added)
-    lab.wait_until(
-        lambda: lower.stdout().count("Entering MASTER STATE") == masters,
-        timeout=ELECTION,
-        what="it is MASTER of everything",
-    )
-    lab.wait_until(
+    lower.wait_for_masters(masters)
+    wait_until(
         lambda: all(int(str(shown(lower, each)["valid_life_time"])) <= 3 for each in added),
-        timeout=3,
-        what="they are on a lease",
+        3,
+        "they are on a lease",
     )
     assert shown(lower, added[1])["preferred_life_time"] == 0
-    assert [lab.recorder.changes(each, since=began) for each in added] == [(), ()]
-    lower.terminate()
-    assert lower.wait() == 0
-    assert virtual_addresses(lower) == []
+    assert [pair.recorder.changes(each, since=began) for each in added] == [(), ()]
+    lower.stop()
+    assert lower.virtual_addresses() == []
 
 
-def test_an_announcement_of_another_node_is_enough(make_lab: MakeLab) -> None:
+def test_an_announcement_of_another_node_is_enough(pair: Lab) -> None:
     """Where the network drops VRRP, announcements say who is MASTER."""
-    lab = make_lab(2)
-    base = [lab.virtual(1), lab.virtual6(1)]
-    source = ConfigMap(lab.directory / "variables", variables(*base))
-    lower, higher = start_ranked(lab, source)
-    wait_for_each(lab, base, timeout=ELECTION, among=[higher])
-    lab.switch.drop_vrrp()
-    lab.wait_until(
-        lambda: len(events(lower, "contest.held") + events(higher, "contest.held")) == len(base),
-        timeout=ELECTION,
-        what="one of the two yields",
+    base = [pair.virtual(1), pair.virtual6(1)]
+    source = ConfigMap(pair.directory / "variables", variables(*base))
+    lower, higher = start_ranked(pair, source)
+    pair.wait_for_each(base, timeout=ELECTION, among=[higher])
+    pair.switch.drop_vrrp()
+    wait_until(
+        lambda: len(lower.events("contest.held") + higher.events("contest.held")) == len(base),
+        ELECTION,
+        "one of the two yields",
     )
-    found = wait_for_each(lab, base, timeout=3)
+    found = pair.wait_for_each(base, timeout=3)
     losers = [
-        (next(each for each in lab.nodes if each.name != name), address)
+        (next(each for each in pair.nodes if each.name != name), address)
         for address, name in found.items()
     ]
     for node, address in losers:
-        set_by_hand(node, address)
-    lab.wait_until(
-        lambda: all(lab.recorder.holders(each) == [found[each]] for each in base),
-        timeout=ELECTION,
-        what="what was set by hand is removed",
-    )
+        node.add(address)
+    assert pair.wait_for_each(base, timeout=ELECTION) == found  # what was set by hand is removed
     for node, address in losers:
-        holder = lab.node(found[address])
-        line = wait_for_line(node, f'addresses.released addresses="{address}/')
+        holder = pair.node(found[address])
+        line = node.wait_for_line(f'addresses.released addresses="{address}/')
         assert f"held by {holder.own.mac} and not by this node" in line

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from ipfailover_agent.config import budget, settings
+from ipfailover_agent.config.budget import Budget
 from ipfailover_agent.config.planner import plan
 from tests.lab.kit.chaos import alarms, stories
 from tests.lab.kit.chaos.scene import MODES, Mode, Scene
+from tests.lab.kit.lab import MakeLab
 from tests.support.vectors import host_facts
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.config.budget import Budget
-    from tests.lab.kit.lab import MakeLab
-
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do
-_FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}
 
 
 def promised(scene: Scene, **more: str) -> Budget:
@@ -127,19 +122,15 @@ def test_two_holders_are_no_longer_two_than_promised(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("story", "more"),
-    [(stories.container_killed, {}), (alarms.container_killed_fast, _FAST)],
-    ids=["by default", "fast"],
-)
+@pytest.mark.parametrize("timing", [{}, alarms.FAST], ids=["by default", "fast"])
 def test_a_silent_death_takes_no_longer_than_promised(
-    make_lab: MakeLab, story: Callable[[Scene], None], more: dict[str, str]
+    make_lab: MakeLab, timing: dict[str, str]
 ) -> None:
     """The container is killed: neither no holder nor two for longer."""
     scene = Scene(make_lab(3), "multicast")
-    story(scene)
+    stories.container_killed(scene, timing)
     seen = [each for _, each in scene.seen()]
-    times = promised(scene, **more)
+    times = promised(scene, **timing)
     assert times.two_after_death is not None
     assert 0 < taken_after(scene) <= times.silent_death + margin(scene)
     assert max(each.none for each in seen) <= times.silent_death + margin(scene)

@@ -10,30 +10,17 @@ import os
 import re
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.edits import Deployment, edit
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    ask,
-    numbered,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-)
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.lab.kit.timeline import Timeline
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
 
 COUNT = int(os.environ.get("LAB_CHANGES", "12"))
 SEED = int(os.environ.get("LAB_SEED", "1"))
@@ -85,9 +72,9 @@ class Pair:
                 lab.directory / f"variables-{node.name}", self._of(node, deployment)
             )
             self.sources[node.name] = source
-            node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
-            wait_for_line(node, "Entering BACKUP STATE")
-        wait_for_each(lab, deployment.addresses, timeout=ELECTION)
+            node.start(source.unwatched)
+            node.wait_for_line("Entering BACKUP STATE")
+        lab.wait_for_each(deployment.addresses, timeout=ELECTION)
 
     def _of(self, node: Node, deployment: Deployment) -> dict[str, str]:
         rank = 240 if node is self.lab.nodes[0] else 200
@@ -101,15 +88,11 @@ class Pair:
         for node in order:
             self.sources[node.name].write(self._of(node, deployment))
             self._reload(node, what)
-        wait_for_each(lab, deployment.addresses, timeout=SETTLED)
+        lab.wait_for_each(deployment.addresses, timeout=SETTLED)
         gone = [each for each in before if each not in deployment.addresses]
-        lab.wait_until(
-            lambda: not any(lab.recorder.holders(each) for each in gone),
-            timeout=SETTLED,
-            what=f"no node holds what was removed: {gone}",
-        )
+        lab.wait_for_none(gone, timeout=SETTLED)
         stays(1.2)  # an advert: what is refused shows
-        wait_for_each(lab, deployment.addresses, timeout=SETTLED)
+        lab.wait_for_each(deployment.addresses, timeout=SETTLED)
         after = places(lab.nodes[0])
         for address in before.keys() & after.keys():
             kind = f"whole change, {kind_of(before[address], after[address])}"
@@ -127,7 +110,7 @@ class Pair:
         before = places(node)
         held = [each for each in before if lab.recorder.holders(each) == [node.name]]
         began = time.monotonic()
-        done = ask(node, "reload")
+        done = node.ask("reload")
         assert done.returncode == 0, f"{what}: {done.stdout}{done.stderr}"
         until = time.monotonic()
         after = places(node)
@@ -179,27 +162,26 @@ def places(node: Node) -> dict[str, Place]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 15 * COUNT)
-def test_random_changes_cost_kept_addresses_nothing(make_lab: MakeLab) -> None:
+def test_random_changes_cost_kept_addresses_nothing(pair: Lab) -> None:
     """Whatever is edited: who holds an address that keeps its id does not let go of it."""
-    lab = make_lab(2)
     random = Random(SEED)  # noqa: S311 - no secret
-    pool = (*numbered(lab, 8), *(lab.virtual6(number) for number in (1, 2, 3)))
+    pool = (*pair.numbered(8), *pair.numbered6(3))
     mixed = tuple(random.sample(pool, len(pool)))
     deployment = Deployment(pool=mixed, addresses=mixed[:5])
-    pair = Pair(lab, deployment)
+    changing = Pair(pair, deployment)
     began = time.monotonic()
     try:
         for number in range(1, COUNT + 1):
             what, deployment = edit(deployment, random)
-            order = random.sample(lab.nodes, 2)
+            order = random.sample(pair.nodes, 2)
             names = ", ".join(each.name for each in order)
             print(f"{number:3} {time.monotonic() - began:7.1f} s {what} ({names}): {deployment}")
-            pair.change(what, deployment, order)
+            changing.change(what, deployment, order)
     finally:
-        print("\n".join(pair.tally.lines()))
+        print("\n".join(changing.tally.lines()))
     kept = [
         seconds
-        for kind, none in pair.tally.none.items()
+        for kind, none in changing.tally.none.items()
         if kind.startswith("reload on the holder, same id")
         for seconds in none
     ]

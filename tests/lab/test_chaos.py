@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.lab.kit.chaos import matrix, wire
-from tests.lab.kit.chaos.faults import MATRIX, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from _pytest.mark import ParameterSet
-
-    from tests.lab.kit.lab import MakeLab
+from tests.lab.kit.chaos.faults import Fault
+from tests.lab.kit.lab import MakeLab
 
 _SHORT = 0.1  # seconds
 _MARGIN = 0.25  # seconds, on a machine with nothing else to do; its lateness comes on top
@@ -27,7 +22,7 @@ def _short() -> Iterator[ParameterSet]:
     With fast timing, and where the next node waits for a skew of 16 ms, bounds are too short for
     a machine that does something else.
     """
-    for each in MATRIX:
+    for each in matrix.MATRIX:
         if each.short is not None:
             is_short = each.name.endswith(", fast") or 0 < each.none_in(each.short) < _SHORT
             marks = [pytest.mark.timing] if is_short else []

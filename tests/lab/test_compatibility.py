@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.scenarios import (
     ELECTION,
     NAME,
     PLANNED,
     UNPLANNED,
+    documented,
     stays,
     variables,
-    virtual_addresses,
 )
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 
 def shell_image_config(node: Node, address: str) -> str:
@@ -60,85 +58,50 @@ vrrp_instance {NAME}_VIP_1 {{
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
-def test_an_address_moves_to_and_from_a_node_with_the_shell_image(
-    make_lab: MakeLab, family: str
-) -> None:
+def test_an_address_moves_to_and_from_a_node_with_the_shell_image(pair: Lab, family: str) -> None:
     """While a cluster is updated: one holder at any time, planned handovers both ways."""
-    lab = make_lab(2)
-    old, new = lab.nodes
-    address = lab.virtual(1) if family == "IPv4" else lab.virtual6(1)
+    old, new = pair.nodes
+    address = pair.virtual(1) if family == "IPv4" else pair.virtual6(1)
     old.start_keepalived(shell_image_config(old, address))
-    lab.wait_for_holder(address, timeout=ELECTION, among=[old])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[old])
     started = time.monotonic()
     new.start(variables(address, PRIORITY="250"))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in new.stdout(), timeout=ELECTION, what="n2 is BACKUP"
-    )
+    new.wait_for_line("Entering BACKUP STATE")
     stays(4.5)  # longer than an election: it hears the old node and waits
-    assert lab.recorder.changes(address, since=started) == ()
+    assert pair.recorder.changes(address, since=started) == ()
     asked = time.monotonic()
     old.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=[new])
-    assert lab.recorder.seconds_with_none(address, since=asked) < PLANNED
+    pair.wait_for_holder(address, timeout=PLANNED, among=[new])
+    assert pair.recorder.seconds_with_none(address, since=asked) < PLANNED
     # Back: it comes up and hears a higher priority, so it stays BACKUP until this node goes.
     old.wait()
     old.start_keepalived(shell_image_config(old, address))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in old.output(), timeout=ELECTION, what="n1 is BACKUP"
-    )
+    old.wait_for_line("Entering BACKUP STATE")
     stays(4.5)  # longer than an election
-    assert lab.recorder.holders(address) == [new.name]
-    asked = time.monotonic()
-    new.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=[old])
-    assert new.wait() == 0
-    assert lab.recorder.seconds_with_two(address, since=started) == 0
-    assert lab.recorder.seconds_with_none(address, since=asked) < PLANNED
+    assert pair.recorder.holders(address) == [new.name]
+    asked = pair.hand_over(new, address)
+    assert pair.recorder.seconds_with_two(address, since=started) == 0
+    assert pair.recorder.seconds_with_none(address, since=asked) < PLANNED
 
 
-def test_the_shell_images_node_that_crashes_is_replaced(make_lab: MakeLab) -> None:
+def test_the_shell_images_node_that_crashes_is_replaced(pair: Lab) -> None:
     """SIGKILL of the old node's container: the new one takes over after three adverts."""
-    lab = make_lab(2)
-    old, new = lab.nodes
-    address = lab.virtual(1)
+    old, new = pair.nodes
+    address = pair.virtual(1)
     old.start_keepalived(shell_image_config(old, address))
-    lab.wait_for_holder(address, timeout=ELECTION, among=[old])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[old])
     new.start(variables(address))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in new.stdout(), timeout=ELECTION, what="n2 is BACKUP"
-    )
+    new.wait_for_line("Entering BACKUP STATE")
     old.kill()
-    lab.wait_until(
-        lambda: new.name in lab.recorder.holders(address), timeout=UNPLANNED, what="n2 holds it"
-    )
+    wait_until(lambda: new.name in pair.recorder.holders(address), UNPLANNED, "n2 holds it")
 
 
 def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:
     """All of them as strings, empty ones too, unicast without peers, scripts not mounted."""
     address = lab.virtual(1)
-    environment = {
-        "OPENSHIFT_HA_CONFIG_NAME": "ipfailover",
-        "OPENSHIFT_HA_VIRTUAL_IPS": f"{address}-102",
-        "OPENSHIFT_HA_VIP_GROUPS": "10",
-        "OPENSHIFT_HA_NETWORK_INTERFACE": "ens3",
-        "OPENSHIFT_HA_MONITOR_PORT": "8080",
-        "OPENSHIFT_HA_VRRP_ID_OFFSET": "0",
-        "OPENSHIFT_HA_REPLICA_COUNT": "2",
-        "OPENSHIFT_HA_USE_UNICAST": "true",
-        "OPENSHIFT_HA_UNICAST_PEERS": "",
-        "OPENSHIFT_HA_IPTABLES_CHAIN": "INPUT",
-        "OPENSHIFT_HA_NOTIFY_SCRIPT": "/etc/keepalive/mynotifyscript.sh",
-        "OPENSHIFT_HA_CHECK_SCRIPT": "/etc/keepalive/mycheckscript.sh",
-        "OPENSHIFT_HA_PREEMPTION": "preempt_delay 300",
-        "OPENSHIFT_HA_CHECK_INTERVAL": "2",
-        "OPENSHIFT_HA_SELECTOR": "",
-        "HA_EXCLUDED_VRRP_IDS": "",
-        "MULTICAST_SOURCE_IPADDRESS": "",
-        "UNICAST_SOURCE_IPADDRESS": "",
-        "KEEPALIVED_OPTIONS": "",
-    }
-    for node in lab.nodes:
-        node.start(environment)
+    unset = ("MULTICAST_SOURCE_IPADDRESS", "UNICAST_SOURCE_IPADDRESS", "KEEPALIVED_OPTIONS")
+    environment = {**documented(f"{address}-102"), **dict.fromkeys(unset, "")}
+    lab.start_everywhere(environment)
     for each in (address, lab.virtual(2)):
         lab.wait_for_holder(each, timeout=ELECTION)
     stays(2.5)  # two adverts
@@ -150,36 +113,31 @@ def test_the_documented_manifests_variables_give_one_master(lab: Lab) -> None:
         assert word in said
 
 
-def test_two_capabilities_and_a_read_only_root_will_do(make_lab: MakeLab) -> None:
+def test_two_capabilities_and_a_read_only_root_will_do(pair: Lab) -> None:
     """NET_ADMIN and NET_RAW, everything but /run and /etc/keepalived read-only."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first, second = lab.nodes
+    address = pair.virtual(1)
+    first, second = pair.nodes
     few = "-all,+net_admin,+net_raw"
     command = [
         *("setpriv", "--bounding-set", few, "--inh-caps", few, "--"),
         *(sys.executable, "-m", "ipfailover_agent", "run"),
     ]
     first.start(variables(address, PRIORITY="250"), command, prepare="mount -o remount,bind,ro /")
-    lab.wait_for_holder(address, timeout=ELECTION, among=[first])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[first])
     masks = first.run_in_container(["grep", "CapEff", "/proc/1/status"]).stdout.split()
     assert masks == ["CapEff:", "0000000000003000"]
     assert first.run_in_container(["touch", "/never"]).returncode != 0
     second.start(variables(address, PRIORITY="200"))
-    lab.wait_until(
-        lambda: "Entering BACKUP STATE" in second.stdout(), timeout=ELECTION, what="n2 is BACKUP"
-    )
+    second.wait_for_line("Entering BACKUP STATE")
     first.application.stop()
-    lab.wait_for_holder(address, timeout=2 * PLANNED, among=[second])
-    first.terminate()
-    assert first.wait() == 0
-    assert virtual_addresses(first) == []
+    pair.wait_for_holder(address, timeout=2 * PLANNED, among=[second])
+    first.stop()
+    assert first.virtual_addresses() == []
 
 
-def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab: MakeLab) -> None:
+def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(lone: Lab) -> None:
     """Both streams are pipes that no program reads: elected, and stopped in an orderly way."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     quiet = (
         "import os, sys, fcntl\n"
         "for fd in (1, 2):\n"
@@ -190,17 +148,14 @@ def test_nobody_reads_the_output_and_the_address_is_served_all_the_same(make_lab
         "    os.dup2(writing, fd)\n"
         "os.execv(sys.executable, [sys.executable, '-m', 'ipfailover_agent', 'run'])\n"
     )
-    node.start(variables(lab.virtual(1)), [sys.executable, "-c", quiet])
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-    node.terminate()
-    assert node.wait() == 0
-    assert virtual_addresses(node) == []
+    node.start(variables(lone.virtual(1)), [sys.executable, "-c", quiet])
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
+    node.stop()
+    assert node.virtual_addresses() == []
 
 
-def test_keepalived_options_come_before_ours(make_lab: MakeLab) -> None:
+def test_keepalived_options_come_before_ours(lone: Lab, node: Node) -> None:
     """``KEEPALIVED_OPTIONS`` are on keepalived's command line, which it prints."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    node.start({**variables(lab.virtual(1)), "KEEPALIVED_OPTIONS": "--log-detail"})
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    node.start({**variables(lone.virtual(1)), "KEEPALIVED_OPTIONS": "--log-detail"})
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     assert "'/usr/sbin/keepalived' '--log-detail' '--dont-fork'" in node.stdout()

@@ -7,30 +7,14 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    RELEASE,
-    UNPLANNED,
-    events,
-    serve,
-    serve_ranked,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-    wait_for_none,
-    wait_for_state,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, UNPLANNED, variables
+from tests.support.waiting import wait_until
 
 
 def keepalived_processes(node: Node) -> tuple[int, int]:
@@ -40,166 +24,148 @@ def keepalived_processes(node: Node) -> tuple[int, int]:
     return parent, child
 
 
-def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(
-    make_lab: MakeLab,
-) -> None:
+def test_an_agent_that_is_killed_and_is_not_pid_1_takes_keepalived_along(pair: Lab) -> None:
     """SIGKILL of the agent: keepalived ends and its addresses are gone within 2 s."""
-    lab = make_lab(2)
-    addresses = [*(lab.virtual(number) for number in (1, 2)), lab.virtual6(1)]
-    for number, node in enumerate(lab.nodes):
-        environment = variables(*addresses, PRIORITY=str(250 - 50 * number), PREEMPTION="preempt")
-        node.start(environment, as_pid_1=False)
-    first, second = lab.nodes
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    addresses = [*(pair.virtual(number) for number in (1, 2)), pair.virtual6(1)]
+    pair.start_ranked(variables(*addresses, PREEMPTION="preempt"), as_pid_1=False)
+    first, second = pair.nodes
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     killed = time.monotonic()
     first.signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    wait_for_none(lab, addresses, on=first, timeout=2)
+    pair.wait_for_none(addresses, on=first, timeout=2)
     print(f"agent killed: its addresses are gone after {time.monotonic() - killed:.2f} s")
-    lab.wait_until(
-        lambda: not first.pids("keepalived"), timeout=RELEASE, what="keepalived has ended"
-    )
-    wait_for_each(lab, addresses, timeout=PLANNED, among=[second])
-    assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
+    wait_until(lambda: not first.pids("keepalived"), RELEASE, "keepalived has ended")
+    pair.wait_for_each(addresses, timeout=PLANNED, among=[second])
+    assert pair.recorder.seconds_with_two(*addresses, since=killed) == 0
 
 
 @pytest.mark.parametrize("victims", ["parent", "child", "both"])
 def test_a_killed_keepalived_is_replaced_and_the_address_has_one_holder(
-    make_lab: MakeLab, victims: str
+    pair: Lab, victims: str
 ) -> None:
     """Parent, VRRP child or both killed: the other node takes over, never two, the first returns.
 
     keepalived does not replace its child by itself: the end of either is that of keepalived.
     """
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    first = serve_ranked(lab, *addresses)
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    first = pair.serve_ranked(*addresses)
     parent, child = keepalived_processes(first)
     killed = time.monotonic()
     for pid in {"parent": [parent], "child": [child], "both": [parent, child]}[victims]:
         os.kill(pid, signal.SIGKILL)
-    wait_for_none(lab, addresses, on=first, timeout=RELEASE)
-    wait_for_each(lab, addresses, timeout=UNPLANNED, among=lab.others(first))
-    none = max(lab.recorder.seconds_with_none(each, since=killed) for each in addresses)
+    pair.wait_for_none(addresses, on=first, timeout=RELEASE)
+    pair.wait_for_each(addresses, timeout=UNPLANNED, among=pair.others(first))
+    none = pair.recorder.seconds_with_none(*addresses, since=killed)
     print(f"keepalived's {victims} killed: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
-    lab.wait_until(
+    wait_until(
         lambda: len(first.pids("keepalived")) >= 2 and child not in first.pids("keepalived"),
-        timeout=RELEASE + 2,
-        what="keepalived runs again",
+        RELEASE + 2,
+        "keepalived runs again",
     )
-    wait_for_state(first, "BACKUP", timeout=5)
-    assert max(lab.recorder.seconds_with_two(each, since=killed) for each in addresses) == 0
-    (ended,) = events(first, "keepalived.exited")
+    first.wait_for_state("BACKUP", timeout=5)
+    assert pair.recorder.seconds_with_two(*addresses, since=killed) == 0
+    (ended,) = first.events("keepalived.exited")
     meaning = "its VRRP process died (signal 9)" if victims == "child" else "killed by signal 9"
     assert meaning in ended
-    assert len(events(first, "restart.scheduled")) == 1
-    for node in lab.nodes:
-        node.terminate()
-    assert [node.wait() for node in lab.nodes] == [0, 0]
-    assert virtual_addresses(first) == []
+    assert len(first.events("restart.scheduled")) == 1
+    pair.stop_everywhere()
+    assert first.virtual_addresses() == []
 
 
 def test_a_vrrp_child_that_dies_again_and_again_is_restarted_ever_later_and_then_given_up(
-    make_lab: MakeLab,
+    pair: Lab,
 ) -> None:
     """Killed as MASTER, then at each start: never two holders, back-off, then exit 75."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    first, second = lab.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    first, second = pair.nodes
     runner = PROJECT / "tests/support/agent_runner.py"
     given = {"options": {}, "policy": {"attempts": 3}, "has_bug": False, "hangs_on_reload": False}
-    for node, priority in ((first, "250"), (second, "200")):
-        environment = variables(*addresses, PRIORITY=priority, PREEMPTION="nopreempt")
-        environment["PYTHONPATH"] = str(PROJECT)
-        node.start(environment, (sys.executable, str(runner), json.dumps(given)))
-        wait_for_line(node, "Entering BACKUP STATE")
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    environment = {**variables(*addresses, PREEMPTION="nopreempt"), "PYTHONPATH": str(PROJECT)}
+    pair.start_ranked(environment, (sys.executable, str(runner), json.dumps(given)))
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     begin = time.monotonic()
     killed: set[int] = set()
     for _ in range(4):
-        child = _newborn(lab, first, killed)
+        child = _newborn(first, killed)
         os.kill(child, signal.SIGKILL)
         killed.add(child)
     assert first.wait() == 75
-    wait_for_each(lab, addresses, timeout=UNPLANNED, among=[second])
-    assert max(lab.recorder.seconds_with_two(each, since=begin) for each in addresses) == 0
-    none = max(lab.recorder.seconds_with_none(each, since=begin) for each in addresses)
+    pair.wait_for_each(addresses, timeout=UNPLANNED, among=[second])
+    assert pair.recorder.seconds_with_two(*addresses, since=begin) == 0
+    none = pair.recorder.seconds_with_none(*addresses, since=begin)
     print(f"VRRP child killed four times: no node held an address for {none:.2f} s")
     assert none < UNPLANNED
-    delays = [each.rpartition("delay=")[2] for each in events(first, "restart.scheduled")]
+    delays = [each.rpartition("delay=")[2] for each in first.events("restart.scheduled")]
     assert [each.split()[0] for each in delays] == ["0.5", "1.0", "2.0"]
     assert "keepalived keeps failing" in first.stderr()
 
 
-def _newborn(lab: Lab, node: Node, known: set[int]) -> int:
+def _newborn(node: Node, known: set[int]) -> int:
     """Return the pid of the VRRP child that runs now and is none of those that are known."""
 
     def found() -> int:
         running = node.pids("keepalived")
         return running[1] if len(running) > 1 and running[1] not in known else 0
 
-    return lab.wait_until(found, timeout=RELEASE + 3, what="keepalived has a new VRRP child")
+    return wait_until(found, RELEASE + 3, "keepalived has a new VRRP child")
 
 
-def test_a_lone_node_serves_again_after_keepalived_was_killed(make_lab: MakeLab) -> None:
+def test_a_lone_node_serves_again_after_keepalived_was_killed(lone: Lab) -> None:
     """There is no node to take over: back-off, start, election, and it is held again."""
-    lab = make_lab(1)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    node = serve(lab, *addresses)
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    addresses = [lone.virtual(1), lone.virtual6(1)]
+    node = lone.serve(*addresses)
+    lone.wait_for_each(addresses, timeout=ELECTION)
     killed = time.monotonic()
     for pid in keepalived_processes(node):
         os.kill(pid, signal.SIGKILL)
     # Before the back-off, by the agent: keepalived left them.
-    wait_for_none(lab, addresses, on=node, timeout=RELEASE)
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    lone.wait_for_none(addresses, on=node, timeout=RELEASE)
+    lone.wait_for_each(addresses, timeout=ELECTION)
     print(f"lone node, keepalived killed: held again after {time.monotonic() - killed:.1f} s")
 
 
 def test_a_killed_container_is_replaced_and_returns_without_its_leftover(lab: Lab) -> None:
     """Without a lease it stays after SIGKILL of all; started again, the node removes it."""
     addresses = [lab.virtual(1), lab.virtual6(1)]
-    first = serve_ranked(lab, *addresses, ADDRESS_LEASE="0")
+    first = lab.serve_ranked(*addresses, ADDRESS_LEASE="0")
     with lab.client.watch(addresses[0]) as watch:
-        lab.wait_until(watch.answering, timeout=2, what="an answer")
         killed = time.monotonic()
         first.kill()
-        lab.wait_until(
+        wait_until(
             lambda: all(len(lab.recorder.holders(each)) == 2 for each in addresses),
-            timeout=UNPLANNED,
-            what="another node holds each address, beside the leftover",
+            UNPLANNED,
+            "another node holds each address, beside the leftover",
         )
         taken = [lab.recorder.changes(each, since=killed)[0].time - killed for each in addresses]
         print(f"container killed: taken over after {max(taken):.2f} s")
         assert max(taken) < UNPLANNED
         returned = time.monotonic()
         first.start()
-        wait_for_each(lab, addresses, timeout=RELEASE, among=lab.others(first))
+        lab.wait_for_each(addresses, timeout=RELEASE, among=lab.others(first))
         gone = time.monotonic()
         print(f"container started again: one holder after {gone - returned:.2f} s")
-        wait_for_state(first, "BACKUP")
+        first.wait_for_state("BACKUP")
         outage = watch.worst_outage(since=killed)
     print(f"container killed: the client saw {outage:.2f} s of outage at worst")
-    for each in addresses:
-        assert lab.recorder.seconds_with_two(each, since=gone) == 0
-        assert lab.recorder.seconds_with_none(each, since=killed) == 0
-    assert virtual_addresses(first) == []
+    assert lab.recorder.seconds_with_two(*addresses, since=gone) == 0
+    assert lab.recorder.seconds_with_none(*addresses, since=killed) == 0
+    assert first.virtual_addresses() == []
 
 
 @pytest.mark.parametrize("mark", ["labelled", "bare", "before"])
-def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str) -> None:
+def test_a_leftover_is_removed_before_anything_else(pair: Lab, mark: str) -> None:
     """With the agent's label or none, even listed before the node's own: gone at the start."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    address, address6 = lab.virtual(1), lab.virtual6(1)
+    first, second = pair.nodes
+    address, address6 = pair.virtual(1), pair.virtual6(1)
     if mark == "before":
         first.network.ip(
             [
                 f"address del {first.own.ipv4} dev eth0",
                 f"address add {address}/32 dev eth0",
                 f"address add {first.own.ipv4} dev eth0",
-                f"route replace default via {lab.client.own.ipv4.ip} dev eth0",
+                f"route replace default via {pair.client.own.ipv4.ip} dev eth0",
             ]
         )
         assert first.addresses()[0] == f"{address}/32"
@@ -208,20 +174,19 @@ def test_a_leftover_is_removed_before_anything_else(make_lab: MakeLab, mark: str
         first.network.ip([f"address add {address}/32 dev eth0 {label}"])
     first.network.ip([f"address add {address6}/128 dev eth0 nodad preferred_lft 0"])
     second.start(variables(address, address6, PRIORITY="200"))
-    lab.wait_until(
-        lambda: len(lab.recorder.holders(address)) == len(lab.recorder.holders(address6)) == 2,
-        timeout=ELECTION,
-        what="both nodes hold both",
+    wait_until(
+        lambda: len(pair.recorder.holders(address)) == len(pair.recorder.holders(address6)) == 2,
+        ELECTION,
+        "both nodes hold both",
     )
     returned = time.monotonic()
     first.start(variables(address, address6, PRIORITY="100"))
-    wait_for_each(lab, [address, address6], timeout=RELEASE, among=[second])
+    pair.wait_for_each([address, address6], timeout=RELEASE, among=[second])
     gone = time.monotonic()
-    wait_for_state(first, "BACKUP")
-    for each in (address, address6):
-        assert lab.recorder.seconds_with_two(each, since=gone) == 0
-        assert lab.recorder.seconds_with_none(each, since=returned) == 0
+    first.wait_for_state("BACKUP")
+    assert pair.recorder.seconds_with_two(address, address6, since=gone) == 0
+    assert pair.recorder.seconds_with_none(address, address6, since=returned) == 0
     assert first.addresses() == [str(first.own.ipv4), str(first.own.ipv6)]
-    (released,) = events(first, "addresses.released")
+    (released,) = first.events("addresses.released")
     assert f"{address}/32 on eth0" in released
     assert f"{address6}/128 on eth0" in released

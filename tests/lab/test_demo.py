@@ -7,18 +7,15 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.demo.story import NotShownError, Stage
 from tests.lab.demo.view import Facts, Screen, differences, table
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.leftovers import leftovers_of
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+from tests.support.waiting import wait_until
 
 DEMO = [sys.executable, "-m", "tests.lab.demo"]
 
@@ -89,7 +86,7 @@ def test_an_interrupted_demo_leaves_nothing(make_lab: MakeLab, number: signal.Si
     with subprocess.Popen(
         DEMO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT
     ) as demo:
-        wait_until(lambda: leftovers_of(demo.pid), timeout=5, what="the demo has a lab")
+        wait_until(lambda: leftovers_of(demo.pid), 5, "the demo has a lab")
         demo.send_signal(number)
         said, _ = demo.communicate(timeout=10)
     assert demo.returncode == 130, said

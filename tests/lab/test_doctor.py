@@ -5,34 +5,19 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ipfailover_agent.doctor.command import CHECKS
 from ipfailover_agent.doctor.findings import CheckResult
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import base_environment
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PORT,
-    ask,
-    command,
-    events,
-    reload,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_status,
-)
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, PORT, command, stays, variables
+from tests.support.waiting import wait_until
 
 DOCTOR = (sys.executable, "-m", "ipfailover_agent", "doctor", "--json", "--seconds", "2.5")
 BRIEF = 0.3
@@ -75,73 +60,72 @@ def advice_of(node: Node, check: str) -> str:
     return next(str(each["advice"]) for each in told if each["check"] == check)
 
 
+def link(node: Node) -> dict[str, Any]:
+    """Return what the kernel tells of a node's eth0."""
+    found: dict[str, Any] = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]
+    return found
+
+
 def mac_of(node: Node) -> str:
     """Return the MAC of a node's eth0."""
-    shown = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)
-    return str(shown[0]["address"])
+    return str(link(node)["address"])
 
 
-def test_a_healthy_backup_passes_beside_its_agent(make_lab: MakeLab) -> None:
+def test_a_healthy_backup_passes_beside_its_agent(pair: Lab) -> None:
     """The holder is named, nothing fails, and no node loses anything by being asked."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder = serve_ranked(lab, *addresses)
-    (other,) = lab.others(holder)
-    done = ask(other, *DOCTOR[3:])
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    holder = pair.serve_ranked(*addresses)
+    (other,) = pair.others(holder)
+    done = other.ask(*DOCTOR[3:])
     found = by_verdict(done.stdout)
     assert (0, set()) == (done.returncode, found["fail"])
     assert f"holders: {holder.ip} advertises {addresses[0]}" in found["pass"]
     assert any("runs and is ready" in each for each in found["pass"])
     assert f"port: {other.ip} port {PORT} answers" in found["pass"]
     assert "interface: eth0 is up" in found["pass"]
-    for address in addresses:
-        assert lab.recorder.holders(address) == [holder.name]
-        assert lab.recorder.seconds_with_two(address) == 0
+    assert [pair.recorder.holders(each) for each in addresses] == [[holder.name]] * 2
+    assert pair.recorder.seconds_with_two(*addresses) == 0
 
 
-def test_a_lone_node_hears_nobody(make_lab: MakeLab) -> None:
+def test_a_lone_node_hears_nobody(lone: Lab) -> None:
     """Everything is fine as far as one node can see."""
-    lab = make_lab(1)
-    code, found = before_start(lab.nodes[0], variables(lab.virtual(1), lab.virtual6(1)))
+    code, found = before_start(lone.nodes[0], variables(lone.virtual(1), lone.virtual6(1)))
     assert (0, set()) == (code, found["fail"])
     assert "agent: none runs with this run directory" in found["pass"]
     assert (
-        f"answers: no other host answers for {lab.virtual(1)} {lab.virtual6(1)}" in found["pass"]
+        f"answers: no other host answers for {lone.virtual(1)} {lone.virtual6(1)}" in found["pass"]
     )
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "expected"),
+    ("theirs", "expected"),
     [
-        ({"CONFIG_NAME": "other"}, {}, "password"),
-        ({"VRRP_VERSION": "3"}, {}, "version"),
-        ({"ADVERT_INTERVAL": "2"}, {}, "interval"),
-        ({"VIP_GROUPS": "1"}, {}, "list"),
-        ({"VRRP_ID_OFFSET": "50"}, {}, "router id"),
+        ({"CONFIG_NAME": "other"}, "password"),
+        ({"VRRP_VERSION": "3"}, "version"),
+        ({"ADVERT_INTERVAL": "2"}, "interval"),
+        ({"VIP_GROUPS": "1"}, "list"),
+        ({"VRRP_ID_OFFSET": "50"}, "router id"),
     ],
     ids=["password", "version", "interval", "list", "id"],
 )
 def test_nodes_that_differ_are_named_before_they_meet(
-    make_lab: MakeLab, theirs: dict[str, str], ours: dict[str, str], expected: str
+    pair: Lab, theirs: dict[str, str], expected: str
 ) -> None:
     """An init container with this refuses to add a second holder."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual(2)]
+    first, second = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual(2)]
     first.start(variables(*addresses, **theirs))
-    lab.wait_for_holder(addresses[0])
-    code, found = before_start(second, variables(*addresses, **ours))
+    pair.wait_for_holder(addresses[0])
+    code, found = before_start(second, variables(*addresses))
     assert code == 78
     assert any(each.startswith("rivals: ") and expected in each for each in found["fail"])
 
 
-def test_an_address_that_somebody_else_has_is_found(make_lab: MakeLab) -> None:
+def test_an_address_that_somebody_else_has_is_found(pair: Lab) -> None:
     """He speaks no VRRP, and only answers."""
-    lab = make_lab(2)
-    stranger, node = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    stranger.run(["ip", "address", "add", f"{addresses[0]}/32", "dev", "eth0"])
-    stranger.run(["ip", "-6", "address", "add", f"{addresses[1]}/128", "dev", "eth0", "nodad"])
+    stranger, node = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    stranger.add(*addresses)
     code, found = before_start(node, variables(*addresses))
     mac = mac_of(stranger)
     assert code == 78
@@ -151,70 +135,63 @@ def test_an_address_that_somebody_else_has_is_found(make_lab: MakeLab) -> None:
     } == found["fail"]
 
 
-def test_a_router_with_our_id_is_named_with_a_way_out(make_lab: MakeLab) -> None:
+def test_a_router_with_our_id_is_named_with_a_way_out(pair: Lab) -> None:
     """It serves another address: no rival, and a free offset is suggested."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    first.start(variables(lab.virtual(9)))
-    lab.wait_for_holder(lab.virtual(9))
-    code, found = before_start(second, variables(lab.virtual(1)))
+    first, second = pair.nodes
+    first.start(variables(pair.virtual(9)))
+    pair.wait_for_holder(pair.virtual(9))
+    code, found = before_start(second, variables(pair.virtual(1)))
     assert code == 0
     (clash,) = [each for each in found["warn"] if each.startswith("ids: ")]
-    assert f"also used by {first.ip} for {lab.virtual(9)}" in clash
+    assert f"also used by {first.ip} for {pair.virtual(9)}" in clash
     assert "choose OPENSHIFT_HA_VRRP_ID_OFFSET=" in clash
 
 
-def test_a_firewall_that_drops_vrrp_is_named(make_lab: MakeLab) -> None:
+def test_a_firewall_that_drops_vrrp_is_named(lone: Lab, node: Node) -> None:
     """A warning, or a pass where the agent would let VRRP in."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     node.nft(
         "table inet filter { chain input { type filter hook input priority 0; policy drop; }\n}"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), seconds=BRIEF)
     assert "firewall: inet filter input may drop protocol 112" in found["warn"]
-    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
     assert (
         "firewall: inet filter input may drop protocol 112; the agent lets it in there"
         in found["pass"]
     )
 
 
-def test_what_is_wrong_with_the_node_is_named(make_lab: MakeLab) -> None:
+def test_what_is_wrong_with_the_node_is_named(pair: Lab) -> None:
     """A dead application, an absent peer, an address on the wrong interface, a foreign network."""
-    lab = make_lab(2)
-    node, other = lab.nodes
+    node, other = pair.nodes
     node.application.stop()
     node.run(["ip", "link", "add", "kube-ipvs0", "type", "bridge"])
-    node.run(["ip", "address", "add", f"{lab.virtual(1)}/32", "dev", "kube-ipvs0"])
-    absent = lab.virtual(99)
+    node.run(["ip", "address", "add", f"{pair.virtual(1)}/32", "dev", "kube-ipvs0"])
+    absent = pair.virtual(99)
     code, found = before_start(
         node,
-        variables(lab.virtual(1), "198.51.100.7", UNICAST_PEERS=f"{other.ip},{absent},{node.ip}"),
+        variables(pair.virtual(1), "198.51.100.7", UNICAST_PEERS=f"{other.ip},{absent},{node.ip}"),
     )
     assert (0, set()) == (code, found["fail"])
     assert f"port: {node.ip} port {PORT}: connection refused" in found["warn"]
     assert f"peers: {other.ip} answers" in found["pass"]
     assert f"peers: {absent} does not answer ARP or neighbour requests" in found["warn"]
     assert "subnet: 198.51.100.7 in no network of eth0" in found["warn"]
-    assert f"elsewhere: {lab.virtual(1)} also on kube-ipvs0" in found["warn"]
+    assert f"elsewhere: {pair.virtual(1)} also on kube-ipvs0" in found["warn"]
 
 
-def test_a_link_without_carrier_fails(make_lab: MakeLab) -> None:
+def test_a_link_without_carrier_fails(lone: Lab, node: Node) -> None:
     """Nothing would be served; the exit code says so to an init container."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     node.link_down()
     stays(0.2)
-    code, found = before_start(node, variables(lab.virtual(1)))
+    code, found = before_start(node, variables(lone.virtual(1)))
     assert code == 78
     assert any(each.startswith("interface: eth0 ") for each in found["fail"])
 
 
-def test_settings_that_cannot_be_used_fail_with_every_problem(make_lab: MakeLab) -> None:
+def test_settings_that_cannot_be_used_fail_with_every_problem(lone: Lab) -> None:
     """What can be told without them is told all the same."""
-    lab = make_lab(1)
-    code, found = before_start(lab.nodes[0], variables("10.0.0.300", PREEMPTION="sometimes"))
+    code, found = before_start(lone.nodes[0], variables("10.0.0.300", PREEMPTION="sometimes"))
     assert code == 78
     assert 2 == sum(each.startswith("settings: OPENSHIFT_HA_") for each in found["fail"])
     assert any(each.startswith("keepalived: version ") for each in found["pass"])
@@ -223,12 +200,11 @@ def test_settings_that_cannot_be_used_fail_with_every_problem(make_lab: MakeLab)
 # --- one fault each -----------------------------------------------------------------------------
 
 
-def test_missing_rights_are_told_and_what_they_keep_from_us(make_lab: MakeLab) -> None:
+def test_missing_rights_are_told_and_what_they_keep_from_us(lone: Lab, node: Node) -> None:
     """Nothing that was not looked at passes."""
-    lab = make_lab(1, ipv6=False)
     without = "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"
     code, found = before_start(
-        lab.nodes[0], variables(lab.virtual(1)), before=("setpriv", *without), seconds=BRIEF
+        node, variables(lone.virtual(1)), before=("setpriv", *without), seconds=BRIEF
     )
     assert code == 78
     assert {"capabilities: NET_ADMIN and NET_RAW missing"} == found["fail"]
@@ -236,11 +212,10 @@ def test_missing_rights_are_told_and_what_they_keep_from_us(make_lab: MakeLab) -
     assert {"firewall", "answers", "rivals", "ids", "holders", "multicast", "peers"} <= skipped
 
 
-def test_a_keepalived_that_lacks_something_is_told(make_lab: MakeLab) -> None:
+def test_a_keepalived_that_lacks_something_is_told(lone: Lab, node: Node) -> None:
     """A fake one: no package of it lacks passwords or dumps."""
-    lab = make_lab(1, ipv6=False)
     environment = {
-        **variables(lab.virtual(1)),
+        **variables(lone.virtual(1)),
         "PATH": f"/run/programs:{base_environment()['PATH']}",
     }
     lacking = (
@@ -248,71 +223,59 @@ def test_a_keepalived_that_lacks_something_is_told(make_lab: MakeLab) -> None:
         "echo Config options: VRRP\\n' >/run/programs/keepalived; "
         "chmod 755 /run/programs/keepalived"
     )
-    _, found = before_start(lab.nodes[0], environment, prepare=lacking, seconds=BRIEF)
+    _, found = before_start(node, environment, prepare=lacking, seconds=BRIEF)
     assert "keepalived: version 2.2.8" in found["pass"]
     assert {
         "build: without VRRP_AUTH: it knows no password",
         "build: without JSON dumps: it cannot be asked for its state",
     } <= found["warn"]
     nowhere = ("env", "PATH=/run/programs")
-    code, found = before_start(lab.nodes[0], environment, before=nowhere, seconds=BRIEF)
+    code, found = before_start(node, environment, before=nowhere, seconds=BRIEF)
     assert code == 78
     assert {"keepalived: there is none on PATH"} == found["fail"]
 
 
-def test_a_file_that_keepalived_refuses_fails(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_a_file_that_keepalived_refuses_fails(lone: Lab, node: Node, tmp_path: Path) -> None:
     """A template of the user's own, in which something else is not what it should be."""
-    lab = make_lab(1, ipv6=False)
     text = (PROJECT / "templates" / "keepalived.conf.j2").read_text()
     own = tmp_path / "templates"
     own.mkdir()
     (own / "keepalived.conf.j2").write_text(text + "vrrp_instance odd {\n  interface nowhere\n}\n")
     more = ("--template-dir", str(own))
-    code, found = before_start(lab.nodes[0], variables(lab.virtual(1)), more=more, seconds=BRIEF)
+    code, found = before_start(node, variables(lone.virtual(1)), more=more, seconds=BRIEF)
     assert code == 78
     (said,) = found["fail"]
     assert said.startswith("config: keepalived refuses the configuration: ")
     assert "nowhere" in said
 
 
-def test_a_strict_filter_of_the_way_back_is_told(make_lab: MakeLab) -> None:
+def test_a_strict_filter_of_the_way_back_is_told(lone: Lab, node: Node) -> None:
     """As soon as answers could leave by another interface."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     node.run(["sysctl", "-qw", "net/ipv4/conf/eth0/rp_filter=1"])
-    _, found = before_start(node, variables(lab.virtual(1)), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), seconds=BRIEF)
     assert "rp_filter: strict on eth0, which all answers leave by" in found["pass"]
     node.run(["ip", "link", "add", "eth1", "type", "bridge"])
-    node.run(["ip", "address", "add", f"{lab.virtual(99)}/24", "dev", "eth1"])
+    node.run(["ip", "address", "add", f"{lone.virtual(99)}/24", "dev", "eth1"])
     _, found = before_start(
-        node, variables(lab.virtual(1), NETWORK_INTERFACE="eth0"), seconds=BRIEF
+        node, variables(lone.virtual(1), NETWORK_INTERFACE="eth0"), seconds=BRIEF
     )
     assert "rp_filter: strict on eth0, and answers may leave by eth1" in found["warn"]
     assert "rp_filter=2" in advice_of(node, "rp_filter")
 
 
-def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
+def test_what_no_client_would_reach_is_told(lone: Lab, node: Node) -> None:
     """A broadcast address, a service at the node's address alone, a node that answers no ARP."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     last = ".".join((*node.ip.split(".")[:3], "255"))
     node.application.stop()
     program = (
         f"import socket, time; kept = socket.create_server(('{node.ip}', {PORT})); time.sleep(99)"
     )
-    listener = node.network.spawn([sys.executable, "-c", program], environment=base_environment())
-    try:
+    with node.network.running([sys.executable, "-c", program]):
         ask_it = ["bash", "-c", f"</dev/tcp/{node.ip}/{PORT}"]
-        lab.wait_until(
-            lambda: node.run(ask_it, check=False).returncode == 0, timeout=8, what="a listener"
-        )
-        mute = "echo 8 >/proc/sys/net/ipv4/conf/eth0/arp_ignore"
-        node.run(["sh", "-c", mute])
-        addresses = (lab.virtual(1), last)
+        wait_until(lambda: node.run(ask_it, check=False).returncode == 0, 8, "a listener")
+        node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "8"})
+        addresses = (lone.virtual(1), last)
         code, found = before_start(node, variables(*addresses), seconds=BRIEF)
-    finally:
-        listener.kill()
-        listener.wait()
     assert code
     assert any(each.startswith(f"subnet: {last} is the broadcast") for each in found["fail"])
     assert any(each.startswith("interface: arp_ignore is 8") for each in found["fail"])
@@ -320,13 +283,10 @@ def test_what_no_client_would_reach_is_told(make_lab: MakeLab) -> None:
     assert any(each.startswith(listens) for each in found["warn"])
 
 
-def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
-    make_lab: MakeLab,
-) -> None:
+def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(lone: Lab) -> None:
     """In both families: keepalived serves, ``check`` says 0, the node is ready."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    near, theirs = [lab.virtual(1), lab.virtual6(1)], ["10.89.0.5", "fd89::5"]
+    (node,) = lone.nodes
+    near, theirs = [lone.virtual(1), lone.virtual6(1)], ["10.89.0.5", "fd89::5"]
     anycast = "fd00::"
     values = variables(*near, *theirs, anycast, MONITOR_PORT="0", NETWORK_INTERFACE="eth0")
     node.network.ip(
@@ -344,9 +304,9 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
     every = f"{anycast} is the subnet-router anycast address of fd00::/64 on eth0: every router"
     told = [f"OPENSHIFT_HA_VIRTUAL_IPS: {each}" for each in (muted, outside, every)]
     node.network.set_sysctls({"ipv6/conf/all/forwarding": "1"})
-    lab.client.ask(anycast)
-    lab.wait_until(  # it answers within a second, though it holds nothing
-        lambda: lab.client.neighbour(anycast) == node.name, timeout=5, what="an answer"
+    lone.client.ask(anycast)
+    wait_until(  # it answers within a second, though it holds nothing
+        lambda: lone.client.neighbour(anycast) == node.name, 5, "an answer"
     )
     for asked in ("check", "plan"):
         node.start(values, command(asked, "--json"))
@@ -354,34 +314,32 @@ def test_what_clients_do_not_reach_is_told_by_check_plan_the_start_and_status(
         warnings = json.loads(node.stdout())["warnings"]
         assert all(any(w.startswith(each) for w in warnings) for each in told)
     node.start(values)
-    wait_for_each(lab, [*near, *theirs], timeout=ELECTION)
-    found = wait_for_status(node, "ready", value=True)
+    lone.wait_for_each([*near, *theirs], timeout=ELECTION)
+    found = node.wait_for_status("ready", value=True)
     assert all(any(n.startswith(each) for n in found["notes"]) for each in told)
-    said = "".join(events(node, "settings.warning"))
+    said = "".join(node.events("settings.warning"))
     assert all(each in said for each in told)
-    assert [None, node.name] == [lab.client.ask(each) for each in near]
+    assert [None, node.name] == [lone.client.ask(each) for each in near]
     node.network.set_sysctls({"ipv4/conf/eth0/arp_ignore": "0"})
     node.network.ip(["link set eth0 arp off"])
-    reload(node)
-    found = wait_for_status(node, "ready", value=True)
+    node.reload()
+    found = node.wait_for_status("ready", value=True)
     assert any("ARP is off on eth0, and neighbour discovery" in each for each in found["notes"])
     assert not any("arp_ignore" in each for each in found["notes"])
-    assert [None, None] == [lab.client.ask(each) for each in near]
-    shown = json.loads(ask(node, "doctor", "--json", "--seconds", "0.3").stdout)["findings"]
+    assert [None, None] == [lone.client.ask(each) for each in near]
+    shown = json.loads(node.ask("doctor", "--json", "--seconds", "0.3").stdout)["findings"]
     failed = [each["text"] for each in shown if each["verdict"] == "fail"]
     assert any(each.startswith("ARP is off on eth0") for each in failed)
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_address_of_the_gateway_is_told_before_it_is_served(
-    make_lab: MakeLab, family: int
+    lone: Lab, node: Node, family: int
 ) -> None:
     """By the default route, and by any other one; check and run serve it with a warning."""
-    lab = make_lab(1, ipv6=True)
-    (node,) = lab.nodes
     gateway, other, far = {
-        4: (lab.virtual(1), lab.virtual(2), "198.18.0.0/15"),
-        6: (lab.virtual6(1), lab.virtual6(2), "2001:db8::/32"),
+        4: (lone.virtual(1), lone.virtual(2), "198.18.0.0/15"),
+        6: (lone.virtual6(1), lone.virtual6(2), "2001:db8::/32"),
     }[family]
     node.run(["ip", f"-{family}", "route", "replace", "default", "via", gateway, "dev", "eth0"])
     node.run(["ip", f"-{family}", "route", "add", far, "via", other, "dev", "eth0"])
@@ -397,18 +355,16 @@ def test_the_address_of_the_gateway_is_told_before_it_is_served(
     assert f"warning: OPENSHIFT_HA_VIRTUAL_IPS: {told}" in node.stdout()
 
 
-def test_managers_of_the_interface_are_told(make_lab: MakeLab) -> None:
+def test_managers_of_the_interface_are_told(lone: Lab, node: Node) -> None:
     """By the files that they keep below /run; networkd can be told to keep addresses."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    index = json.loads(node.run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]["ifindex"]
+    index = link(node)["ifindex"]
     files = (
         "mkdir -p /run/systemd/netif/links /run/NetworkManager/devices; : >/run/eth0.network; "
         f"printf 'ADMIN_STATE=configured\\nNETWORK_FILE=/run/eth0.network\\n' "
         f">/run/systemd/netif/links/{index}; "
         f"printf '[device]\\nmanaged=true\\n' >/run/NetworkManager/devices/{index}"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), prepare=files, seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), prepare=files, seconds=BRIEF)
     assert {"manager: systemd-networkd manages eth0", "manager: NetworkManager manages eth0"} == {
         each for each in found["warn"] if each.startswith("manager: ")
     }
@@ -416,22 +372,21 @@ def test_managers_of_the_interface_are_told(make_lab: MakeLab) -> None:
         f"{files}; rm -r /run/NetworkManager; "
         "printf '[Network]\\nKeepConfiguration=yes\\n' >/run/eth0.network"
     )
-    _, found = before_start(node, variables(lab.virtual(1)), prepare=keeping, seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), prepare=keeping, seconds=BRIEF)
     told = (
         "manager: systemd-networkd manages eth0 and keeps virtual addresses: KeepConfiguration=yes"
     )
     assert told in found["pass"]
 
 
-def test_a_starved_doctor_says_so(make_lab: MakeLab) -> None:
+def test_a_starved_doctor_says_so(pair: Lab) -> None:
     """It was stopped while it listened, as by a hypervisor; a question waits when it goes on."""
-    lab = make_lab(2, ipv6=False)
-    node, other = lab.nodes
-    node.start(variables(lab.virtual(1)), DOCTOR)
-    lab.wait_until(
+    node, other = pair.nodes
+    node.start(variables(pair.virtual(1)), DOCTOR)
+    wait_until(
         lambda: len(node.run(["cat", "/proc/net/packet"]).stdout.splitlines()) >= 4,
-        timeout=8,
-        what="doctor listens, on three sockets",
+        8,
+        "doctor listens, on three sockets",
     )
     node.freeze()
     asks = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('{node.ip}', 9))"
@@ -444,26 +399,23 @@ def test_a_starved_doctor_says_so(make_lab: MakeLab) -> None:
     assert float(late) > 0.3
 
 
-def test_a_kernel_that_has_given_up_its_clock_is_told(make_lab: MakeLab) -> None:
+def test_a_kernel_that_has_given_up_its_clock_is_told(lone: Lab, node: Node) -> None:
     """A file in place of the kernel's: the machine's own clock is left alone."""
-    lab = make_lab(1, ipv6=False)
     place = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     poor = f"echo acpi_pm >/run/clock; mount --bind /run/clock {place}"
-    _, found = before_start(lab.nodes[0], variables(lab.virtual(1)), prepare=poor, seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1)), prepare=poor, seconds=BRIEF)
     assert "clock: the kernel counts time with acpi_pm" in found["warn"]
 
 
-def test_scripts_are_judged_by_where_they_lie(make_lab: MakeLab) -> None:
+def test_scripts_are_judged_by_where_they_lie(lone: Lab, node: Node) -> None:
     """One that cannot be run fails only where the node would not serve without it."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     files = (
         "mkdir -m 777 /run/open; printf '#!/bin/sh\\n' >/run/open/look.sh; "
         "chmod 755 /run/open/look.sh; printf '#!/bin/sh\\n' >/run/plain.sh"
     )
     scripts = {"CHECK_SCRIPT": "/run/open/look.sh", "NOTIFY_SCRIPT": "/run/plain.sh"}
     code, found = before_start(
-        node, variables(lab.virtual(1), **scripts), prepare=files, seconds=BRIEF
+        node, variables(lone.virtual(1), **scripts), prepare=files, seconds=BRIEF
     )
     assert code == 0
     assert {
@@ -474,32 +426,28 @@ def test_scripts_are_judged_by_where_they_lie(make_lab: MakeLab) -> None:
         "script: OPENSHIFT_HA_NOTIFY_SCRIPT: /run/plain.sh is not executable: it is left out",
     } <= found["warn"]
     vital = {"CHECK_SCRIPT": "/run/absent.sh", "CHECK_SCRIPT_MISSING": "fault"}
-    code, found = before_start(node, variables(lab.virtual(1), **vital), seconds=BRIEF)
+    code, found = before_start(node, variables(lone.virtual(1), **vital), seconds=BRIEF)
     assert code == 78
     (said,) = found["fail"]
     assert said.startswith("script: OPENSHIFT_HA_CHECK_SCRIPT: /run/absent.sh is missing: ")
 
 
-def test_chains_that_the_agent_never_opens_are_named(make_lab: MakeLab) -> None:
+def test_chains_that_the_agent_never_opens_are_named(lone: Lab, node: Node) -> None:
     """Before input and after output; those of iptables are tables of nftables."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     node.nft(
         "table netdev edge {\nchain in {\n"
         'type filter hook ingress device "eth0" priority 0;\nip protocol 112 drop\n}\n}\n'
         "table ip raw {\nchain PREROUTING {\n"
         "type filter hook prerouting priority -300;\nip protocol 112 drop\n}\n}\n"
     )
-    _, found = before_start(node, variables(lab.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
+    _, found = before_start(node, variables(lone.virtual(1), NFTABLES_RULE="true"), seconds=BRIEF)
     assert "firewall: ip raw PREROUTING, netdev edge in may drop protocol 112" in found["warn"]
     assert "ingress and prerouting" in advice_of(node, "firewall")
 
 
-def test_names_that_nobody_answers_have_a_line_of_their_own(make_lab: MakeLab) -> None:
+def test_names_that_nobody_answers_have_a_line_of_their_own(lone: Lab, node: Node) -> None:
     """The interface is fine; an init container may choose to let run wait for DNS."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    named = variables(lab.virtual(1), UNICAST_PEERS_DNS="peers.invalid")
+    named = variables(lone.virtual(1), UNICAST_PEERS_DNS="peers.invalid")
     code, found = before_start(node, named, seconds=BRIEF)
     assert code == 78
     text = "dns: OPENSHIFT_HA_UNICAST_PEERS_DNS: 'peers.invalid': no peers yet"
@@ -513,27 +461,24 @@ def test_names_that_nobody_answers_have_a_line_of_their_own(make_lab: MakeLab) -
 # --- while an agent runs ------------------------------------------------------------------------
 
 
-def test_a_second_holder_is_found_by_the_first(make_lab: MakeLab) -> None:
+def test_a_second_holder_is_found_by_the_first(pair: Lab) -> None:
     """The agent here has the address, and so has another host."""
-    lab = make_lab(2, ipv6=False)
-    node, stranger = lab.nodes
-    address = lab.virtual(1)
+    node, stranger = pair.nodes
+    address = pair.virtual(1)
     node.start(variables(address, CONFLICT="off"))
-    wait_for_each(lab, [address], timeout=ELECTION)
-    stranger.run(["ip", "address", "add", f"{address}/32", "dev", "eth0"])
-    done = ask(node, *DOCTOR[3:])
+    pair.wait_for_each([address], timeout=ELECTION)
+    stranger.add(address)
+    done = node.ask(*DOCTOR[3:])
     assert done.returncode == 78
     assert {f"answers: {address} is on this node, and answered by {mac_of(stranger)}"} == (
         by_verdict(done.stdout)["fail"]
     )
 
 
-def test_an_agents_own_variables_are_looked_at_where_there_are_none(make_lab: MakeLab) -> None:
+def test_an_agents_own_variables_are_looked_at_where_there_are_none(lone: Lab, node: Node) -> None:
     """As in a shell on a host whose service has an environment file."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    node.start(variables(lab.virtual(1)))
-    wait_for_each(lab, [lab.virtual(1)], timeout=ELECTION)
+    node.start(variables(lone.virtual(1)))
+    lone.wait_for_each([lone.virtual(1)], timeout=ELECTION)
     bare = ("env", "-i", f"PATH={base_environment()['PATH']}")
     done = node.run_in_container([*bare, *command(*DOCTOR[3:])])
     found = by_verdict(done.stdout)
@@ -546,14 +491,13 @@ def test_an_agents_own_variables_are_looked_at_where_there_are_none(make_lab: Ma
 # --- multicast that gets lost -------------------------------------------------------------------
 
 
-def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(make_lab: MakeLab) -> None:
+def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(pair: Lab) -> None:
     """What ``doctor`` says is set as it is, and one node has the address."""
-    lab = make_lab(2, ipv6=False)
-    lab.switch.drop_multicast()
-    first, second = lab.nodes
-    address = lab.virtual(1)
+    pair.switch.drop_multicast()
+    first, second = pair.nodes
+    address = pair.virtual(1)
     first.start(variables(address))
-    wait_for_each(lab, [address], timeout=ELECTION)
+    pair.wait_for_each([address], timeout=ELECTION)
     second.run(["ping", "-c", "1", "-W", "2", first.ip])  # as nodes of a cluster do all the time
     code, found = before_start(second, variables(address))
     assert code == 78
@@ -563,36 +507,29 @@ def test_lost_multicast_is_told_with_what_to_set_and_that_mends_it(make_lab: Mak
     assert any(each.startswith("multicast: no advert arrives") for each in found["warn"])
     (peers,) = re.findall(r"OPENSHIFT_HA_UNICAST_PEERS=(\S+) ", advice_of(second, "multicast"))
     assert f"{second.ip},{first.ip}" == peers
-    first.terminate()
-    assert first.wait() == 0
-    serve_ranked(lab, address, UNICAST_PEERS=peers)
-    assert lab.recorder.seconds_with_two(address) == 0
+    first.stop()
+    pair.serve_ranked(address, UNICAST_PEERS=peers)
+    assert pair.recorder.seconds_with_two(address) == 0
 
 
-def test_a_contest_for_want_of_multicast_says_what_to_set(make_lab: MakeLab) -> None:
+def test_a_contest_for_want_of_multicast_says_what_to_set(pair: Lab) -> None:
     """Both serve, neither hears the other: one yields, and says why."""
-    lab = make_lab(2, ipv6=False)
-    lab.switch.drop_multicast()
-    address = lab.virtual(1)
-    for node in lab.nodes:
-        node.start(variables(address))
+    pair.switch.drop_multicast()
+    address = pair.virtual(1)
+    pair.start_everywhere(variables(address))
 
     def causes() -> list[str]:
-        return [line for node in lab.nodes for line in events(node, "contest.held")]
+        return [line for node in pair.nodes for line in node.events("contest.held")]
 
-    lab.wait_until(lambda: bool(causes()), timeout=ELECTION + 8, what="one of them yields")
-    own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in lab.nodes}
+    wait_until(lambda: bool(causes()), ELECTION + 8, "one of them yields")
+    own = {f"OPENSHIFT_HA_UNICAST_PEERS={each.ip} (add every other node)" for each in pair.nodes}
     assert all(any(each in line for each in own) for line in causes())
-    (held,) = lab.wait_until(
-        lambda: [each for each in lab.nodes if any(one["held"] for one in told_of(each))],
-        timeout=ELECTION,
-        what="status says so too",
-    )
-    found = by_verdict(ask(held, *DOCTOR[3:]).stdout)
+
+    def held_nodes() -> list[Node]:
+        told = {each: each.status().get("instances", ()) for each in pair.nodes}
+        return [each for each, instances in told.items() if any(one["held"] for one in instances)]
+
+    (held,) = wait_until(held_nodes, ELECTION, "status says so too")
+    found = by_verdict(held.ask(*DOCTOR[3:]).stdout)
     said = [each for each in found["warn"] if " is held in FAULT: " in each]
     assert any(each in line for each in own for line in said)
-
-
-def told_of(node: Node) -> list[dict[str, Any]]:
-    """Return what the status says of a node's instances."""
-    return list(status(node).get("instances", ()))

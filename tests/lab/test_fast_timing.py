@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import shlex
 import socket
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PORT,
-    ConfigMap,
-    ask,
-    command,
-    events,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_line,
-    wait_for_none,
-    wait_for_state,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, PORT, ConfigMap, command, stays, variables
+from tests.support.waiting import wait_until
 
 _FAST = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "0.25", "ADDRESS_LEASE": "1"}
 _MARGIN = 0.2  # seconds: this machine has other things to do
@@ -49,48 +30,9 @@ table inet dropping {{
 _REASON = "/run/ipfailover-agent/check.reason"
 
 
-class Connecting:
-    """A client that connects to an address all the time, and when it was served."""
-
-    def __init__(self, lab: Lab, address: str) -> None:
-        self._lab = lab
-        self._address = address
-        self._served: list[tuple[float, str]] = []
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="connecting", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._lab.wait_until(lambda: bool(self._served), timeout=5, what="the client is served")
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    @property
-    def node(self) -> str:
-        """Return the node that served it last."""
-        return self._served[-1][1]
-
-    def longest_gap(self) -> float:
-        """Return the longest time between two connections that were served, or until now."""
-        times = [*(at for at, _ in self._served), time.monotonic()]
-        return max(after - before for before, after in itertools.pairwise(times))
-
-    def _run(self) -> None:
-        while not self._stopping.wait(0.005):
-            name = self._lab.client.ask(self._address, timeout=0.1)
-            if name is not None:
-                self._served.append((time.monotonic(), name))
-
-
 def serve_fast(lab: Lab, address: str, **more: str) -> Node:
     """Start every node; return the first one when it holds the address and the others wait."""
-    holder = serve_ranked(lab, address, **_FAST, **more)
-    for each in lab.others(holder):
-        wait_for_line(each, "Entering BACKUP STATE")
-    return holder
+    return lab.serve_ranked(address, **_FAST, **more)
 
 
 def reason_of(node: Node) -> str:
@@ -116,7 +58,7 @@ def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     """By a client that connects, whenever between two probes it dies; no address is held twice."""
     address = lab.virtual(1)
     holder = serve_fast(lab, address)
-    with Connecting(lab, address) as client:
+    with lab.client.connecting(address) as client:
         stays(1 + phase)
         holder.application.stop()
         lab.wait_for_holder(address, timeout=3, among=lab.others(holder))
@@ -128,7 +70,7 @@ def test_the_death_of_an_application_is_felt_for_half_a_second_at_most(
     assert 0 == lab.recorder.seconds_with_two(address)
     assert reason_of(holder) == unreachable(holder, "refused")
     holder.application.start()
-    wait_for_state(holder, "BACKUP")
+    holder.wait_for_state("BACKUP")
     assert reason_of(holder) == ""
 
 
@@ -137,7 +79,7 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
     """Everything is killed and the wire cut: nothing is said, and the lease ends it."""
     address = lab.virtual(1)
     holder = serve_fast(lab, address)
-    with Connecting(lab, address) as client:
+    with lab.client.connecting(address) as client:
         stays(1)
         began = time.monotonic()
         holder.cut()
@@ -155,31 +97,28 @@ def test_a_silent_death_is_felt_for_little_more_than_half_a_second(lab: Lab) -> 
 # --- what does not move an address --------------------------------------------------------------
 
 
-def test_a_flapping_port_counts_by_rise_and_fall(make_lab: MakeLab) -> None:
+def test_a_flapping_port_counts_by_rise_and_fall(lone: Lab) -> None:
     """Shorter than ``fall`` rounds nothing happens; ``rise`` rounds pass before it is trusted."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
-    node.start(variables(address, **_FAST, CHECK_FALL="8", CHECK_RISE="6"))
-    lab.wait_for_holder(address, timeout=ELECTION)
+    address = lone.virtual(1)
+    node = lone.serve(address, **_FAST, CHECK_FALL="8", CHECK_RISE="6")
     began = time.monotonic()
     for _ in range(3):
         node.application.stop()
         stays(0.6)  # two rounds or three, of eight
         node.application.start()
         stays(0.6)
-    assert () == lab.recorder.changes(address, since=began)
-    assert 1 == len(events(node, "check.passed"))
-    assert [] == events(node, "check.failed")
+    assert () == lone.recorder.changes(address, since=began)
+    assert 1 == len(node.events("check.passed"))
+    assert [] == node.events("check.failed")
 
     stopped = time.monotonic()
     node.application.stop()
-    wait_for_line(node, "event=check.failed", timeout=5)
+    node.wait_for_line("event=check.failed", timeout=5)
     assert 1.5 < time.monotonic() - stopped
-    lab.wait_until(lambda: lab.recorder.holders(address) == [], timeout=3, what="no node holds it")
+    lone.wait_for_none([address], timeout=3)
     began = time.monotonic()
     node.application.start()
-    lab.wait_for_holder(address, timeout=5)
+    lone.wait_for_holder(address, timeout=5)
     assert 1.0 < time.monotonic() - began
 
 
@@ -194,7 +133,7 @@ def test_a_port_that_accepts_slowly_answers_all_the_same(make_lab: MakeLab) -> N
         node.start(variables(address, **{**_FAST, "CHECK_INTERVAL": "0.1"}))
         lab.wait_for_holder(address, timeout=ELECTION)
         stays(3)  # thirty probes
-        assert [] == events(node, "check.failed")
+        assert [] == node.events("check.failed")
         assert [node.name] == lab.recorder.holders(address)
         lazy.setblocking(False)  # noqa: FBT003 - the name of the socket API
         with pytest.raises(BlockingIOError):
@@ -211,12 +150,12 @@ def test_a_port_behind_a_firewall_that_drops_times_out(lab: Lab) -> None:
     took = time.monotonic() - began
     print(f"port dropped: moved after {took:.3f} s")
     assert 0.4 < took
-    wait_for_state(holder, "FAULT")
+    holder.wait_for_state("FAULT")
     assert reason_of(holder) == unreachable(holder, "timed out after 0.5 s")
-    (note,) = status(holder)["notes"]
+    (note,) = holder.status()["notes"]
     assert reason_of(holder) in note
     holder.nft("delete table inet dropping")
-    wait_for_state(holder, "BACKUP")
+    holder.wait_for_state("BACKUP")
 
 
 def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab) -> None:
@@ -226,7 +165,7 @@ def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab)
     address = lab.virtual(1)
     node.nft(_DROPPING)
     node.start(variables(address, **_FAST, CHECK_TIMEOUT="2"))
-    wait_for_line(node, "entering FAULT state")
+    node.wait_for_line("entering FAULT state")
     stays(1.5)
     assert () == lab.recorder.changes(address)
     node.nft("delete table inet dropping")
@@ -234,27 +173,25 @@ def test_nobody_holds_an_address_before_its_port_has_answered(make_lab: MakeLab)
     lab.wait_for_holder(address, timeout=ELECTION)
 
 
-def test_many_ports_are_probed_side_by_side(make_lab: MakeLab) -> None:
+def test_many_ports_are_probed_side_by_side(lone: Lab, node: Node) -> None:
     """A hundred ports ten times a second, on time; one of them that fails is named."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
+    address = lone.virtual(1)
     with listening(node, range(9000, 9100)) as sockets:
         ports = ",".join(map(str, range(9000, 9100)))
         more = {**_FAST, "CHECK_INTERVAL": "0.1", "MONITOR_PORTS": ports}
         node.start({**variables(address, **more), "OPENSHIFT_HA_MONITOR_PORT": ""})
-        lab.wait_for_holder(address, timeout=ELECTION)
+        lone.wait_for_holder(address, timeout=ELECTION)
         began = time.monotonic()
         stays(5)
-        assert () == lab.recorder.changes(address, since=began)
-        assert [] == events(node, "lease.late") + events(node, "lease.lapsed")
-        assert [] == events(node, "check.failed")
+        assert () == lone.recorder.changes(address, since=began)
+        assert [] == node.events("lease.late") + node.events("lease.lapsed")
+        assert [] == node.events("check.failed")
         sockets[42].close()
         began = time.monotonic()
-        wait_for_line(node, "event=check.failed", timeout=3)
+        node.wait_for_line("event=check.failed", timeout=3)
         print(f"one of a hundred ports: seen after {time.monotonic() - began:.3f} s")
         expected = unreachable(node, "refused", 9042)
-        lab.wait_until(lambda: reason_of(node) == expected, timeout=1, what="the reason is there")
+        wait_until(lambda: reason_of(node) == expected, 1, "the reason is there")
 
 
 @contextlib.contextmanager
@@ -274,87 +211,81 @@ def listening(node: Node, ports: range) -> Iterator[list[socket.socket]]:
 
 
 @pytest.mark.slow
-def test_a_reload_from_script_to_probes_and_back_keeps_the_address(make_lab: MakeLab) -> None:
+def test_a_reload_from_script_to_probes_and_back_keeps_the_address(pair: Lab) -> None:
     """The application is healthy all along: the holder stays, and each way still sees it die."""
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    address = lab.virtual(1)
+    holder, other = pair.nodes
+    address = pair.virtual(1)
     slow = variables(address, ADVERT_INTERVAL="1")
-    source = ConfigMap(lab.directory / "variables", slow)
+    source = ConfigMap(pair.directory / "variables", slow)
     for node, priority in ((holder, "250"), (other, "100")):
         node.start({**source.variable, "OPENSHIFT_HA_PRIORITY": priority})
-        wait_for_line(node, "Entering BACKUP STATE")
-    lab.wait_for_holder(address, timeout=ELECTION, among=[holder])
+        node.wait_for_line("Entering BACKUP STATE")
+    pair.wait_for_holder(address, timeout=ELECTION, among=[holder])
     began = time.monotonic()
     for interval in ("0.25", "1", "0.1", "2"):
         source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
-        for node in lab.nodes:
-            done = ask(node, "reload")
+        for node in pair.nodes:
+            done = node.ask("reload")
             assert 0 == done.returncode, done.stdout + done.stderr
         stays(2.5)
-    assert () == lab.recorder.changes(address, since=began)
-    assert not any("FAULT" in node.stdout() for node in lab.nodes)
+    assert () == pair.recorder.changes(address, since=began)
+    assert not any("FAULT" in node.stdout() for node in pair.nodes)
 
     for interval, within in (("2", 5), ("0.25", 2)):
         source.write({**slow, "OPENSHIFT_HA_CHECK_INTERVAL": interval})
-        for node in lab.nodes:
-            ask(node, "reload")
-        lab.wait_for_holder(address, timeout=2)
-        (name,) = lab.recorder.holders(address)
-        node = lab.node(name)
+        for node in pair.nodes:
+            node.ask("reload")
+        pair.wait_for_holder(address, timeout=2)
+        (name,) = pair.recorder.holders(address)
+        node = pair.node(name)
         node.application.stop()
-        lab.wait_for_holder(address, timeout=within, among=lab.others(node))
+        pair.wait_for_holder(address, timeout=within, among=pair.others(node))
         node.application.start()
-        wait_for_state(node, "BACKUP")
+        node.wait_for_state("BACKUP")
 
 
-def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(make_lab: MakeLab) -> None:
+def test_a_reload_to_probes_of_a_dead_port_gives_the_address_up(lone: Lab, node: Node) -> None:
     """What was found so far holds only until the probes know better."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
-    source = ConfigMap(lab.directory / "variables", variables(address))
+    address = lone.virtual(1)
+    source = ConfigMap(lone.directory / "variables", variables(address))
     node.start(source.variable)
-    lab.wait_for_holder(address, timeout=ELECTION)
+    lone.wait_for_holder(address, timeout=ELECTION)
     source.write(variables(address, MONITOR_PORT="9999", CHECK_INTERVAL="0.25"))
-    ask(node, "reload")
-    wait_for_state(node, "FAULT", timeout=5)
+    node.ask("reload")
+    node.wait_for_state("FAULT", timeout=5)
     assert reason_of(node) == unreachable(node, "refused", 9999)
     source.write(variables(address, MONITOR_PORT=str(PORT), CHECK_INTERVAL="0.25"))
-    ask(node, "reload")
-    lab.wait_for_holder(address, timeout=ELECTION)
+    node.ask("reload")
+    lone.wait_for_holder(address, timeout=ELECTION)
     assert reason_of(node) == ""
 
 
 # --- what the node lacks ------------------------------------------------------------------------
 
 
-def test_a_full_disk_does_not_hide_a_dead_application(make_lab: MakeLab) -> None:
+def test_a_full_disk_does_not_hide_a_dead_application(lone: Lab, node: Node) -> None:
     """The verdict needs no room; only the reason does."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    address = lab.virtual(1)
+    address = lone.virtual(1)
     node.start(variables(address, **_FAST), run_mount="size=1m")
-    lab.wait_for_holder(address, timeout=ELECTION)
+    lone.wait_for_holder(address, timeout=ELECTION)
     fill = "head -c 4m /dev/zero >/run/filler; ! echo more >/run/ipfailover-agent/more"
     assert 0 == node.run_in_container(["sh", "-c", fill]).returncode
     node.application.stop()
-    wait_for_none(lab, [address], on=node, timeout=2)
-    wait_for_line(node, "event=check.failed")
+    lone.wait_for_none([address], on=node, timeout=2)
+    node.wait_for_line("event=check.failed")
     node.application.start()
-    lab.wait_for_holder(address, timeout=5)
+    lone.wait_for_holder(address, timeout=5)
 
 
-def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(make_lab: MakeLab) -> None:
+def test_check_and_run_say_that_a_cpu_limit_does_not_back_fast_timing(lone: Lab) -> None:
     """Once each, and only where something is fast."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     text = "OPENSHIFT_HA_ADDRESS_LEASE: fast timing with a CPU limit of 0.3"
     with cpu_limit(30_000) as enter:
         for lease, expected in (("1", 1), ("3", 0)):
-            node.start(variables(lab.virtual(1), ADDRESS_LEASE=lease), prepare=enter)
-            wait_for_line(node, "event=keepalived.started", timeout=30)
-            said = [line for line in events(node, "settings.warning") if text in line]
+            node.start(variables(lone.virtual(1), ADDRESS_LEASE=lease), prepare=enter)
+            node.wait_for_line("event=keepalived.started", timeout=30)
+            said = [line for line in node.events("settings.warning") if text in line]
             assert expected == len(said)
             checked = node.run_in_container(["sh", "-c", f"{enter}\nexec {check_command()}"])
             assert expected == checked.stdout.count(f"warning: {text}")

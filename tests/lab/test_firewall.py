@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 from signal import SIGHUP
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.errors import ExitCode
-from tests.lab.kit.namespaces import TOOL_PATH, base_environment
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    RELEASE,
-    ConfigMap,
-    ask,
-    events,
-    peers,
-    serve_ranked,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_line,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit import scenarios
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.namespaces import TOOL_PATH
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, NAME, RELEASE, ConfigMap, stays, variables
+from tests.support.waiting import wait_until
 
 TAG = f"ipfailover-agent {NAME}"
 NOTICED = 10.0  # seconds: how long rules may be missing after a firewall was loaded again
@@ -77,7 +61,6 @@ IPTABLES = """
     {0} -A INPUT -p tcp -j ACCEPT
     {0} -A INPUT -p {1} -j ACCEPT
     """
-RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 
 
 def put_up(node: Node, wall: str) -> int:
@@ -119,167 +102,151 @@ def wanted(mode: str, node: Node, other: Node) -> set[str]:
     ],
 )
 def test_vrrp_is_let_in_and_each_address_has_one_holder(
-    make_lab: MakeLab, wall: str, mode: str, variable: str
+    pair: Lab, wall: str, mode: str, variable: str
 ) -> None:
     """Both families. Each rule is tagged and logged; afterwards the rules are what they were."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    (chains,) = {put_up(node, wall) for node in lab.nodes}
-    for node in lab.nodes:
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    (chains,) = {put_up(node, wall) for node in pair.nodes}
+    for node in pair.nodes:
         node.nft(HARMLESS)
-    before = [ruleset(node) for node in lab.nodes]
+    before = [ruleset(node) for node in pair.nodes]
     started = time.monotonic()
-    more = {variable: "INPUT", **peers(lab, mode)}
-    holder = serve_ranked(lab, *addresses, **more)
+    more = {variable: "INPUT", **pair.peers(mode)}
+    holder = pair.serve_ranked(*addresses, **more)
     stays(THREE_ADVERTS)
-    for node, other in (lab.nodes, lab.nodes[::-1]):
+    for node, other in (pair.nodes, pair.nodes[::-1]):
         found = ours(node)
         expected = wanted(mode, node, other)
         assert len(found) == chains * len(expected), found
         for address in expected:
             with_it = [each for each in found if f"addr {address} " in each]
             assert len(with_it) == chains
-            told = [each for each in events(node, "firewall.rule_inserted") if address in each]
+            told = [each for each in node.events("firewall.rule_inserted") if address in each]
             assert len(told) == chains
         harmless = node.run(["nft", "list", "table", "inet", "harmless"]).stdout
         assert TAG not in harmless
-        assert [events(node, each) for each in TROUBLE] == [[]] * len(TROUBLE)
+        assert [node.events(each) for each in TROUBLE] == [[]] * len(TROUBLE)
     for address in addresses:
-        assert lab.recorder.holders(address) == [holder.name]
-        assert lab.recorder.seconds_with_two(address, since=started) == 0
-    for node in lab.nodes:
-        node.terminate()
-    assert [node.wait() for node in lab.nodes] == [0, 0]
-    assert [ruleset(node) for node in lab.nodes] == before
+        assert pair.recorder.holders(address) == [holder.name]
+        assert pair.recorder.seconds_with_two(address, since=started) == 0
+    pair.stop_everywhere()
+    assert [ruleset(node) for node in pair.nodes] == before
     assert all(
-        len(events(node, "firewall.rule_removed")) == len(events(node, "firewall.rule_inserted"))
-        for node in lab.nodes
+        len(node.events("firewall.rule_removed")) == len(node.events("firewall.rule_inserted"))
+        for node in pair.nodes
     )
 
 
 @pytest.mark.parametrize("mode", ["multicast", "unicast"])
 def test_without_the_variable_one_yields_and_a_reload_lets_vrrp_in_and_takes_it_back(
-    make_lab: MakeLab, tmp_path: Path, mode: str
+    pair: Lab, tmp_path: Path, mode: str
 ) -> None:
     """The contest bounds the time with two; with the rules none is held; off removes them."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first, second = lab.nodes
+    address = pair.virtual(1)
+    first, second = pair.nodes
     before = []
     maps = []
-    for number, node in enumerate(lab.nodes):
+    for number, node in enumerate(pair.nodes):
         # Not "established": between two nodes that both send unicast, that is what adverts are.
         put_up(node, "a drop of protocol 112")
         before.append(ruleset(node))
         priority = str(250 - 40 * number)
-        values = variables(address, PRIORITY=priority, PREEMPTION="preempt", **peers(lab, mode))
+        values = variables(address, PRIORITY=priority, PREEMPTION="preempt", **pair.peers(mode))
         maps.append((ConfigMap(tmp_path / node.name, values), values))
         node.start(maps[-1][0].variable)
-    wait_for_line(second, "contest.held", timeout=ELECTION)
-    lab.wait_for_holder(address, timeout=RELEASE, among=[first])
-    assert "a firewall drops protocol 112" in "".join(events(second, "contest.held"))
-    assert lab.recorder.seconds_with_two(address) <= 2
-    assert [ours(node) for node in lab.nodes] == [[], []]
+    second.wait_for_line("contest.held", timeout=ELECTION)
+    pair.wait_for_holder(address, timeout=RELEASE, among=[first])
+    assert "a firewall drops protocol 112" in "".join(second.events("contest.held"))
+    assert pair.recorder.seconds_with_two(address) <= 2
+    assert [ours(node) for node in pair.nodes] == [[], []]
 
     turned_on = time.monotonic()
-    for node, (mounted, values) in zip(lab.nodes, maps, strict=True):
+    for node, (mounted, values) in zip(pair.nodes, maps, strict=True):
         mounted.write({**values, "OPENSHIFT_HA_NFTABLES_RULE": "true"})
         node.signal(SIGHUP)
-    lab.wait_until(
-        lambda: all(ours(node) for node in lab.nodes), timeout=RELEASE, what="rules on both"
-    )
-    wait_for_line(second, "contest.ended", timeout=ADOPTED)
+    wait_until(lambda: all(ours(node) for node in pair.nodes), RELEASE, "rules on both")
+    second.wait_for_line("contest.ended", timeout=ADOPTED)
     stays(THREE_ADVERTS)
-    assert lab.recorder.holders(address) == [first.name]
-    assert lab.recorder.seconds_with_two(address, since=turned_on) == 0
+    assert pair.recorder.holders(address) == [first.name]
+    assert pair.recorder.seconds_with_two(address, since=turned_on) == 0
 
-    for node, (mounted, values) in zip(lab.nodes, maps, strict=True):
+    for node, (mounted, values) in zip(pair.nodes, maps, strict=True):
         mounted.write(values)
         node.signal(SIGHUP)
-    lab.wait_until(
-        lambda: [ruleset(node) for node in lab.nodes] == before,
-        timeout=RELEASE,
-        what="the rules are gone from both",
+    wait_until(
+        lambda: [ruleset(node) for node in pair.nodes] == before,
+        RELEASE,
+        "the rules are gone from both",
     )
-    assert events(first, "keepalived.exited") == events(second, "keepalived.exited") == []
+    assert first.events("keepalived.exited") == second.events("keepalived.exited") == []
 
 
-def test_another_name_tags_the_rules_anew(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_another_name_tags_the_rules_anew(lone: Lab, node: Node, tmp_path: Path) -> None:
     """A reload that changes the configuration's name leaves none of the former name."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     put_up(node, "policy drop")
     before = ruleset(node)
-    values = variables(lab.virtual(1), NFTABLES_RULE="true")
+    values = variables(lone.virtual(1), NFTABLES_RULE="true")
     mounted = ConfigMap(tmp_path / "config", values)
     node.start(mounted.variable)
-    lab.wait_until(lambda: len(ours(node)) == 1, timeout=ELECTION, what="a rule")
+    wait_until(lambda: len(ours(node)) == 1, ELECTION, "a rule")
     mounted.write({**values, "OPENSHIFT_HA_CONFIG_NAME": "other"})
     node.signal(SIGHUP)
-    lab.wait_until(
+    wait_until(
         lambda: not ours(node) and ruleset(node).count('"ipfailover-agent other"') == 1,
-        timeout=RELEASE,
-        what="the rule has the other name",
+        RELEASE,
+        "the rule has the other name",
     )
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
     assert ruleset(node) == before
 
 
 @pytest.mark.parametrize("wall", ["policy drop", IPTABLES_WALL])
-def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(
-    make_lab: MakeLab, wall: str
-) -> None:
+def test_a_firewall_that_is_loaded_again_is_noticed_and_mended(pair: Lab, wall: str) -> None:
     """A flush drops the agent's rules: they are back within ten seconds, and the holder stays."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    for node in lab.nodes:
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    for node in pair.nodes:
         put_up(node, wall)
-    holder = serve_ranked(lab, *addresses, NFTABLES_RULE="true")
-    lab.wait_until(
-        lambda: [len(events(node, "firewall.rule_inserted")) for node in lab.nodes] == [2, 2],
-        timeout=ELECTION,  # the second one may still be starting
-        what="each node lets both families in",
+    holder = pair.serve_ranked(*addresses, NFTABLES_RULE="true")
+    wait_until(
+        lambda: [len(node.events("firewall.rule_inserted")) for node in pair.nodes] == [2, 2],
+        ELECTION,  # the second one may still be starting
+        "each node lets both families in",
     )
     for _ in range(2):
         flushed = time.monotonic()
-        for node in lab.nodes:
+        for node in pair.nodes:
             node.nft("flush ruleset\n")
             put_up(node, wall)
-        lab.wait_until(
-            lambda: all(len(ours(node)) == 2 for node in lab.nodes),
-            timeout=NOTICED,
-            what="the rules are back",
+        wait_until(
+            lambda: all(len(ours(node)) == 2 for node in pair.nodes), NOTICED, "the rules are back"
         )
         taken = time.monotonic() - flushed
         print(f"loaded again ({wall}): the rules are back after {taken:.2f} s")
         stays(THREE_ADVERTS)
         for address in addresses:
-            assert lab.recorder.seconds_with_two(address) <= 2
-            assert lab.recorder.seconds_with_none(address) == 0
-    assert [len(events(node, "firewall.rule_inserted")) for node in lab.nodes] == [6, 6]
-    wait_for_each(lab, addresses, timeout=ADOPTED, among=[holder])
+            assert pair.recorder.seconds_with_two(address) <= 2
+            assert pair.recorder.seconds_with_none(address) == 0
+    assert [len(node.events("firewall.rule_inserted")) for node in pair.nodes] == [6, 6]
+    pair.wait_for_each(addresses, timeout=ADOPTED, among=[holder])
 
 
-def test_rules_of_a_killed_container_are_removed_by_release(make_lab: MakeLab) -> None:
+def test_rules_of_a_killed_container_are_removed_by_release(lone: Lab, node: Node) -> None:
     """SIGKILL leaves them; ``release`` takes the agent's and no others."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     put_up(node, "policy drop")
     before = ruleset(node)
     node.nft('insert rule inet wall input ip saddr 192.0.2.77 accept comment "ipfailover-agent b"')
     with_others = ruleset(node)
-    environment = variables(lab.virtual(1), NFTABLES_RULE="true")
+    environment = variables(lone.virtual(1), NFTABLES_RULE="true")
     node.start(environment)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     assert len(ours(node)) == 1
     node.kill()
     assert len(ours(node)) == 1
-    node.start(environment, RELEASE_COMMAND)
+    node.start(environment, scenarios.command("release"))
     assert node.wait() == 0
     assert "removed a rule from chain input of table inet wall" in node.output()
     assert ruleset(node) == with_others != before
-    assert virtual_addresses(node) == []
+    assert node.virtual_addresses() == []
 
 
 _REFUSING = """#!/bin/sh
@@ -293,32 +260,23 @@ exit 2
 """
 
 
-def test_a_start_that_keepalived_refuses_leaves_no_rule(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_a_start_that_keepalived_refuses_leaves_no_rule(lone: Lab, tmp_path: Path) -> None:
     """The rules were in before keepalived said no; the agent ends, and they are gone."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     put_up(node, "policy drop")
     before = ruleset(node)
-    program = node.run(["sh", "-c", "command -v keepalived"]).stdout.strip()
-    fake = tmp_path / "keepalived"
-    fake.write_text(_REFUSING.format(program=program))
-    fake.chmod(0o755)
-    environment = variables(lab.virtual(1), NFTABLES_RULE="true")
-    prepare = f"PATH='{tmp_path}':$PATH"
-    node.start(environment, prepare=prepare)
+    environment = variables(lone.virtual(1), NFTABLES_RULE="true")
+    node.start(environment, prepare=scenarios.in_front_of("keepalived", _REFUSING, tmp_path))
     assert node.wait() == 78, node.output()
-    assert len(events(node, "firewall.rule_inserted")) == 1
-    assert len(events(node, "firewall.rule_removed")) == 1
+    assert len(node.events("firewall.rule_inserted")) == 1
+    assert len(node.events("firewall.rule_removed")) == 1
     assert ruleset(node) == before
 
 
 @pytest.mark.parametrize("fault", ["nft is not there", "no right to use it"])
-def test_an_nft_that_cannot_do_it_fails_no_start(
-    make_lab: MakeLab, tmp_path: Path, fault: str
-) -> None:
+def test_an_nft_that_cannot_do_it_fails_no_start(lone: Lab, tmp_path: Path, fault: str) -> None:
     """An error event that says why, once; the address is served and the stop is clean."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
+    (node,) = lone.nodes
     put_up(node, "policy drop")
     before = ruleset(node)
     if fault == "nft is not there":
@@ -328,64 +286,48 @@ def test_an_nft_that_cannot_do_it_fails_no_start(
                     (tmp_path / each.name).symlink_to(each)
         prepare, reason = f"PATH='{tmp_path}'", "nft"
     else:
-        denied = tmp_path / "nft"
-        program = node.run(["sh", "-c", "command -v nft"]).stdout.strip()
         without = "setpriv --bounding-set -net_admin --inh-caps -net_admin"
-        denied.write_text(f'#!/bin/sh\nexec {without} {program} "$@"\n')
-        denied.chmod(0o755)
-        prepare, reason = f"PATH='{tmp_path}':$PATH", "not permitted"
-    node.start(variables(lab.virtual(1), NFTABLES_RULE="true"), prepare=prepare)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+        script = f'#!/bin/sh\nexec {without} {{program}} "$@"\n'
+        prepare, reason = scenarios.in_front_of("nft", script, tmp_path), "not permitted"
+    node.start(variables(lone.virtual(1), NFTABLES_RULE="true"), prepare=prepare)
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     stays(THREE_ADVERTS)
-    (told,) = events(node, "firewall.failed")
+    (told,) = node.events("firewall.failed")
     assert reason in told
     assert "level=error" in told
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
     assert ruleset(node) == before
-    assert virtual_addresses(node) == []
+    assert node.virtual_addresses() == []
 
 
-def test_a_firewall_that_owns_its_table_is_the_one_to_ask(make_lab: MakeLab) -> None:
+def test_a_firewall_that_owns_its_table_is_the_one_to_ask(lone: Lab, node: Node) -> None:
     """As firewalld does: an nft that stays, ``flags owner``. No rule gets in, and that is said."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    owner = node.network.spawn(
-        ["nft", "-i"], environment=base_environment(), stdin=subprocess.PIPE
-    )
-    assert owner.stdin is not None
     head = "chain inet firewalld filter_INPUT { type filter hook input priority 10; }"
     rule = "rule inet firewalld filter_INPUT meta l4proto 112 reject"
-    owner.stdin.write(
-        f"add table inet firewalld {{ flags owner; }}\nadd {head}\nadd {rule}\n".encode()
-    )
-    owner.stdin.flush()
+    text = f"add table inet firewalld {{ flags owner; }}\nadd {head}\nadd {rule}\n"
     advice = "firewall-cmd --permanent --add-protocol=vrrp"
-    try:
-        lab.wait_until(lambda: "reject" in ruleset(node), timeout=ELECTION, what="the wall")
-        node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
-        assert advice in wait_for_line(node, "firewall.failed")
-        lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-        done = ask(node, "doctor", "--seconds", "0.3")
-    finally:
-        owner.kill()
-        owner.communicate()
+    with node.network.running(["nft", "-i"], stdin=subprocess.PIPE) as owner:
+        assert owner.stdin is not None
+        owner.stdin.write(text.encode())
+        owner.stdin.flush()
+        wait_until(lambda: "reject" in ruleset(node), ELECTION, "the wall")
+        node.start(variables(lone.virtual(1), NFTABLES_RULE="true"))
+        assert advice in node.wait_for_line("firewall.failed")
+        lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
+        done = node.ask("doctor", "--seconds", "0.3")
     assert done.returncode == ExitCode.CONFIG
     said = "fail  firewall: inet firewalld filter_INPUT may drop protocol 112\n"
     assert said in done.stdout
     assert advice in done.stdout
 
 
-def test_rules_that_nft_cannot_see_are_named_at_the_start(make_lab: MakeLab) -> None:
+def test_rules_that_nft_cannot_see_are_named_at_the_start(lone: Lab, node: Node) -> None:
     """Tables of iptables-legacy are another world: a warning, and the rest works."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     if node.run(["sh", "-c", "command -v iptables-legacy"], check=False).returncode:
         pytest.skip("iptables-legacy is not installed")
     node.run(["iptables-legacy", "-A", "INPUT", "-p", "112", "-j", "DROP"])
-    node.start(variables(lab.virtual(1), NFTABLES_RULE="true"))
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-    (told,) = events(node, "firewall.unseen")
+    lone.serve(lone.virtual(1), NFTABLES_RULE="true")
+    (told,) = node.events("firewall.unseen")
     assert "level=warning" in told
     assert "filter" in told
     assert ours(node) == []

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    ask,
-    events,
-    longest_gap,
-    noted,
-    peers,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_state,
-    wait_for_status,
-)
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 BRIDGE = "br-ex"
 #: At most 2 s from the address to a restart, the end of keepalived, a start, a busy machine.
@@ -70,11 +54,11 @@ def move_to_bridge(node: Node) -> None:
     make_bridge(node)
 
 
-def remake(node: Node, *, pause: float = 0.3, addresses: bool = True) -> None:
-    """Delete the bridge and make it again: under the same name, with another index."""
+def remake(node: Node, *, pause: float = 0.3, **more: Any) -> None:  # noqa: ANN401
+    """Delete the bridge and make it again: under the same name, by default with another index."""
     node.network.ip([f"link del {BRIDGE}"])
     stays(pause)
-    make_bridge(node, addresses=addresses)
+    make_bridge(node, **more)
 
 
 def serve_on_bridges(
@@ -85,19 +69,19 @@ def serve_on_bridges(
     for node in lab.nodes:
         move_to_bridge(node)
     addresses = [lab.virtual(1), lab.virtual6(1)][: 2 if ipv6 else 1]
-    more |= peers(lab) if unicast else {}
-    serve_ranked(lab, *addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
+    more |= lab.peers() if unicast else {}
+    lab.serve_ranked(*addresses, NETWORK_INTERFACE=BRIDGE, PREEMPTION="preempt", **more)
     return lab, addresses
 
 
 def restarts(node: Node) -> int:
     """Return how often the agent had keepalived started anew."""
-    return len(events(node, "keepalived.restarting"))
+    return len(node.events("keepalived.restarting"))
 
 
 def is_ready(node: Node) -> bool:
     """Tell whether the node is ready and every instance serves or stands by."""
-    found = status(node)
+    found = node.status()
     states = {each["state"] for each in found.get("instances", ())}
     return bool(found.get("ready")) and states <= {"MASTER", "BACKUP"}
 
@@ -105,42 +89,35 @@ def is_ready(node: Node) -> bool:
 def wait_until_ready(lab: Lab) -> None:
     """Wait until every node is ready."""
     for node in lab.nodes:
-        wait_until(
-            lambda node=node: is_ready(node),  # type: ignore[misc]
-            timeout=NOTICED + ELECTION,
-            what=f"{node.name} is ready",
-            interval=0.2,
-        )
+        ready = functools.partial(is_ready, node)
+        wait_until(ready, NOTICED + ELECTION, f"{node.name} is ready", interval=0.2)
 
 
 @pytest.mark.slow
-def test_a_node_moves_to_a_bridge_and_back(make_lab: MakeLab) -> None:
+def test_a_node_moves_to_a_bridge_and_back(lone: Lab) -> None:
     """keepalived takes an interface that leaves a bridge for gone, also where it is not its own.
 
     It missed the link-local address then (2.2.7), and IPv6 stayed in FAULT for ever.
     """
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    node.start(variables(*addresses, NETWORK_INTERFACE=f"{BRIDGE} {node.interface}"))
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    addresses = [lone.virtual(1), lone.virtual6(1)]
+    node = lone.serve(*addresses, NETWORK_INTERFACE=f"{BRIDGE} eth0")
     move_to_bridge(node)
-    wait_for_reloads(lab, 1)
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    wait_for_reloads(lone, 1)
+    lone.wait_for_each(addresses, timeout=2 * ELECTION)
     node.network.ip([f"link del {BRIDGE}"])
     node.network.ip([f"address add {each} dev {node.interface}" for each in own_addresses(node)])
-    wait_for_reloads(lab, 2)
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
-    wait_until_ready(lab)
+    wait_for_reloads(lone, 2)
+    lone.wait_for_each(addresses, timeout=2 * ELECTION)
+    wait_until_ready(lone)
     assert 1 == restarts(node)
 
 
 def wait_for_reloads(lab: Lab, count: int) -> None:
     """Wait until the first node has reloaded so many times."""
-    lab.wait_until(
-        lambda: count == len(events(lab.nodes[0], "reload.accepted")),
-        timeout=2 * ELECTION,
-        what=f"reload {count}",
+    wait_until(
+        lambda: count == len(lab.nodes[0].events("reload.accepted")),
+        2 * ELECTION,
+        f"reload {count}",
     )
 
 
@@ -155,15 +132,14 @@ def test_an_interface_that_is_made_anew_is_served_on_by_each_node_in_turn_and_bo
     for turn in ([first], [second], [first, second]):
         for node in turn:
             remake(node)
-        wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+        lab.wait_for_each(addresses, timeout=NOTICED + ELECTION)
         wait_until_ready(lab)
     assert max(map(restarts, lab.nodes)) <= 2
-    assert [events(node, "restart.scheduled") for node in lab.nodes] == [[], []]
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    assert [node.events("restart.scheduled") for node in lab.nodes] == [[], []]
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
     first.kill()
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
-    second.terminate()
-    assert second.wait() == 0
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
+    second.stop()
 
 
 @pytest.mark.timing
@@ -174,7 +150,7 @@ def test_an_interface_that_keepalived_serves_on_again_by_itself_is_no_reason_for
     lab, addresses = serve_on_bridges(make_lab, unicast=False, ipv6=False, MONITOR_PORT="0")
     first, second = lab.nodes
     remake(second)
-    wait_for_state(second, "BACKUP")
+    second.wait_for_state("BACKUP")
     stays(4)
     wait_until_ready(lab)
     assert [restarts(node) for node in lab.nodes] == [0, 0]
@@ -188,10 +164,10 @@ def test_a_backup_whose_interface_is_another_one_can_send_when_it_takes_over(
     lab, addresses = serve_on_bridges(make_lab, unicast=False, MONITOR_PORT="0")
     first, second = lab.nodes
     remake(second)
-    wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
+    wait_until(lambda: restarts(second) == 1, NOTICED, "keepalived starts anew")
     wait_until_ready(lab)
     first.terminate()
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
     stays(2)
     assert "send advert error" not in second.stdout().rpartition("Entering MASTER STATE")[2]
 
@@ -210,22 +186,22 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     for _ in range(INDEXES):
         remake(first, pause=0)
         stays(2)
-    settled = wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    settled = lab.wait_for_each(addresses, timeout=NOTICED + ELECTION)
     assert set(settled.values()) <= {"n1", "n2"}
     wait_until_ready(lab)
     none = [lab.recorder.seconds_with_none(each, since=began) for each in addresses]
     two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
     print(f"{INDEXES} indexes: {restarts(first)} restarts, on none {none} s, on two {two} s")
-    assert events(first, "restart.scheduled") == []
+    assert first.events("restart.scheduled") == []
     assert restarts(first) <= INDEXES + 1
     assert [restarts(second), first.is_running] == [0, True]
     assert max(two) < 1
     count = restarts(first)
     remake(first, addresses=False)
     said = wait_until(
-        lambda: [each for each in status(first)["reasons"] if BRIDGE in each],
-        timeout=NOTICED,
-        what="the node says what it waits for",
+        lambda: [each for each in first.status()["reasons"] if BRIDGE in each],
+        NOTICED,
+        "the node says what it waits for",
         interval=0.2,
     )
     stays(10)
@@ -233,10 +209,10 @@ def test_an_interface_that_is_made_anew_again_and_again_costs_no_failed_attempt(
     assert "is another interface now" in said[0]
     came = time.monotonic()
     give_addresses(first)
-    wait_until(lambda: restarts(first) > count, timeout=NOTICED, what="keepalived starts anew")
+    wait_until(lambda: restarts(first) > count, NOTICED, "keepalived starts anew")
     print(f"restarted {time.monotonic() - came:.1f} s after the address")
     wait_until_ready(lab)
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[first])
 
 
 def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
@@ -263,9 +239,9 @@ def test_an_interface_that_was_renamed_and_replaced_keeps_no_address_of_ours(
         shown = first.run(["ip", "address", "show", "dev", "old0"]).stdout
         return [each for each in addresses if f"{each}/" in shown]
 
-    wait_until(lambda: left() == [], timeout=NOTICED, what="old0 has none of them", interval=0.1)
+    wait_until(lambda: left() == [], NOTICED, "old0 has none of them", interval=0.1)
     wait_until_ready(lab)
-    wait_for_each(lab, addresses, timeout=NOTICED + ELECTION)
+    lab.wait_for_each(addresses, timeout=NOTICED + ELECTION)
     assert left() == []
     two = [lab.recorder.seconds_with_two(each, since=began) for each in addresses]
     print(f"on two {two} s")
@@ -283,21 +259,17 @@ def test_an_instance_that_neither_hears_nor_takes_over_is_said_to_be_deaf_and_me
     first, second = lab.nodes
     index = second.run(["ip", "-oneline", "link", "show", "dev", BRIDGE]).stdout.split(":")[0]
     began = time.monotonic()
-    second.network.ip([f"link del {BRIDGE}"])
-    stays(0.3)
-    make_bridge(second, index=index, addresses=False)
+    remake(second, index=index, addresses=False)
     stays(0.5)
     give_addresses(second)
-    said = wait_until(
-        lambda: events(second, "instance.deaf"), timeout=30, what="deafness is said", interval=0.2
-    )
+    said = wait_until(lambda: second.events("instance.deaf"), 30, "deafness is said", interval=0.2)
     print(f"deaf after {time.monotonic() - began:.1f} s: {said[0]}")
     assert BRIDGE in said[0]
     wait_until_ready(lab)
     assert [restarts(each) for each in lab.nodes] == [0, 1]
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
     first.kill()
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
 
 
 #: The variable, the address that comes late on n1, and what it is deleted and added as.
@@ -312,110 +284,97 @@ SOURCES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("variable", "late"), SOURCES.values(), ids=SOURCES)
 def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
-    make_lab: MakeLab, variable: str, late: str
+    pair: Lab, variable: str, late: str
 ) -> None:
     """Phase waiting, then it serves; without it FAULT with that cause; it serves again."""
-    lab = make_lab(2)
-    first, second = lab.nodes
+    first, second = pair.nodes
     source = late.partition("/")[0]
     is_ipv6 = ":" in source
-    address = lab.virtual6(1) if is_ipv6 else lab.virtual(1)
+    address = pair.virtual6(1) if is_ipv6 else pair.virtual(1)
     own = second.ipv6 if is_ipv6 else second.ip
     common = {"PREEMPTION": "preempt", "MONITOR_PORT": "0"}
     both: list[dict[str, str]] = [{}, {}]
     if variable.startswith("UNICAST"):
         both = [{"UNICAST_PEERS": own}, {"UNICAST_PEERS": source}]
     second.start(variables(address, PRIORITY="210", **common, **both[1]))
-    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    pair.wait_for_holder(address, timeout=ELECTION, among=[second])
     first.start({**variables(address, PRIORITY="250", **common, **both[0]), variable: source})
-    found = wait_for_status(first, "phase", "waiting")
+    found = first.wait_for_status("phase", "waiting")
     assert not found["ready"]
     assert f"{variable}: '{source}'" in "".join(found["reasons"])
-    checked = ask(first, "check")
+    checked = first.ask("check")
     assert (checked.returncode, source in checked.stdout) == (78, True)
     change = f"{late} dev {first.interface}{' nodad' if is_ipv6 else ''}"
     first.network.ip([f"address add {change}"])
-    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    pair.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
     began = time.monotonic()
     first.network.ip([f"address del {late} dev {first.interface}"])
-    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
-    wait_for_state(first, "FAULT")
-    found = status(first)
+    pair.wait_for_holder(address, timeout=ELECTION, among=[second])
+    first.wait_for_state("FAULT")
+    found = first.status()
     cause = found["instances"][0]["transitions"][-1]["cause"]
     assert f"the source address {source} is no longer on this node" in cause
     assert (found["ready"], source in "".join(found["reasons"])) == (False, True)
     first.network.ip([f"address add {change}"])
-    lab.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
+    pair.wait_for_holder(address, timeout=2 * ELECTION, among=[first])
     assert restarts(first) == 1
-    assert lab.recorder.seconds_with_two(address, since=began) < 1
-    wait_until_ready(lab)
+    assert pair.recorder.seconds_with_two(address, since=began) < 1
+    wait_until_ready(pair)
 
 
-def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(
-    make_lab: MakeLab,
-) -> None:
+def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(pair: Lab) -> None:
     """One value for all nodes: it is waited for, and certain who has it."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    address = lab.virtual(1)
+    first, second = pair.nodes
+    address = pair.virtual(1)
     environment = {**variables(address), "MULTICAST_SOURCE_IPADDRESS": second.ip}
-    for node in lab.nodes:
-        node.start(environment)
-    lab.wait_for_holder(address, timeout=ELECTION, among=[second])
+    pair.start_everywhere(environment)
+    pair.wait_for_holder(address, timeout=ELECTION, among=[second])
     said = wait_until(
-        lambda: [each for each in noted(first)["reasons"] if "another node has it" in each],
-        timeout=ELECTION,
-        what="it is said who has the address",
+        lambda: [each for each in first.noted()["reasons"] if "another node has it" in each],
+        ELECTION,
+        "it is said who has the address",
     )
     assert second.own.mac in said[0]
     assert first.is_running
 
 
 def test_an_interface_that_becomes_the_port_of_a_bridge_leaves_its_addresses_to_other_nodes(
-    make_lab: MakeLab,
+    pair: Lab,
 ) -> None:
     """Its adverts would still leave, so that no node took over, and no client would reach it.
 
     Multicast and unicast, both families; where it is a port at the start it is not served on.
     """
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    holder, other = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
     told = f"eth0 is a port of {BRIDGE}, which takes all that comes in there: no client reaches"
-    more: dict[str, str] = {}
-    for unicast in (False, True):
-        more = {
-            "PREEMPTION": "preempt",
-            "NETWORK_INTERFACE": "eth0",
-            **(peers(lab) if unicast else {}),
-        }
-        serve_ranked(lab, *addresses, **more)
-        wait_until_ready(lab)
+    more = {"PREEMPTION": "preempt", "NETWORK_INTERFACE": "eth0"}
+    for peers in ({}, pair.peers()):
+        pair.serve_ranked(*addresses, **more, **peers)
+        wait_until_ready(pair)
         began = time.monotonic()
         make_bridge(holder, addresses=False)
-        wait_for_each(lab, addresses, timeout=PLANNED, among=[other])
-        found = wait_for_status(holder, "ready", value=False)
+        pair.wait_for_each(addresses, timeout=PLANNED, among=[other])
+        found = holder.wait_for_status("ready", value=False)
         assert told in "".join(found["reasons"])
-        assert any(told in line for line in events(holder, "interface.taken"))
+        assert any(told in line for line in holder.events("interface.taken"))
         for each in addresses:
-            assert longest_gap(lab, each, began) <= PLANNED
-            assert lab.recorder.seconds_with_two(each, since=began) == 0
+            assert pair.longest_gap(each, began) <= PLANNED
+            assert pair.recorder.seconds_with_two(each, since=began) == 0
         holder.network.ip([f"link del {BRIDGE}"])
-        wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
-        wait_until_ready(lab)
-        for node in lab.nodes:
-            node.terminate()
-            assert node.wait() == 0
+        pair.wait_for_each(addresses, timeout=ELECTION, among=[holder])
+        wait_until_ready(pair)
+        pair.stop_everywhere()
     make_bridge(holder, addresses=False)
-    holder.start(variables(*addresses, **more))
-    found = wait_for_status(holder, "phase", "waiting")
+    holder.start(variables(*addresses, **more, **pair.peers()))
+    found = holder.wait_for_status("phase", "waiting")
     assert told in "".join(found["reasons"])
-    checked = ask(holder, "check")
+    checked = holder.ask("check")
     assert (78, True) == (checked.returncode, f"{told}" in checked.stdout)
     assert f"name {BRIDGE}" in checked.stdout
-    assert "fail" in ask(holder, "doctor", "--seconds", "0.3").stdout
+    assert "fail" in holder.ask("doctor", "--seconds", "0.3").stdout
     holder.network.ip([f"link del {BRIDGE}"])
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[holder])
 
 
 def lose_carrier(node: Node) -> None:
@@ -430,45 +389,28 @@ def lose_carrier(node: Node) -> None:
     )
 
 
-def link_local(node: Node) -> str:
-    """Return the link-local address of the node's interface with its prefix."""
-    words = node.run(
-        ["ip", "-oneline", "-6", "address", "show", "dev", node.interface, "scope", "link"]
-    ).stdout.split()
-    return words[words.index("inet6") + 1]
-
-
-def conflict_protection(node: Node) -> dict[str, object]:
-    """Return what the status says of the protection from a second holder."""
-    found: dict[str, object] = next(
-        each for each in status(node)["protections"] if each["kind"] == "conflict"
-    )
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["carrier", "link-local address"])
 def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
-    make_lab: MakeLab, lacks: str
+    pair: Lab, lacks: str
 ) -> None:
     """Contests follow the node: until then it is said for which instance they are off.
 
     With the link, a node that hears nothing of VRRP yields, and a drain hears who takes over.
     """
-    lab = make_lab(2)
-    first, second = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
+    first, second = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
     common = {"PREEMPTION": "nopreempt", "NETWORK_INTERFACE": first.interface}
     second.start(variables(*addresses, PRIORITY="250", **common))
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
-    address = link_local(first)
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
+    address = f"{first.link_local}/64"
     if lacks == "carrier":
         lose_carrier(first)
     else:
         first.network.ip([f"address del {address} dev {first.interface}"])
     first.start(variables(*addresses, PRIORITY="210", **common))
-    wait_for_status(first, "phase", "running")
-    protection = conflict_protection(first)
+    first.wait_for_status("phase", "running")
+    protection = first.protection("conflict")
     assert protection["active"] is False
     assert "VIP_2" in str(protection["reason"])
     began = time.monotonic()
@@ -476,31 +418,30 @@ def test_a_node_that_starts_without_its_link_is_protected_once_it_has_it(
         first.link_up()
     else:
         first.network.ip([f"address add {address} dev {first.interface} nodad"])
-    wait_for_state(first, "BACKUP")
+    first.wait_for_state("BACKUP")
     wait_until(
-        lambda: conflict_protection(first)["active"],
-        timeout=NOTICED,
-        what="the protection is active for every instance",
+        lambda: first.protection("conflict")["active"],
+        NOTICED,
+        "the protection is active for every instance",
         interval=0.2,
     )
     first.firewall("in")
     wait_until(
-        lambda: len(lab.recorder.holders(addresses[1])) > 1 or events(first, "contest.held"),
-        timeout=ELECTION,
-        what="a second holder, or one that is kept from it",
+        lambda: len(pair.recorder.holders(addresses[1])) > 1 or first.events("contest.held"),
+        ELECTION,
+        "a second holder, or one that is kept from it",
     )
-    wait_for_each(lab, addresses, timeout=5)
-    two = lab.recorder.seconds_with_two(addresses[1], since=began)
+    pair.wait_for_each(addresses, timeout=5)
+    two = pair.recorder.seconds_with_two(addresses[1], since=began)
     print(f"no {lacks} at the start: IPv6 on two for {two:.2f} s once VRRP is blocked")
     first.firewall_off()
-    second.terminate()
-    assert second.wait() == 0
-    wait_for_each(lab, addresses, timeout=3 * ELECTION, among=[first])
+    second.stop()
+    pair.wait_for_each(addresses, timeout=3 * ELECTION, among=[first])
     second.start()
-    wait_for_state(second, "BACKUP")
-    done = ask(first, "drain")
+    second.wait_for_state("BACKUP")
+    done = first.ask("drain")
     assert (done.returncode, second.ip in done.stdout) == (0, True), done.stdout
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
 
 
 @pytest.mark.slow
@@ -508,29 +449,27 @@ def test_holds_and_drains_stay_when_keepalived_is_started_anew(make_lab: MakeLab
     """A drained node stays drained; one that hears nothing of VRRP is never a second holder."""
     lab, addresses = serve_on_bridges(make_lab, unicast=False)
     first, second = lab.nodes
-    assert ask(first, "drain").returncode == 0
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
+    assert first.ask("drain").returncode == 0
+    lab.wait_for_each(addresses, timeout=ELECTION, among=[second])
     began = time.monotonic()
     remake(first)
-    wait_until(lambda: restarts(first) == 1, timeout=NOTICED, what="keepalived starts anew")
-    wait_for_state(first, "FAULT")
-    assert all(each["drained"] for each in status(first)["instances"])
+    wait_until(lambda: restarts(first) == 1, NOTICED, "keepalived starts anew")
+    first.wait_for_state("FAULT")
+    assert all(each["drained"] for each in first.status()["instances"])
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
-    ask(first, "undrain")
-    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    first.ask("undrain")
+    lab.wait_for_each(addresses, timeout=2 * ELECTION, among=[first])
     second.firewall("in")
     wait_until(
-        lambda: len(events(second, "contest.held")) >= 2,
-        timeout=2 * ELECTION,
-        what="both instances are held",
+        lambda: len(second.events("contest.held")) >= 2, 2 * ELECTION, "both instances are held"
     )
-    wait_for_state(second, "FAULT")
-    wait_for_each(lab, addresses, timeout=ELECTION)
-    held = len(events(second, "contest.held"))
+    second.wait_for_state("FAULT")
+    lab.wait_for_each(addresses, timeout=ELECTION)
+    held = len(second.events("contest.held"))
     began = time.monotonic()
     remake(second)
-    wait_until(lambda: restarts(second) == 1, timeout=NOTICED, what="keepalived starts anew")
-    wait_for_state(second, "FAULT")
+    wait_until(lambda: restarts(second) == 1, NOTICED, "keepalived starts anew")
+    second.wait_for_state("FAULT")
     stays(5)
     assert [lab.recorder.seconds_with_two(each, since=began) for each in addresses] == [0, 0]
-    print(f"holds before and after: {held}, {len(events(second, 'contest.held'))}")
+    print(f"holds before and after: {held}, {len(second.events('contest.held'))}")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
-from tests.lab.kit.scenarios import ELECTION, NAME, noted, serve_ranked, status, wait_for_line
-from tests.lab.test_hostile import STRANGER, forged, sending
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
-
-
-def link_local(node: Node) -> str:
-    """Return the address that a node's IPv6 adverts come from with multicast."""
-    shown = node.run(["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"]).stdout
-    return shown.split()[3].partition("/")[0]
+from tests.lab.kit import speakers
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, NAME
+from tests.lab.test_hostile import STRANGER, forged
+from tests.support.waiting import wait_until
 
 
 def named(found: dict[str, Any]) -> tuple[str, ...]:
@@ -29,28 +22,25 @@ def named(found: dict[str, Any]) -> tuple[str, ...]:
 
 def told(node: Node) -> tuple[str, ...]:
     """Return whom ``status --json`` names for each instance."""
-    return named(status(node))
+    return named(node.status())
 
 
-def wait_until_named(lab: Lab, among: Iterable[Node], holders: tuple[str, ...]) -> None:
+def wait_until_named(among: Iterable[Node], holders: tuple[str, ...]) -> None:
     """Wait until all of these nodes name the same holders."""
     nodes = list(among)
-    lab.wait_until(
-        lambda: all(named(noted(each)) == holders == told(each) for each in nodes),
-        timeout=ELECTION,
-        what=f"{nodes} name {holders}",
+    wait_until(
+        lambda: all(named(each.noted()) == holders == told(each) for each in nodes),
+        ELECTION,
+        f"{nodes} name {holders}",
     )
 
 
-def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(
-    make_lab: MakeLab,
-) -> None:
+def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never(lab: Lab) -> None:
     """By the node that holds it, and by one that stands by; a while later one is named again."""
-    lab = make_lab(3)
     first, second, third = lab.nodes
     address = lab.virtual(1)
-    serve_ranked(lab, address, CONFLICT="report")
-    wait_until_named(lab, lab.nodes, (first.ip,))
+    lab.serve_ranked(address, CONFLICT="report")
+    wait_until_named(lab.nodes, (first.ip,))
     mac = bytes.fromhex("525400999977")
 
     def foreign() -> bytes:
@@ -59,37 +49,32 @@ def test_two_that_advertise_an_address_are_both_named_and_a_foreign_router_never
     def rival() -> bytes:  # under another id, or it would shake the master
         return forged(address, mac=mac, router_id=99, priority=10)
 
-    with sending(second, foreign, rate=0.4):
-        wait_for_line(third, "event=vrrp.id_clash")
+    with speakers.sending(second, [(2.5, foreign)]):
+        third.wait_for_line("event=vrrp.id_clash")
         assert [(first.ip,), (first.ip,)] == [told(first), told(third)]
-    with sending(second, rival, rate=2):
-        wait_until_named(lab, (first, third), (f"{first.ip}, {STRANGER}",))
-    wait_until_named(lab, lab.nodes, (first.ip,))
+    with speakers.sending(second, [(0.5, rival)]):
+        wait_until_named((first, third), (f"{first.ip}, {STRANGER}",))
+    wait_until_named(lab.nodes, (first.ip,))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cast", ["multicast", "unicast"])
-def test_one_status_of_any_node_answers_who_holds_the_address(
-    make_lab: MakeLab, cast: str
-) -> None:
+def test_one_status_of_any_node_answers_who_holds_the_address(lab: Lab, cast: str) -> None:
     """Through a crash and a planned stop, for both families; unknown when no node is heard."""
-    lab = make_lab(3)
     first, second, third = lab.nodes
-    more = {}
-    own = {each.name: (each.ip, link_local(each)) for each in lab.nodes}
-    if cast == "unicast":
-        more["UNICAST_PEERS"] = " ".join(f"{each.ip} {each.ipv6}" for each in lab.nodes)
-        own = {each.name: (each.ip, each.ipv6) for each in lab.nodes}
-    serve_ranked(lab, lab.virtual(1), lab.virtual6(1), PREEMPTION="nopreempt", **more)
-    wait_until_named(lab, lab.nodes, own["n1"])
+    sources = {each: each.link_local if cast == "multicast" else each.ipv6 for each in lab.nodes}
+    own = {each.name: (each.ip, source) for each, source in sources.items()}
+    more = lab.peers(cast)
+    lab.serve_ranked(lab.virtual(1), lab.virtual6(1), PREEMPTION="nopreempt", **more)
+    wait_until_named(lab.nodes, own["n1"])
 
-    heard = status(third)["instances"][0]["holders"]
+    heard = third.status()["instances"][0]["holders"]
     assert [(first.ip, False, 250)] == [
         (each["address"], each["is_here"], each["priority"]) for each in heard
     ]
     assert [(first.ip, True, 250, None)] == [
         (each["address"], each["is_here"], each["priority"], each["heard_at"])
-        for each in status(first)["instances"][0]["holders"]
+        for each in first.status()["instances"][0]["holders"]
     ]
     shown = third.run_in_container(
         ["sh", "-c", "curl -s -m 5 127.0.0.1:63000/; curl -s -m 5 127.0.0.1:63000/metrics"]
@@ -100,14 +85,14 @@ def test_one_status_of_any_node_answers_who_holds_the_address(
     assert f"ipfailover_instance_holder_priority{{{label}}} 250.0" in shown
 
     first.kill()
-    wait_until_named(lab, (second, third), own["n2"])
+    wait_until_named((second, third), own["n2"])
     second.terminate()
     second.wait()
-    wait_until_named(lab, (third,), own["n3"])
+    wait_until_named((third,), own["n3"])
     first.start()
-    wait_until_named(lab, (first, third), own["n3"])
+    wait_until_named((first, third), own["n3"])
     # No node may serve here, so that none is heard once the other one has left.
     first.application.stop()
     third.terminate()
     third.wait()
-    wait_until_named(lab, (first,), ("unknown", "unknown"))
+    wait_until_named((first,), ("unknown", "unknown"))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
-from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import ELECTION, variables, wait_for_line
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit import raw
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, variables
 
 HOP_LIMIT = 37
 PLACE = 14 + 7  # of the hop limit in a frame: an Ethernet header, then RFC 8200 section 3
@@ -32,35 +28,27 @@ def hop_limits(node: Node, wanted: int) -> list[int]:
     return found
 
 
-def test_a_peer_is_no_stranger_whatever_its_hop_limit(make_lab: MakeLab) -> None:
+def test_a_peer_is_no_stranger_whatever_its_hop_limit(pair: Lab) -> None:
     """Plain keepalived sends with the interface's; an agent's node with 255, as the RFC wants.
 
     The plain one takes over a node that does not hear it: its adverts say so, not a rumour.
     """
-    lab = make_lab(2)
-    ours, plain = lab.nodes
-    for each in lab.nodes:
+    ours, plain = pair.nodes
+    for each in pair.nodes:
         each.network.set_sysctls({"ipv6/conf/eth0/hop_limit": str(HOP_LIMIT)})
-    virtual = lab.virtual6(1)
-    peers = f"{ours.ipv6},{plain.ipv6}"
-    ours.start(variables(virtual, UNICAST_PEERS=peers, PRIORITY="100", VRRP_ID_OFFSET="50"))
-    lab.wait_for_holder(virtual, timeout=ELECTION)
+    virtual = pair.virtual6(1)
+    ours.start(variables(virtual, **pair.peers(), PRIORITY="100", VRRP_ID_OFFSET="50"))
+    pair.wait_for_holder(virtual, timeout=ELECTION)
     assert [255, 255] == hop_limits(plain, 2)
     ours.nft(
         "table inet lab { chain input { type filter hook input priority 0;"
         " ip6 nexthdr 112 drop; }; }"
     )
-    unicast = f"unicast_src_ip {plain.ipv6}\n  unicast_peer {{\n    {ours.ipv6}\n  }}"
-    plain.start_keepalived(
-        keepalived_config(virtual, priority=200, virtual_router_id=51, extra=unicast)
-    )
+    unicast = raw.unicast(plain.ipv6, [ours.ipv6])
+    plain.start_keepalived(raw.keepalived_config(virtual, priority=200, extra=unicast))
     assert [HOP_LIMIT, HOP_LIMIT] == hop_limits(ours, 2)
-    line = wait_for_line(ours, "event=contest.held")
+    line = ours.wait_for_line("event=contest.held")
     assert "kind=firewall" in line
     assert "a firewall drops protocol 112" in line
-    wait_until(
-        lambda: lab.recorder.holders(virtual) == [plain.name],
-        timeout=ELECTION,
-        what="the one that is not heard holds the address alone",
-    )
+    pair.wait_for_holder(virtual, timeout=ELECTION, among=[plain])
     assert "do not come from this segment" not in ours.output()

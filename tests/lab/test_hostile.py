@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from ipaddress import IPv4Address
 from signal import SIGHUP
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import ELECTION, ConfigMap, events, stays, variables, wait_for_each
-from tests.lab.kit.waiting import wait_until
+from tests.lab.kit import speakers
+from tests.lab.kit.lab import MakeLab
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 from tests.support import frames
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 STRANGER = IPv4Address("192.0.2.66")
 GROUP = IPv4Address("224.0.0.18")
@@ -38,29 +30,6 @@ def forged(address: str, *, mac: bytes, router_id: int, priority: int) -> bytes:
     return frame[:6] + mac + frame[12:]
 
 
-@contextmanager
-def sending(node: Node, make: Callable[[], bytes], *, rate: float) -> Iterator[None]:
-    """Send so many frames a second from a node, until the end of the block."""
-    is_over = threading.Event()
-
-    def send() -> None:
-        with node.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-            wire.bind((node.interface, 0))
-            began, sent = time.monotonic(), 0
-            while not is_over.wait(0.005):
-                while sent < (time.monotonic() - began) * rate:
-                    wire.send(make())
-                    sent += 1
-
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-
-
 @pytest.mark.timing
 def test_a_flood_of_forged_senders_costs_no_lease(make_lab: MakeLab) -> None:
     """They use another id, so that only the agent looks at them; each is a new rival."""
@@ -70,16 +39,16 @@ def test_a_flood_of_forged_senders_costs_no_lease(make_lab: MakeLab) -> None:
     holder.start(variables(address))
     lab.wait_for_holder(address, timeout=ELECTION)
     since = time.monotonic()
-    with sending(
-        stranger,
-        lambda: forged(address, mac=b"\x02\xaa" + os.urandom(4), router_id=99, priority=1),
-        rate=5000,
-    ):
+
+    def rival() -> bytes:
+        return forged(address, mac=b"\x02\xaa" + os.urandom(4), router_id=99, priority=1)
+
+    with speakers.sending(stranger, [(1 / 5000, rival)]):
         stays(10)
         # What is too much depends on the processor: a quick one looks at all of them at times.
-        wait_until(lambda: events(holder, "wire.flooded"), timeout=30, what="it is flooded")
+        wait_until(lambda: holder.events("wire.flooded"), 30, "it is flooded")
     assert 0 == lab.recorder.seconds_with_none(address, since=since)
-    assert [] == events(holder, "lease.late") + events(holder, "lease.lapsed")
+    assert [] == holder.events("lease.late") + holder.events("lease.lapsed")
 
 
 def test_nobody_yields_to_a_host_behind_a_router(make_lab: MakeLab) -> None:
@@ -103,12 +72,12 @@ def test_nobody_yields_to_a_host_behind_a_router(make_lab: MakeLab) -> None:
         sent.rotate()
         return sent[0]
 
-    with sending(router, take_turns, rate=4):
+    with speakers.sending(router, [(0.25, take_turns)]):
         stays(8)
     assert 0 == lab.recorder.seconds_with_none(address, since=since)
     for node in nodes:
-        assert [] == events(node, "contest.held")
-        assert "do not come from this segment" in "".join(events(node, "rival.seen"))
+        assert [] == node.events("contest.held")
+        assert "do not come from this segment" in "".join(node.events("rival.seen"))
 
 
 @pytest.mark.parametrize("how", ["reload", "stop"])
@@ -119,8 +88,7 @@ def test_a_keepalived_that_hangs_before_a_signal_holds_no_address_for_long(
     lab = make_lab(2, ipv6=False)
     address = lab.virtual(1)
     source = ConfigMap(lab.directory / "variables", variables(address))
-    for node in lab.nodes:
-        node.start(source.variable)
+    lab.start_everywhere(source.variable)
     holder = lab.wait_for_holder(address, timeout=ELECTION)
     since = time.monotonic()
     for pid in holder.pids("keepalived"):
@@ -145,9 +113,7 @@ def test_conflicts_that_are_to_be_resolved_from_now_on_are(make_lab: MakeLab) ->
     for node in lab.nodes:
         node.firewall("in")
         node.start(source.variable)
-    lab.wait_until(
-        lambda: len(lab.recorder.holders(address)) == 2, timeout=ELECTION, what="both hold it"
-    )
+    wait_until(lambda: len(lab.recorder.holders(address)) == 2, ELECTION, "both hold it")
     source.write(variables(address))
     for node in lab.nodes:
         node.signal(SIGHUP)
@@ -159,14 +125,13 @@ def test_a_long_reload_is_no_reason_to_yield(make_lab: MakeLab) -> None:
     lab = make_lab(2, ipv6=False)
     everything = [f"198.18.0.{number}" for number in range(1, 241)]
     source = ConfigMap(lab.directory / "variables", variables(*everything))
-    for node in lab.nodes:
-        node.start(source.variable)
-    wait_for_each(lab, everything, timeout=4 * ELECTION)
+    lab.start_everywhere(source.variable)
+    lab.wait_for_each(everything, timeout=4 * ELECTION)
     for interval in ("2", "1"):
         source.write(variables(*everything, CHECK_INTERVAL=interval))
         for node in lab.nodes:
             node.signal(SIGHUP)
         stays(8)
     for node in lab.nodes:
-        assert [] == events(node, "contest.held") + events(node, "keepalived.hangs")
-        assert 2 == len(events(node, "reload.accepted"))
+        assert [] == node.events("contest.held") + node.events("keepalived.hangs")
+        assert 2 == len(node.events("reload.accepted"))

@@ -6,26 +6,13 @@ import json
 import re
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.namespaces import base_environment
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    UNPLANNED,
-    ConfigMap,
-    ask,
-    reload,
-    serve_ranked,
-    status,
-    variables,
-    wait_for_each,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, UNPLANNED, ConfigMap, variables
+from tests.support.waiting import wait_until
 
 BASE = "http://127.0.0.1:63000"
 #: The agent without what only developers have: structlog loads rich where there is one.
@@ -101,164 +88,134 @@ def resident(node: Node) -> int:
     return int(found) * 1024
 
 
-def wait_for_probe(
-    lab: Lab, node: Node, code: int, text: str, *, timeout: float = ELECTION
-) -> None:
+def wait_for_probe(node: Node, code: int, text: str, *, timeout: float = ELECTION) -> None:
     """Wait until /readyz answers so."""
 
     def answers() -> bool:
         found, said = fetch(node, "/readyz?config=ipfailover")
         return found == code and text in said
 
-    lab.wait_until(answers, timeout=timeout, what=f"{node.name} answers {code}, {text}")
+    wait_until(answers, timeout, f"{node.name} answers {code}, {text}")
 
 
-def wait_for_more(lab: Lab, node: Node, name: str) -> None:
+def wait_for_metric(node: Node, name: str, *values: float) -> None:
+    """Wait until a metric has these values, for whichever labels."""
+    what = f"{name} of {node.name} is {values}"
+    wait_until(lambda: list(metric(node, name).values()) == list(values), 5, what)
+
+
+def wait_for_more(node: Node, name: str) -> None:
     """Wait until a counter of the only instance has moved on."""
     [before] = metric(node, name).values()
-    lab.wait_until(
+    wait_until(
         lambda: list(metric(node, name).values()) >= [before + 2],
-        timeout=12,
-        what=f"{name} of {node.name} goes on",
+        12,
+        f"{name} of {node.name} goes on",
     )
 
 
-def test_probes_and_metrics_follow_a_failover(make_lab: MakeLab) -> None:
+def test_probes_and_metrics_follow_a_failover(pair: Lab) -> None:
     """Both are ready all the time; who holds, how often, and what was sent are told."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = serve_ranked(lab, address)
-    second = lab.node("n2")
-    for each in lab.nodes:
-        wait_for_probe(lab, each, 200, "ready")
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address)
+    second = pair.node("n2")
+    for each in pair.nodes:
+        wait_for_probe(each, 200, "ready")
     label = f'{{address="{address}",iname="ipfailover_VIP_1"}}'
     assert [{label: 1.0}, {label: 0.0}] == [
         metric(each, "ipfailover_address_held") for each in (first, second)
     ]
-    wait_for_more(lab, first, "keepalived_advertisements_sent_total")
-    wait_for_more(lab, second, "keepalived_advertisements_received_total")
+    wait_for_more(first, "keepalived_advertisements_sent_total")
+    wait_for_more(second, "keepalived_advertisements_received_total")
     first.application.stop()
-    assert second.name == wait_for_each(lab, [address], timeout=UNPLANNED, among=[second])[address]
-    wait_for_probe(lab, second, 200, "ready")
-    wait_for_probe(lab, first, 200, "in FAULT, the check fails")
-    lab.wait_until(
-        lambda: list(metric(second, "keepalived_become_master_total").values()) == [1.0],
-        timeout=5,
-        what="keepalived counts the takeover",
-    )
+    assert second.name == pair.wait_for_each([address], timeout=UNPLANNED, among=[second])[address]
+    wait_for_probe(second, 200, "ready")
+    wait_for_probe(first, 200, "in FAULT, the check fails")
+    wait_for_metric(second, "keepalived_become_master_total", 1.0)
     assert [3.0] == list(metric(first, "keepalived_vrrp_state").values())
     assert [0.0] == list(metric(first, "keepalived_script_status").values())
     assert 1.0 == metric(second, "ipfailover_ready")[""]
 
 
-def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(make_lab: MakeLab) -> None:
+def test_a_keepalived_that_hangs_makes_the_node_unready_and_not_dead(lone: Lab) -> None:
     """It is the agent's to restart."""
-    lab = make_lab(1)
-    node = serve_ranked(lab, lab.virtual(1))
-    wait_for_probe(lab, node, 200, "ready")
+    node = lone.serve_ranked(lone.virtual(1))
+    wait_for_probe(node, 200, "ready")
     for each in node.pids("keepalived"):
         node.freeze(each)
     # It is unready for less than a second: one shell asks, and does not enter the node each time.
     codes = node.run(["sh", "-c", _UNTIL_UNREADY]).stdout.splitlines()
     assert "503 200" == codes[-1]
     assert {"200 200", "503 200"} == set(codes)
-    wait_for_probe(lab, node, 200, "ready", timeout=30)
+    wait_for_probe(node, 200, "ready", timeout=30)
 
 
-def test_a_drained_node_is_ready_and_says_so(make_lab: MakeLab) -> None:
+def test_a_drained_node_is_ready_and_says_so(pair: Lab) -> None:
     """A roll-out goes on: the node does what it is meant to do."""
-    lab = make_lab(2)
-    first = serve_ranked(lab, lab.virtual(1))
-    assert 0 == ask(first, "drain").returncode
-    wait_for_probe(lab, first, 200, "drained")
-    lab.wait_until(
-        lambda: (
-            list(metric(first, "ipfailover_drained").values()) == [1.0]
-            and list(metric(first, "ipfailover_address_held").values()) == [0.0]
-        ),
-        timeout=5,
-        what="metrics tell of the drain",
-    )
+    first = pair.serve_ranked(pair.virtual(1))
+    assert 0 == first.ask("drain").returncode
+    wait_for_probe(first, 200, "drained")
+    wait_for_metric(first, "ipfailover_drained", 1.0)
+    wait_for_metric(first, "ipfailover_address_held", 0.0)
     assert 1.0 == metric(first, "ipfailover_ready")[""]
-    wait_for_probe(lab, lab.node("n2"), 200, "ready")
-    assert 0 == ask(first, "undrain").returncode
-    lab.wait_until(
-        lambda: fetch(first, "/readyz") == (200, "ready\n"), timeout=5, what="nothing is noted"
-    )
+    wait_for_probe(pair.node("n2"), 200, "ready")
+    assert 0 == first.ask("undrain").returncode
+    wait_until(lambda: fetch(first, "/readyz") == (200, "ready\n"), 5, "nothing is noted")
 
 
-def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(make_lab: MakeLab) -> None:
+def test_a_node_that_serves_only_a_part_or_nothing_is_not_ready(pair: Lab) -> None:
     """One leaves an address out, one waits for a configuration that can be used.
 
     An empty name in a probe is any name.
     """
-    lab = make_lab(2)
-    partly, nothing = lab.nodes
-    wrong = f"{lab.virtual(1)},192.0.2.300"
+    partly, nothing = pair.nodes
+    wrong = f"{pair.virtual(1)},192.0.2.300"
     partly.start(variables(wrong, ON_INVALID="serve-valid"))
-    source = ConfigMap(lab.directory / "variables", variables(wrong))
+    source = ConfigMap(pair.directory / "variables", variables(wrong))
     nothing.start(source.variable)
-    lab.wait_until(
-        lambda: lab.recorder.holders(lab.virtual(1)) == [partly.name],
-        timeout=ELECTION,
-        what="the valid address is served",
-    )
-    wait_for_probe(lab, partly, 503, "192.0.2.300")
-    wait_for_probe(lab, nothing, 503, "192.0.2.300")
-    assert [200, 200] == [fetch(each, "/livez?config=")[0] for each in lab.nodes]
+    pair.wait_for_holder(pair.virtual(1), timeout=ELECTION, among=[partly])
+    wait_for_probe(partly, 503, "192.0.2.300")
+    wait_for_probe(nothing, 503, "192.0.2.300")
+    assert [200, 200] == [fetch(each, "/livez?config=")[0] for each in pair.nodes]
     assert [503, 200] == [fetch(partly, f"/livez?config={name}")[0] for name in ("other", "")]
-    assert [0.0, 0.0] == [metric(each, "ipfailover_ready")[""] for each in lab.nodes]
-    assert [1.0, 0.0] == [metric(each, "keepalived_up")[""] for each in lab.nodes]
+    assert [0.0, 0.0] == [metric(each, "ipfailover_ready")[""] for each in pair.nodes]
+    assert [1.0, 0.0] == [metric(each, "keepalived_up")[""] for each in pair.nodes]
     assert 1 == len(metric(partly, "ipfailover_address_held"))
     assert {} == metric(nothing, "ipfailover_address_held")
     assert {} == metric(nothing, "ipfailover_config_info")
 
 
 @pytest.mark.timing
-def test_a_slow_check_is_seen_to_be_slow(make_lab: MakeLab) -> None:
+def test_a_slow_check_is_seen_to_be_slow(lone: Lab, node: Node) -> None:
     """A page that takes 0.3 s takes some 0.3 s, a connection of the agent's own next to nothing.
 
     The verdict of a check that is replaced goes with it.
     """
-    lab = make_lab(1)
-    [node] = lab.nodes
-    server = node.network.spawn([sys.executable, "-c", SLOW], environment=base_environment())
-    try:
+    with node.network.running([sys.executable, "-c", SLOW]):
         url = {"CHECK_URL": f"http://{node.ip}:8090/"}
-        source = ConfigMap(lab.directory / "variables", variables(lab.virtual(1), **url))
-        node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
-        lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
-        lab.wait_until(
-            lambda: metric(node, "ipfailover_check_duration_seconds"), timeout=5, what="a figure"
-        )
+        source = ConfigMap(lone.directory / "variables", variables(lone.virtual(1), **url))
+        node.start(source.unwatched)
+        lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
+        wait_until(lambda: metric(node, "ipfailover_check_duration_seconds"), 5, "a figure")
         [slow] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0.3 <= slow < 0.9, slow
-        source.write(variables(lab.virtual(1), CHECK_INTERVAL="0.25"))
-        reload(node)
-        lab.wait_until(
+        source.write(variables(lone.virtual(1), CHECK_INTERVAL="0.25"))
+        node.reload()
+        wait_until(
             lambda: metric(node, "ipfailover_check_duration_seconds") not in ({}, {"": slow}),
-            timeout=5,
-            what="another figure",
+            5,
+            "another figure",
         )
         [fast] = metric(node, "ipfailover_check_duration_seconds").values()
         assert 0 < fast < 0.2, fast
-        source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/true"))
-        reload(node)
-        lab.wait_until(
-            lambda: (
-                metric(node, "ipfailover_check_duration_seconds") == {}
-                and metric(node, "ipfailover_check_success") == {"": 1.0}
-            ),
-            timeout=5,
-            what="the script has succeeded, and no duration is known",
-        )
-        source.write(variables(lab.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
-        reload(node)
-        assert "ok" == status(node)["check"]["state"]
-        assert [node.name] == lab.recorder.holders(lab.virtual(1))
-    finally:
-        server.kill()
-        server.wait()
+        source.write(variables(lone.virtual(1), CHECK_SCRIPT="/bin/true"))
+        node.reload()
+        wait_for_metric(node, "ipfailover_check_success", 1.0)
+        wait_for_metric(node, "ipfailover_check_duration_seconds")
+        source.write(variables(lone.virtual(1), CHECK_SCRIPT="/bin/echo", CHECK_INTERVAL="3"))
+        node.reload()
+        assert "ok" == node.status()["check"]["state"]
+        assert [node.name] == lone.recorder.holders(lone.virtual(1))
 
 
 @pytest.mark.timing
@@ -269,13 +226,13 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -
     [node] = lab.nodes
     values = variables("198.51.100.1-254", VRRP_ID_OFFSET="0", MONITOR_PORT="0")
     node.start(values, AS_INSTALLED)
-    lab.wait_until(
+    wait_until(
         lambda: (
             fetch(node, "/readyz")[1].startswith("ready\n")  # and that no network has these
             and list(metric(node, "ipfailover_address_held").values()) == [1.0] * 254
         ),
-        timeout=60,
-        what="all 254 are held",
+        60,
+        "all 254 are held",
     )
     before = json.loads(fetch(node, "/status")[1])["lease"]
     began = time.monotonic()
@@ -291,12 +248,10 @@ def test_leases_are_on_time_while_254_instances_are_scraped(make_lab: MakeLab) -
     assert resident(node) < MEMORY[254]
 
 
-def test_the_agent_needs_little_memory(make_lab: MakeLab) -> None:
+def test_the_agent_needs_little_memory(lone: Lab, node: Node) -> None:
     """With everything that it answers made at least once."""
-    lab = make_lab(1)
-    [node] = lab.nodes
-    node.start(variables(lab.virtual(1)), AS_INSTALLED)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    node.start(variables(lone.virtual(1)), AS_INSTALLED)
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     for path in ("/readyz", "/metrics", "/", "/status", "/metrics"):
         assert 200 == fetch(node, path)[0]
     assert resident(node) < MEMORY[1]

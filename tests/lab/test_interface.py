@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    RELEASE,
-    ask,
-    events,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_state,
-    wait_for_status,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, PLANNED, RELEASE, stays, variables
 
 LATE = "late0"
 ADDRESS = "198.51.100.50"
@@ -45,77 +29,62 @@ def remove_interface(node: Node) -> None:
     node.network.ip([f"link del {LATE}"])
 
 
-def test_a_missing_interface_is_waited_for(make_lab: MakeLab) -> None:
+def test_a_missing_interface_is_waited_for(lone: Lab, node: Node) -> None:
     """Phase waiting, not ready, said; when it appears its address is served there."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
-    found = wait_for_status(node, "phase", "waiting")
+    found = node.wait_for_status("phase", "waiting")
     assert not found["ready"]
     assert LATE in "".join(found["reasons"])
-    checked = ask(node, "check")
+    checked = node.ask("check")
     assert checked.returncode == 78
     assert LATE in checked.stdout
     stays(2.5)  # it looks every second, and says it once
-    assert len(events(node, "host.awaited")) == 1
+    assert len(node.events("host.awaited")) == 1
     add_interface(node)
-    lab.wait_for_holder(ADDRESS, timeout=ELECTION)
+    lone.wait_for_holder(ADDRESS, timeout=ELECTION)
     assert f"{ADDRESS}/32" in node.run(["ip", "address", "show", "dev", LATE]).stdout
-    found = wait_for_status(node, "ready", value=True)
+    found = node.wait_for_status("ready", value=True)
     assert found["reasons"] == []
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
     assert ADDRESS not in node.run(["ip", "address", "show", "dev", LATE]).stdout
 
 
-def test_an_interface_that_goes_away_and_returns_serves_again(make_lab: MakeLab) -> None:
+def test_an_interface_that_goes_away_and_returns_serves_again(lone: Lab, node: Node) -> None:
     """Removed while it holds an address: the agent lives on; made anew, the address is back."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     add_interface(node)
-    node.start(variables(ADDRESS, NETWORK_INTERFACE=LATE))
-    lab.wait_for_holder(ADDRESS, timeout=ELECTION)
+    lone.serve(ADDRESS, NETWORK_INTERFACE=LATE)
     remove_interface(node)
-    lab.wait_until(
-        lambda: lab.recorder.holders(ADDRESS) == [], timeout=RELEASE, what="no node holds it"
-    )
+    lone.wait_for_none([ADDRESS], timeout=RELEASE)
     stays(2)  # whatever keepalived and the agent do about it
     assert node.is_running
     returned = time.monotonic()
     add_interface(node)
-    lab.wait_for_holder(ADDRESS, timeout=2 * ELECTION)
+    lone.wait_for_holder(ADDRESS, timeout=2 * ELECTION)
     print(f"interface made anew: held again after {time.monotonic() - returned:.1f} s")
-    node.terminate()
-    assert node.wait() == 0
+    node.stop()
 
 
-def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(
-    make_lab: MakeLab,
-) -> None:
+def test_a_pulled_cable_moves_the_address_and_a_plugged_one_makes_a_backup(pair: Lab) -> None:
     """No carrier: FAULT at once, another node takes over; with carrier again: BACKUP."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = serve_ranked(lab, address)
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address)
     cut = time.monotonic()
     first.link_down()
-    lab.wait_for_holder(address, timeout=5, among=lab.others(first))
-    assert lab.recorder.seconds_with_two(address, since=cut) == 0
-    wait_for_state(first, "FAULT", timeout=1)
+    pair.wait_for_holder(address, timeout=5, among=pair.others(first))
+    assert pair.recorder.seconds_with_two(address, since=cut) == 0
+    first.wait_for_state("FAULT", timeout=1)
     first.link_up()
-    wait_for_state(first, "BACKUP", timeout=5)
+    first.wait_for_state("BACKUP", timeout=5)
 
 
-def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(make_lab: MakeLab) -> None:
+def test_an_interface_that_no_node_has_is_replaced_by_the_one_in_use(pair: Lab) -> None:
     """The documented manifest names ``ens3``: served on eth0, an error each time, not ready."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    for node in lab.nodes:
-        node.start(variables(address, NETWORK_INTERFACE="ens3"))
-    holder = lab.wait_for_holder(address, timeout=ELECTION)
-    assert f"{address}/32" in virtual_addresses(holder)
-    found = status(holder)
+    address = pair.virtual(1)
+    holder = pair.serve(address, NETWORK_INTERFACE="ens3")
+    assert f"{address}/32" in holder.virtual_addresses()
+    found = holder.status()
     assert not found["ready"]
     assert "ens3" in "".join(found["reasons"])
     assert any("level=error" in line and "ens3" in line for line in holder.stderr().splitlines())
     holder.terminate()
-    lab.wait_for_holder(address, timeout=PLANNED, among=lab.others(holder))
+    pair.wait_for_holder(address, timeout=PLANNED, among=pair.others(holder))

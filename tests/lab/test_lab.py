@@ -10,21 +10,19 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
-from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.namespaces import LabError, NetworkNamespace
+from tests.lab.kit.node import Node
 from tests.lab.kit.processes import process
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.waiting import wait_until
+from tests.lab.kit.switch import Direction
+from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.node import Node
-    from tests.lab.kit.switch import Direction
+ADDRESS = "192.0.2.101"  # the lab's first virtual one
 
 
 def start_keepalived_everywhere(lab: Lab, address: str) -> Node:
@@ -32,6 +30,12 @@ def start_keepalived_everywhere(lab: Lab, address: str) -> Node:
     for node, priority in zip(lab.nodes, (250, 200, 150), strict=False):
         node.start_keepalived(keepalived_config(address, priority=priority))
     return lab.wait_for_holder(address)
+
+
+@pytest.fixture
+def holder(lab: Lab) -> Node:
+    """Give the node that holds ADDRESS among three keepaliveds."""
+    return start_keepalived_everywhere(lab, ADDRESS)
 
 
 def test_a_lab_starts_fast_and_everybody_reaches_everybody(make_lab: MakeLab) -> None:
@@ -49,9 +53,7 @@ def test_a_lab_without_ipv6_has_none(make_lab: MakeLab) -> None:
     lab = make_lab(1, ipv6=False)
     shown = lab.nodes[0].run(["ip", "-6", "address"]).stdout
     assert not shown
-    lab.wait_until(
-        lambda: lab.client.ask(lab.nodes[0].ip) == "n1", timeout=5, what="the node answers"
-    )
+    wait_until(lambda: lab.client.ask(lab.nodes[0].ip) == "n1", 5, "the node answers")
 
 
 def test_the_highest_priority_is_elected_and_the_client_gets_its_answer(lab: Lab) -> None:
@@ -69,24 +71,20 @@ def test_ipv6_addresses_are_recorded_and_answered(lab: Lab) -> None:
     address = lab.virtual6(1)
     assert start_keepalived_everywhere(lab, address) is lab.nodes[0]
     with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
         assert watch.nodes() == ["n1"]
 
 
 @pytest.mark.timing
-def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab) -> None:
+def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab, holder: Node) -> None:
     """TERM: the address is gone at once and on the next node within 56/256 s, exit code 0."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
-    with lab.client.watch(address) as watch:
-        wait_until(watch.answering, timeout=2, what="an answer")
+    with lab.client.watch(ADDRESS) as watch:
         before = time.monotonic()
         holder.terminate()
-        assert lab.wait_for_holder(address, among=lab.others(holder)) is lab.nodes[1]
-        wait_until(lambda: watch.answering() == "n2", timeout=2, what="n2 answers")
+        assert lab.wait_for_holder(ADDRESS, among=lab.others(holder)) is lab.nodes[1]
+        wait_until(lambda: watch.answering() == "n2", 2, "n2 answers")
     assert holder.wait() == 0
-    assert lab.recorder.seconds_with_two(address) == 0
-    gap = lab.recorder.seconds_with_none(address, since=before)
+    assert lab.recorder.seconds_with_two(ADDRESS) == 0
+    gap = lab.recorder.seconds_with_none(ADDRESS, since=before)
     assert 0.15 < gap < 0.6
     (outage,) = watch.outages()
     assert outage.is_over
@@ -94,54 +92,42 @@ def test_a_terminated_keepalived_hands_over_within_its_skew(lab: Lab) -> None:
     assert watch.nodes() == ["n1", "n2"]
 
 
-def test_a_killed_container_leaves_its_address_on_the_node(lab: Lab) -> None:
+def test_a_killed_container_leaves_its_address_on_the_node(lab: Lab, holder: Node) -> None:
     """SIGKILL of everything: the address stays, a second node takes it 2.9 to 3.6 s later."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     killed = time.monotonic()
     holder.kill()
     assert holder.wait() == -signal.SIGKILL
     assert holder.pids() == []
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
-    taken = lab.recorder.changes(address, since=killed)[0]
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
+    taken = lab.recorder.changes(ADDRESS, since=killed)[0]
     assert 2.0 < taken.time - killed < 4.5
-    assert lab.client.who_has(address) == ["n1", "n2"]
-    assert lab.recorder.seconds_with_two(address) > 0
-    holder.start_keepalived(keepalived_config(address, priority=250))
+    assert lab.client.who_has(ADDRESS) == ["n1", "n2"]
+    assert lab.recorder.seconds_with_two(ADDRESS) > 0
+    holder.start_keepalived(keepalived_config(ADDRESS, priority=250))
     wait_until(
-        lambda: lab.recorder.holders(address, at=time.monotonic()) != ["n1", "n2"],
-        timeout=3,
-        what="the returning keepalived removes what it left",
+        lambda: lab.recorder.holders(ADDRESS, at=time.monotonic()) != ["n1", "n2"],
+        3,
+        "the returning keepalived removes what it left",
     )
 
 
-def test_a_frozen_container_stays_holder_until_it_thaws(lab: Lab) -> None:
+def test_a_frozen_container_stays_holder_until_it_thaws(lab: Lab, holder: Node) -> None:
     """SIGSTOP of everything: two holders after 3.6 s; SIGCONT: one again, at once."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     holder.freeze()
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
     holder.thaw()
-    lab.wait_for_holder(address, timeout=3)
+    lab.wait_for_holder(ADDRESS, timeout=3)
 
 
-def test_a_cut_node_and_the_rest_each_have_a_holder(lab: Lab) -> None:
+def test_a_cut_node_and_the_rest_each_have_a_holder(lab: Lab, holder: Node) -> None:
     """Both directions lost: two holders, of whom the client reaches one; joined: one again."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     holder.cut()
     assert lab.client.ask(holder.ip, timeout=0.2) is None
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
-    assert lab.client.who_has(address) == ["n2"]
-    assert lab.recorder.seconds_with_two(address, among=["n2", "n3"]) == 0
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
+    assert lab.client.who_has(ADDRESS) == ["n2"]
+    assert lab.recorder.seconds_with_two(ADDRESS, among=["n2", "n3"]) == 0
     holder.join()
-    assert lab.wait_for_holder(address, timeout=4) is holder
+    assert lab.wait_for_holder(ADDRESS, timeout=4) is holder
 
 
 @pytest.mark.parametrize(
@@ -176,45 +162,37 @@ def _hears(sender: NetworkNamespace, receiver: NetworkNamespace) -> bool:
             return False
 
 
-def test_vrrp_lost_between_two_nodes_makes_the_deaf_one_a_holder(lab: Lab) -> None:
+def test_vrrp_lost_between_two_nodes_makes_the_deaf_one_a_holder(lab: Lab, holder: Node) -> None:
     """Adverts from n1 to n2 lost: n2 takes the address too, n3 hears n1 and does not."""
-    address = lab.virtual(1)
-    first = start_keepalived_everywhere(lab, address)
     lab.switch.drop_vrrp(source="n1", target="n2")
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
     assert "Entering MASTER" not in lab.nodes[2].stderr()
-    assert lab.client.ask(first.ip) == "n1"
+    assert lab.client.ask(holder.ip) == "n1"
     lab.switch.restore_all()
-    assert lab.wait_for_holder(address, timeout=4) is first
+    assert lab.wait_for_holder(ADDRESS, timeout=4) is holder
 
 
 @pytest.mark.parametrize(
     ("victim", "direction"), [(0, "out"), (1, "in")], ids=["holder sends", "backup receives"]
 )
-def test_a_firewall_makes_a_second_holder(lab: Lab, victim: int, direction: str) -> None:
+def test_a_firewall_makes_a_second_holder(
+    lab: Lab, holder: Node, victim: int, direction: str
+) -> None:
     """VRRP dropped on the node itself: the backup takes the address too, until it is let in."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     lab.nodes[2].terminate()
     lab.nodes[victim].firewall("out" if direction == "out" else "in")
-    wait_until(
-        lambda: lab.recorder.holders(address) == ["n1", "n2"], timeout=6, what="two holders"
-    )
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1", "n2"], 6, "two holders")
     lab.nodes[victim].firewall_off()
-    assert lab.wait_for_holder(address, timeout=4) is holder
+    assert lab.wait_for_holder(ADDRESS, timeout=4) is holder
 
 
-def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab) -> None:
+def test_a_pulled_cable_is_a_fault_that_the_node_sees(lab: Lab, holder: Node) -> None:
     """Carrier gone: the address leaves the node at once and comes back with the cable."""
-    address = lab.virtual(1)
-    holder = start_keepalived_everywhere(lab, address)
     holder.link_down()
-    wait_until(lambda: lab.recorder.holders(address) == [], timeout=1, what="no holder")
-    assert lab.wait_for_holder(address) is lab.nodes[1]
+    lab.wait_for_none([ADDRESS], timeout=1)
+    assert lab.wait_for_holder(ADDRESS) is lab.nodes[1]
     holder.link_up()
-    lab.wait_until(lambda: lab.recorder.holders(address) == ["n1"], timeout=8, what="n1 is back")
+    wait_until(lambda: lab.recorder.holders(ADDRESS) == ["n1"], 8, "n1 is back")
 
 
 def test_an_application_that_stops_and_starts(lab: Lab) -> None:
@@ -235,7 +213,7 @@ def test_a_container_has_its_own_run_and_processes(lab: Lab) -> None:
     first, second, _ = lab.nodes
     for node in (first, second):
         node.start({"COLOUR": "blue"}, ["sleep", "1000"], run_mount="noexec")
-        wait_until(partial(node.pids, "sleep"), timeout=2, what="sleep runs")
+        wait_until(partial(node.pids, "sleep"), 2, "sleep runs")
     first.write("/run/colour", "red")
     assert first.read("/run/colour") == "red"
     assert not second.container.path("/run/colour").exists()
@@ -254,13 +232,13 @@ def test_an_agent_below_an_init_has_its_own_end(lab: Lab) -> None:
     """Not as PID 1: the agent's exit code is known, orphans are adopted, the container lives."""
     node = lab.nodes[0]
     node.start({}, ["sh", "-c", "sleep 1000 & exec sleep 1000"], as_pid_1=False)
-    wait_until(lambda: len(node.pids("sleep")) == 2, timeout=10, what="two sleeps")
+    wait_until(lambda: len(node.pids("sleep")) == 2, 10, "two sleeps")
     node.signal(signal.SIGKILL)
     assert node.wait() == -signal.SIGKILL
     assert node.is_running
     [orphan] = node.pids("sleep")
     os.kill(orphan, signal.SIGTERM)
-    wait_until(lambda: process(orphan) is None, timeout=10, what="the orphan is reaped")
+    wait_until(lambda: process(orphan) is None, 10, "the orphan is reaped")
     with pytest.raises(LabError, match="runs already"):
         node.start({}, ["true"])
 
@@ -279,10 +257,11 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: MakeLab) -> None:
     program = (
         "import sys, time\n"
         "from tests.lab.kit.lab import Lab\n"
+        "from tests.support.waiting import wait_until\n"
         "with Lab(2) as lab:\n"
         "    for node in lab.nodes: node.start({}, ['sh', '-c', 'echo up; exec sleep 4321'])\n"
         "    is_up = lambda: all(node.output() for node in lab.nodes)\n"
-        "    lab.wait_until(is_up, timeout=10, what='both run their command')\n"
+        "    wait_until(is_up, 10, 'both run their command')\n"
         "    pids = [node.container.pid for node in lab.nodes]\n"
         "    print(*pids, *(node.application.pid for node in lab.nodes), lab.directory)\n"
         "    sys.stdout.flush(); time.sleep(60)\n"
@@ -297,8 +276,8 @@ def test_nothing_is_left_when_the_program_is_killed(make_lab: MakeLab) -> None:
         child.kill()
     wait_until(
         lambda: all(each is None or each.state == "Z" for each in map(process, map(int, pids))),
-        timeout=10,
-        what="all processes end",
+        10,
+        "all processes end",
     )
     make_lab(1)
     assert not Path(directory).exists(), "the next lab sweeps what a dead one left"

@@ -5,36 +5,20 @@ from __future__ import annotations
 import json
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from ipfailover_agent.linux import rtnetlink
 from ipfailover_agent.model import InterfaceAddress
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    UNPLANNED,
-    ask,
-    longest_gap,
-    peers,
-    reload,
-    serve,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-    wait_for_status,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, PLANNED, UNPLANNED, stays, variables
 
 
 def planned(node: Node) -> dict[str, Any]:
     """Return what ``check`` says that is made of the node's address."""
-    found = json.loads(ask(node, "check", "--json").stdout)
+    found = json.loads(node.ask("check", "--json").stdout)
     instances = [(each["priority"], each.get("unicast_source")) for each in found["instances"]]
     return {"own": found["node_addresses"], "instances": instances}
 
@@ -51,53 +35,48 @@ def renumber(node: Node) -> None:
     )
 
 
-def test_newer_addresses_move_nothing(make_lab: MakeLab) -> None:
+def test_newer_addresses_move_nothing(pair: Lab) -> None:
     """Priorities, the check's target and the source are those of before, after a restart too."""
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    virtual = lab.virtual6(1)
+    holder, other = pair.nodes
+    virtual = pair.virtual6(1)
     peers = f"{holder.ipv6},{other.ipv6}"
-    for node in lab.nodes:  # without IPv4, so that the IPv6 address names the node
+    for node in pair.nodes:  # without IPv4, so that the IPv6 address names the node
         node.network.ip([f"address del {node.own.ipv4} dev eth0"])
     for more in ({}, {"UNICAST_PEERS": peers}):
-        serve(lab, virtual, lab.virtual6(2), PREEMPTION="preempt", **more)
-        wait_for_each(lab, [virtual, lab.virtual6(2)], timeout=ELECTION)
+        pair.serve(virtual, pair.virtual6(2), PREEMPTION="preempt", **more)
+        pair.wait_for_each([virtual, pair.virtual6(2)], timeout=ELECTION)
         before = planned(holder)
         assert [holder.ipv6] == before["own"]
         began = time.monotonic()
         renumber(holder)
         assert planned(holder) == before
-        assert "unchanged" in reload(holder)
-        assert lab.recorder.changes(virtual, since=began) == ()
-        holder.terminate()
-        assert holder.wait() == 0
-        assert lab.recorder.seconds_with_two(virtual, since=began) == 0
+        assert "unchanged" in holder.reload()
+        assert pair.recorder.changes(virtual, since=began) == ()
+        holder.stop()
+        assert pair.recorder.seconds_with_two(virtual, since=began) == 0
         holder.start()
-        wait_for_status(holder, "phase", "running")
+        holder.wait_for_status("phase", "running")
         assert planned(holder) == before
         for node in (other, holder):
-            node.terminate()
-            assert node.wait() == 0
+            node.stop()
         holder.network.ip([f"address flush dev eth0 to fd00:{each}::/64" for each in (1, 2, 3)])
 
 
-def test_the_address_in_use_stays_until_it_expires(make_lab: MakeLab) -> None:
+def test_the_address_in_use_stays_until_it_expires(lone: Lab, node: Node) -> None:
     """The oldest goes for a while and comes back; ``check`` and ``doctor`` say what runs."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     own, second = f"{node.ipv6}/64", "fd00::22"
     node.network.ip([f"address del {node.own.ipv4} dev eth0"])
-    node.start({**variables(lab.virtual6(1)), "IPFAILOVER_WATCH": "false"})
-    lab.wait_for_holder(lab.virtual6(1), timeout=ELECTION)
+    node.start({**variables(lone.virtual6(1)), "IPFAILOVER_WATCH": "false"})
+    lone.wait_for_holder(lone.virtual6(1), timeout=ELECTION)
     node.network.ip([f"address add {second}/64 dev eth0 nodad", f"address del {own} dev eth0"])
-    assert "accepted" in reload(node)
+    assert "accepted" in node.reload()
     node.network.ip([f"address add {own} dev eth0 nodad"])
     assert [second] == planned(node)["own"]
-    assert "unchanged" in reload(node)
+    assert "unchanged" in node.reload()
     node.network.ip([f"address change {second}/64 dev eth0 preferred_lft 0"])
     assert [node.ipv6] == planned(node)["own"]
-    assert "accepted" in reload(node)
-    assert lab.recorder.holders(lab.virtual6(1)) == [node.name]
+    assert "accepted" in node.reload()
+    assert lone.recorder.holders(lone.virtual6(1)) == [node.name]
 
 
 def blink(node: Node) -> None:
@@ -124,39 +103,36 @@ def blink(node: Node) -> None:
 
 
 def test_an_own_address_that_is_away_for_a_moment_costs_a_handover_unless_it_is_the_named_source(
-    make_lab: MakeLab,
+    pair: Lab,
 ) -> None:
     """As networkd 252 reconfigures an interface; unicast names its IPv6 source by itself."""
-    lab = make_lab(2)
-    holder, other = lab.nodes
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    for variable, more in (("MULTICAST", {}), ("UNICAST", peers(lab))):
+    holder, other = pair.nodes
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    for variable, more in (("MULTICAST", {}), ("UNICAST", pair.peers())):
         for is_named in (True, False):
-            for number, node in enumerate(lab.nodes):
+            for number, node in enumerate(pair.nodes):
                 ranked = {"PRIORITY": str(250 - 40 * number), **more}
                 if is_named:
                     ranked[f"{variable}_SOURCE_IPADDRESS"] = node.ip
                 node.start(variables(*addresses, PREEMPTION="nopreempt", **ranked))
-                wait_for_line(node, "Entering BACKUP STATE")
+                node.wait_for_line("Entering BACKUP STATE")
                 if number == 0:
-                    wait_for_each(lab, addresses, timeout=ELECTION, among=[holder])
-            for node in lab.nodes:
-                wait_for_status(node, "ready", value=True)
+                    pair.wait_for_each(addresses, timeout=ELECTION, among=[holder])
+            for node in pair.nodes:
+                node.wait_for_status("ready", value=True)
             began = time.monotonic()
             blink(other)  # which goes on hearing the master
             blink(holder)
             if is_named:
                 stays(UNPLANNED)
-                assert [(), ()] == [lab.recorder.changes(each, since=began) for each in addresses]
+                assert [(), ()] == [pair.recorder.changes(each, since=began) for each in addresses]
             else:
-                wait_for_each(lab, addresses[:1], timeout=PLANNED, among=[other])
-                assert () == lab.recorder.changes(addresses[1], since=began)
-                assert longest_gap(lab, addresses[0], began) <= PLANNED
+                pair.wait_for_each(addresses[:1], timeout=PLANNED, among=[other])
+                assert () == pair.recorder.changes(addresses[1], since=began)
+                assert pair.longest_gap(addresses[0], began) <= PLANNED
             for each in addresses:
-                assert lab.recorder.seconds_with_two(each, since=began) == 0
-            for node in lab.nodes:
-                node.terminate()
-                assert node.wait() == 0
+                assert pair.recorder.seconds_with_two(each, since=began) == 0
+            pair.stop_everywhere()
 
 
 def only_link_local(node: Node, *more: str) -> None:
@@ -171,13 +147,12 @@ def only_link_local(node: Node, *more: str) -> None:
 
 
 @pytest.mark.slow
-def test_nodes_with_link_local_addresses_only_serve(make_lab: MakeLab) -> None:
+def test_nodes_with_link_local_addresses_only_serve(pair: Lab) -> None:
     """A cross-link: an IPv6 one as it is, an IPv4 one, and with peers."""
-    lab = make_lab(2)
-    one, two = lab.nodes
-    for node in lab.nodes:
+    one, two = pair.nodes
+    for node in pair.nodes:
         only_link_local(node)
-    virtual6 = lab.virtual6(1)
+    virtual6 = pair.virtual6(1)
     listed = "169.254.10.11,169.254.10.12"
     rounds = [
         ([virtual6], {}),
@@ -186,20 +161,19 @@ def test_nodes_with_link_local_addresses_only_serve(make_lab: MakeLab) -> None:
     ]
     for number, (addresses, more) in enumerate(rounds):
         if number == 1:
-            for last, node in enumerate(lab.nodes, start=11):
+            for last, node in enumerate(pair.nodes, start=11):
                 node.network.ip([f"address add 169.254.10.{last}/24 dev eth0 scope link"])
-        serve(lab, *addresses, **more)
-        found = wait_for_each(lab, addresses, timeout=ELECTION)
-        for node in lab.nodes:
-            wait_for_status(node, "ready", value=True)
-        assert ask(one, "check").returncode == 0
-        assert not [line for line in ask(one, "doctor").stdout.splitlines() if "FAIL" in line]
-        dying = lab.node(found[addresses[0]])
+        pair.serve(*addresses, **more)
+        found = pair.wait_for_each(addresses, timeout=ELECTION)
+        for node in pair.nodes:
+            node.wait_for_status("ready", value=True)
+        assert one.ask("check").returncode == 0
+        assert not [line for line in one.ask("doctor").stdout.splitlines() if "FAIL" in line]
+        dying = pair.node(found[addresses[0]])
         dying.kill()
-        (left,) = lab.others(dying)
-        wait_for_each(lab, addresses, timeout=UNPLANNED, among=[left])
-        left.terminate()
-        assert left.wait() == 0
+        (left,) = pair.others(dying)
+        pair.wait_for_each(addresses, timeout=UNPLANNED, among=[left])
+        left.stop()
     one.start(variables("10.9.9.100", UNICAST_PEERS=f"{one.ip},{two.ip}"))
-    found = wait_for_status(one, "phase", "waiting")
+    found = one.wait_for_status("phase", "waiting")
     assert "a link-local one serves only" in "".join(found["reasons"])

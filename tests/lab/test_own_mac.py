@@ -7,23 +7,18 @@ import socket
 import threading
 import time
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import Self
 
 import pytest
 
 from ipfailover_agent.vrrp import bpf, packets
-from tests.lab.kit.scenarios import ELECTION, events, peers, serve_ranked, stays, wait_for_state
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.lab.kit.client import Watch
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.client import Watch
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, stays
+from tests.support.waiting import wait_until
 
 NEW_MAC = "02:00:00:00:00:77"
-PORT_MAC = "02:00:00:00:00:01"  # lower than any node's: the bridge takes it
 EVERY_PROTOCOL = 0x0003
 #: What was promised is a second; the rest is for a machine that has other things to do.
 ANNOUNCED = 2.5
@@ -45,8 +40,10 @@ class Ear:
         """Return the MACs under which an address was announced after a time."""
         return {mac for at, told, mac in self._found if told == address and at >= since}
 
-    def close(self) -> None:
-        """Hear nothing more."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
         self._is_ending.set()
         self._thread.join()
         self._socket.close()
@@ -59,15 +56,6 @@ class Ear:
                 if isinstance(packet, packets.Announcement) and sender[2] != 4:  # not this node's
                     mac = packet.announced_mac.hex(":")
                     self._found.append((time.monotonic(), str(packet.address), mac))
-
-
-@contextlib.contextmanager
-def ear(lab: Lab) -> Iterator[Ear]:
-    made = Ear(lab)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def announce(node: Node, address: str) -> None:
@@ -84,8 +72,8 @@ def announce(node: Node, address: str) -> None:
 def wait_for_neighbour(lab: Lab, address: str, mac: str) -> None:
     wait_until(
         lambda: lab.client.neighbour(address) == mac,
-        timeout=ELECTION,
-        what=f"the client sends {address} to {mac}",
+        ELECTION,
+        f"the client sends {address} to {mac}",
     )
 
 
@@ -94,23 +82,20 @@ def is_quiet(watches: list[Watch], since: float) -> bool:
 
 
 @pytest.mark.parametrize("is_unicast", [False, True], ids=["multicast", "unicast"])
-def test_a_holder_is_known_by_the_mac_that_it_has_now(
-    make_lab: MakeLab, *, is_unicast: bool
-) -> None:
+def test_a_holder_is_known_by_the_mac_that_it_has_now(pair: Lab, *, is_unicast: bool) -> None:
     """Clients learn it at once, and a foreign announcement is answered with it."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    more = peers(lab) if is_unicast else {}
-    holder = serve_ranked(lab, *addresses, **more)
-    other = lab.nodes[1]
-    wait_for_state(other, "BACKUP")
-    with ear(lab) as heard:
-        watches = [lab.client.watch(each) for each in addresses]
-        wait_until(lambda: all(each.answering() for each in watches), timeout=5, what="answers")
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    more = pair.peers() if is_unicast else {}
+    holder = pair.serve_ranked(*addresses, **more)
+    other = pair.nodes[1]
+    other.wait_for_state("BACKUP")
+    with Ear(pair) as heard:
+        watches = [pair.client.watch(each) for each in addresses]
+        wait_until(lambda: all(each.answering() for each in watches), 5, "answers")
         changed = time.monotonic()
         holder.network.ip([f"link set eth0 address {NEW_MAC}"])
         for each in addresses:
-            wait_for_neighbour(lab, each, NEW_MAC)
+            wait_for_neighbour(pair, each, NEW_MAC)
         stays(4)  # the other would be MASTER by then if it missed the adverts
         assert [each.worst_outage(since=changed) < ANNOUNCED for each in watches] == [True, True]
         settled = time.monotonic()
@@ -120,11 +105,11 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
             lambda: all(
                 heard.macs(each, settled) == {NEW_MAC, other.own.mac} for each in addresses
             ),
-            timeout=ELECTION,
-            what="the announcements are answered, and never under the old MAC",
+            ELECTION,
+            "the announcements are answered, and never under the old MAC",
         )
         for each in addresses:
-            wait_for_neighbour(lab, each, NEW_MAC)
+            wait_for_neighbour(pair, each, NEW_MAC)
         stays(2)
         for each in addresses:
             assert heard.macs(each, settled) == {NEW_MAC, other.own.mac}
@@ -132,23 +117,22 @@ def test_a_holder_is_known_by_the_mac_that_it_has_now(
         assert is_quiet(watches, answered)
         assert max(each.worst_outage(since=settled) for each in watches) < 1
     for each in addresses:
-        assert lab.recorder.holders(each) == [holder.name]
-        assert lab.recorder.seconds_with_two(each, since=changed) == 0
-        assert lab.recorder.seconds_with_none(each, since=changed) == 0
-    assert not events(holder, "contest.held")
+        assert pair.recorder.holders(each) == [holder.name]
+        assert pair.recorder.seconds_with_two(each, since=changed) == 0
+        assert pair.recorder.seconds_with_none(each, since=changed) == 0
+    assert not holder.events("contest.held")
 
 
-def test_a_backup_that_is_known_by_its_address_goes_on_hearing(make_lab: MakeLab) -> None:
+def test_a_backup_that_is_known_by_its_address_goes_on_hearing(pair: Lab) -> None:
     """Its peers send to the MAC that they know: without a word of it, it becomes MASTER too."""
-    lab = make_lab(2)
-    addresses = [lab.virtual(1), lab.virtual6(1)]
-    holder, backup = lab.nodes
-    serve_ranked(lab, *addresses, **peers(lab))
-    wait_for_state(backup, "BACKUP")
+    addresses = [pair.virtual(1), pair.virtual6(1)]
+    holder, backup = pair.nodes
+    pair.serve_ranked(*addresses, **pair.peers())
+    backup.wait_for_state("BACKUP")
     changed = time.monotonic()
     backup.network.ip([f"link set eth0 address {NEW_MAC}"])
     stays(10)
     for each in addresses:
-        assert lab.recorder.holders(each) == [holder.name]
-        assert lab.recorder.seconds_with_two(each, since=changed) == 0
-        assert lab.recorder.changes(each, since=changed) == ()
+        assert pair.recorder.holders(each) == [holder.name]
+        assert pair.recorder.seconds_with_two(each, since=changed) == 0
+        assert pair.recorder.changes(each, since=changed) == ()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.lab.kit.scenarios import ELECTION, variables, wait_for_each
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, variables
 from tests.lab.test_http import metric, wait_for_probe
 from tests.support.browser import Browser
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 _LISTEN = {"IPFAILOVER_LISTEN": "0.0.0.0:63000"}
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -32,21 +29,20 @@ def page_of(node: Node) -> str:
 
 
 @pytest.mark.slow
-def test_the_page_of_a_master_in_a_real_browser(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_the_page_of_a_master_in_a_real_browser(pair: Lab, tmp_path: Path) -> None:
     """It says what is so, fits a phone, is dark where one wants that, and complains of nothing.
 
     Its pictures stay beside what else the test leaves.
     """
-    lab = make_lab(2)
-    first, second = lab.nodes
-    addresses = (lab.virtual(1), lab.virtual6(1))
+    first, second = pair.nodes
+    addresses = (pair.virtual(1), pair.virtual6(1))
     first.start({**variables(*addresses, PRIORITY="250"), **_LISTEN})
-    wait_for_each(lab, addresses, timeout=ELECTION, among=[first])
+    pair.wait_for_each(addresses, timeout=ELECTION, among=[first])
     second.start(variables(*addresses, PRIORITY="210"))
-    wait_for_probe(lab, first, 200, "ready")
-    wait_for_probe(lab, second, 200, "ready")
+    wait_for_probe(first, 200, "ready")
+    wait_for_probe(second, 200, "ready")
     backs = {}
-    with Browser(tmp_path / "profile", lab.client.network.argv) as browser:
+    with Browser(tmp_path / "profile", pair.client.network.argv) as browser:
         for width, is_dark in ((1280, False), (1280, True), (360, False), (320, True)):
             browser.look(width, is_dark=is_dark)
             browser.visit(page_of(first))
@@ -62,8 +58,8 @@ def test_the_page_of_a_master_in_a_real_browser(make_lab: MakeLab, tmp_path: Pat
         assert 2 == browser.evaluate("document.querySelectorAll('svg path.master').length")
 
         first.application.stop()
-        wait_for_each(lab, addresses, timeout=ELECTION, among=[second])
-        wait_for_probe(lab, first, 200, "in FAULT, the check fails")
+        pair.wait_for_each(addresses, timeout=ELECTION, among=[second])
+        wait_for_probe(first, 200, "in FAULT, the check fails")
         browser.visit(page_of(first))
         text = browser.evaluate(_TEXT)
         browser.picture(tmp_path / "fault-320-dark.png")
@@ -80,12 +76,12 @@ def test_a_page_of_many_stays_where_one_reads(make_lab: MakeLab, tmp_path: Path)
     [node] = lab.nodes
     values = variables("198.51.100.1-20", VRRP_ID_OFFSET="0", MONITOR_PORT="0")
     node.start({**values, **_LISTEN})
-    lab.wait_until(
+    wait_until(
         lambda: sum(metric(node, "ipfailover_address_held").values()) == 20,
-        timeout=ELECTION,
-        what="all 20 are held",
+        ELECTION,
+        "all 20 are held",
     )
-    wait_for_probe(lab, node, 200, "ready")
+    wait_for_probe(node, 200, "ready")
     # Whether it is where one reads: what is above may need a line more or less after a while.
     is_seen = "Math.abs(document.querySelector('#i17').getBoundingClientRect().top) < 600"
     with Browser(tmp_path / "profile", lab.client.network.argv) as browser:
@@ -96,8 +92,8 @@ def test_a_page_of_many_stays_where_one_reads(make_lab: MakeLab, tmp_path: Path)
         assert f"this node ({node.ip}, priorit" in browser.evaluate(_TEXT)
         assert not browser.evaluate(is_seen)
         browser.evaluate("document.querySelector('nav a[href=\"#i17\"]').click()")
-        lab.wait_until(lambda: browser.evaluate(is_seen), timeout=5, what="it goes there")
+        wait_until(lambda: browser.evaluate(is_seen), 5, "it goes there")
         browser.reload_by_itself()
-        lab.wait_until(lambda: browser.evaluate(is_seen), timeout=5, what="it is still there")
+        wait_until(lambda: browser.evaluate(is_seen), 5, "it is still there")
         browser.picture(tmp_path / "many-320.png")
         assert [] == browser.complaints

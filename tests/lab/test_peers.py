@@ -5,30 +5,15 @@ from __future__ import annotations
 import re
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.names import NAME, NameServer
-from tests.lab.kit.node import AGENT
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    ask,
-    events,
-    numbered,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-    wait_for_status,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.node import AGENT, Node
+from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 #: A first start: the names are looked at until they have said the same for some seconds.
 FIRST = ELECTION + 6.0
@@ -86,66 +71,64 @@ def peers(node: Node, block: int = 0) -> list[str]:
     return found[0].partition("}")[0].split() if found else []
 
 
-def wait_for_peers(lab: Lab, expected: dict[Node, list[str]], *, timeout: float) -> None:
+def wait_for_peers(expected: dict[Node, list[str]], *, timeout: float) -> None:
     """Wait until each of these nodes has just these peers."""
-    lab.wait_until(
+    wait_until(
         lambda: all(sorted(peers(node)) == sorted(want) for node, want in expected.items()),
-        timeout=timeout,
-        what=f"the peers are {expected}",
+        timeout,
+        f"the peers are {expected}",
     )
 
 
 def never_two(lab: Lab, addresses: Sequence[str], *, since: float, none: float) -> None:
     """Assert that no address ever had two holders, nor none for longer than ``none`` seconds."""
-    for each in addresses:
-        assert lab.recorder.seconds_with_two(each, since=since) == 0, each
-        assert lab.recorder.seconds_with_none(each, since=since) <= none, each
+    assert lab.recorder.seconds_with_two(*addresses, since=since) == 0
+    assert lab.recorder.seconds_with_none(*addresses, since=since) <= none
 
 
 def test_nodes_find_each_other(lab: Lab, server: NameServer) -> None:
     """Each address has one holder from the start, and adverts are unicast."""
-    addresses = numbered(lab, 4)
+    addresses = lab.numbered(4)
     server.say(ips(lab.nodes))
     start(server, lab.nodes, *addresses)
-    wait_for_each(lab, addresses, timeout=FIRST)
-    wait_for_peers(lab, {each: ips(lab.others(each)) for each in lab.nodes}, timeout=1)
+    lab.wait_for_each(addresses, timeout=FIRST)
+    wait_for_peers({each: ips(lab.others(each)) for each in lab.nodes}, timeout=1)
     assert [lab.recorder.seconds_with_two(each) for each in addresses] == [0] * 4
 
 
 def test_a_node_comes(lab: Lab, server: NameServer) -> None:
     """The reload that adds a peer costs no address, and no two nodes hold one."""
-    addresses = numbered(lab, 4)
+    addresses = lab.numbered(4)
     old, new = lab.nodes[:2], lab.nodes[2]
     server.say(ips(old))
     start(server, old, *addresses)
-    wait_for_each(lab, addresses, timeout=FIRST)
+    lab.wait_for_each(addresses, timeout=FIRST)
     began = time.monotonic()
     server.say(ips(lab.nodes))
     start(server, [new], *addresses)
-    wait_for_peers(lab, {each: ips(lab.others(each)) for each in lab.nodes}, timeout=JOINED)
-    wait_for_status(new, "ready", value=True)
+    wait_for_peers({each: ips(lab.others(each)) for each in lab.nodes}, timeout=JOINED)
+    new.wait_for_status("ready", value=True)
     stays(5)  # longer than a master-down time
     never_two(lab, addresses, since=began, none=0)
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [()] * 4
-    new.terminate()
-    assert new.wait() == 0
+    new.stop()
 
 
 def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
     """The name is its own only: it holds everything, in unicast, without a word each second."""
-    addresses = numbered(lab, 2)
+    addresses = lab.numbered(2)
     node = lab.nodes[0]
     server.say([node.ip])
     start(server, [node], *addresses)
-    wait_for_each(lab, addresses, timeout=FIRST)
+    lab.wait_for_each(addresses, timeout=FIRST)
     assert peers(node) == [node.ip]
-    lab.wait_until(
+    wait_until(
         lambda: (
             re.findall(r"state=MASTER .*addresses=[0-9.]+$", node.stderr(), re.MULTILINE)[1:]
             and node.stdout().count("Entering MASTER STATE\n") == 2
         ),
-        timeout=5,
-        what="both were told of",
+        5,
+        "both were told of",
     )
     began = time.monotonic()
     said = len(node.output())
@@ -153,30 +136,29 @@ def test_a_node_alone_serves(lab: Lab, server: NameServer) -> None:
     assert node.output()[said:] == ""
     server.say(ips(lab.nodes[:2]))
     start(server, lab.nodes[1:2], *addresses)
-    wait_for_peers(lab, {node: ips(lab.nodes[1:2])}, timeout=JOINED)
-    wait_for_status(lab.nodes[1], "ready", value=True)
+    wait_for_peers({node: ips(lab.nodes[1:2])}, timeout=JOINED)
+    lab.nodes[1].wait_for_status("ready", value=True)
     stays(5)
     never_two(lab, addresses, since=began, none=0)
 
 
 def test_a_node_that_leaves_is_dropped_in_the_end(lab: Lab, server: NameServer) -> None:
     """Its addresses are taken over at once; it is a peer for long after DNS has forgotten it."""
-    addresses = numbered(lab, 3)
+    addresses = lab.numbered(3)
     server.say(ips(lab.nodes))
     start(server, lab.nodes, *addresses, command=(sys.executable, "-c", IMPATIENT))
-    wait_for_each(lab, addresses, timeout=FIRST)
+    lab.wait_for_each(addresses, timeout=FIRST)
     gone, *left = lab.nodes
     began = time.monotonic()
-    gone.terminate()
-    assert gone.wait() == 0
+    gone.stop()
     server.say(ips(left))
     stays(3)
     assert all(gone.ip in peers(each) for each in left)
-    wait_for_peers(lab, {each: ips(lab.others(gone, each)) for each in left}, timeout=30)
-    assert events(left[0], "peers.changed")[-1].endswith("count=2")
+    wait_for_peers({each: ips(lab.others(gone, each)) for each in left}, timeout=30)
+    assert left[0].events("peers.changed")[-1].endswith("count=2")
     stays(5)  # longer than a master-down time
     never_two(lab, addresses, since=began, none=PLANNED)
-    wait_for_each(lab, addresses, timeout=1, among=left)
+    lab.wait_for_each(addresses, timeout=1, among=left)
 
 
 def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
@@ -186,9 +168,9 @@ def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
     both = {each: [each.ip, each.ipv6] for each in lab.nodes}
     server.say([address for each in old for address in both[each]])
     start(server, old, *addresses)
-    wait_for_each(lab, addresses, timeout=FIRST)
+    lab.wait_for_each(addresses, timeout=FIRST)
     # Priorities 254 and 250 are 16 ms apart: two that start at once may meet for that long.
-    assert max(lab.recorder.seconds_with_two(each) for each in addresses) < 0.1
+    assert lab.recorder.seconds_with_two(*addresses) < 0.1
     began = time.monotonic()
     server.say([address for each in lab.nodes for address in both[each]])
     start(server, [new], *addresses)
@@ -196,21 +178,20 @@ def test_nodes_find_each_other_by_ipv6(lab: Lab, server: NameServer) -> None:
         node: [sorted(both[each][family] for each in lab.others(node)) for family in (0, 1)]
         for node in lab.nodes
     }
-    lab.wait_until(
+    wait_until(
         lambda: all(
             [sorted(peers(node, block=block)) for block in (0, 1)] == expected
             for node, expected in wanted.items()
         ),
-        timeout=JOINED,
-        what="every node has the others of each family for peers",
+        JOINED,
+        "every node has the others of each family for peers",
     )
-    wait_for_status(new, "ready", value=True)
+    new.wait_for_status("ready", value=True)
     stays(5)
     never_two(lab, addresses, since=began, none=0)
     holder = lab.wait_for_holder(addresses[1])
-    holder.terminate()
-    assert holder.wait() == 0
-    wait_for_each(lab, addresses, timeout=PLANNED, among=lab.others(holder))
+    holder.stop()
+    lab.wait_for_each(addresses, timeout=PLANNED, among=lab.others(holder))
 
 
 def restarts_at_once(node: Node) -> bool:
@@ -225,27 +206,25 @@ def test_dns_dies(lab: Lab, server: NameServer) -> None:
 
     So they do while DNS is alive.
     """
-    addresses = numbered(lab, 3)
+    addresses = lab.numbered(3)
     server.say(ips(lab.nodes))
     start(server, lab.nodes, *addresses)
-    wait_for_each(lab, addresses, timeout=FIRST)
+    lab.wait_for_each(addresses, timeout=FIRST)
     again = lab.nodes[2]
-    again.terminate()
-    assert again.wait() == 0
-    wait_for_each(lab, addresses, timeout=PLANNED, among=lab.others(again))
+    again.stop()
+    lab.wait_for_each(addresses, timeout=PLANNED, among=lab.others(again))
     began = time.monotonic()
     start(server, [again], *addresses)
-    wait_for_status(again, "ready", value=True, timeout=10)
+    again.wait_for_status("ready", value=True, timeout=10)
     assert restarts_at_once(again)
     server.die()
-    wait_for_line(lab.nodes[0], "peers.unresolved")
+    lab.nodes[0].wait_for_line("peers.unresolved")
     assert all(lab.recorder.changes(each, since=began) == () for each in addresses)
     victim = lab.wait_for_holder(addresses[0])
-    victim.terminate()
-    assert victim.wait() == 0
+    victim.stop()
     restarted = time.monotonic()
     start(server, [victim], *addresses)
-    wait_for_status(victim, "ready", value=True, timeout=10)
+    victim.wait_for_status("ready", value=True, timeout=10)
     assert time.monotonic() - restarted < 8  # not a first start's looks
     assert restarts_at_once(victim)
     assert sorted(peers(victim)) == sorted(ips(lab.others(victim)))
@@ -256,23 +235,23 @@ def test_dns_dies(lab: Lab, server: NameServer) -> None:
 @pytest.mark.slow
 def test_dns_lies(lab: Lab, server: NameServer) -> None:
     """What cannot be nodes is refused with words, and what was known stays."""
-    addresses = numbered(lab, 2)
+    addresses = lab.numbered(2)
     server.say(ips(lab.nodes))
     start(server, lab.nodes, *addresses)
-    wait_for_each(lab, addresses, timeout=FIRST)
+    lab.wait_for_each(addresses, timeout=FIRST)
     began = time.monotonic()
     before = {each: peers(each) for each in lab.nodes}
     server.say([*ips(lab.nodes), addresses[0]])
-    wait_for_line(lab.nodes[0], f"{addresses[0]} is one of the virtual addresses")
+    lab.nodes[0].wait_for_line(f"{addresses[0]} is one of the virtual addresses")
     server.say(["127.0.0.1"])
-    wait_for_line(lab.nodes[0], "127.0.0.1 is a loopback address")
+    lab.nodes[0].wait_for_line("127.0.0.1 is a loopback address")
     server.say([f"10.9.{number // 250}.{1 + number % 250}" for number in range(300)])
-    wait_for_line(lab.nodes[0], "at most 64 are taken")
+    lab.nodes[0].wait_for_line("at most 64 are taken")
     assert {each: peers(each) for each in lab.nodes} == before
     server.say([])
-    wait_for_line(lab.nodes[0], "no address")
+    lab.nodes[0].wait_for_line("no address")
     server.say(ips(lab.nodes))
-    wait_for_line(lab.nodes[0], "peers.resolved")
+    lab.nodes[0].wait_for_line("peers.resolved")
     assert [lab.recorder.changes(each, since=began) for each in addresses] == [(), ()]
 
 
@@ -281,8 +260,8 @@ def test_a_dead_dns_at_a_first_start_is_waited_for(lab: Lab, server: NameServer)
     address = lab.virtual(1)
     start(server, lab.nodes[:2], address)
     first, second = lab.nodes[:2]
-    wait_for_status(first, "phase", "waiting")
-    wait_for_line(first, "no peers yet")
+    first.wait_for_status("phase", "waiting")
+    first.wait_for_line("no peers yet")
     second.terminate()
     assert second.wait(3) == 0
     server.say([first.ip])
@@ -294,9 +273,9 @@ def test_a_node_that_dns_does_not_know_says_so(lab: Lab, server: NameServer) -> 
     address = lab.virtual(1)
     server.say(ips(lab.nodes[:2]))
     start(server, [lab.nodes[2]], address)
-    wait_for_line(lab.nodes[2], "peers.self_missing")
-    assert len(events(lab.nodes[2], "peers.self_missing")) == 1
-    shown = ask(lab.nodes[2], "check")
+    lab.nodes[2].wait_for_line("peers.self_missing")
+    assert len(lab.nodes[2].events("peers.self_missing")) == 1
+    shown = lab.nodes[2].ask("check")
     assert "no name resolves to an IPv4 address of this node" in shown.stdout
     assert f"peers: {NAME} (IPv4): {' '.join(ips(lab.nodes[:2]))}" in shown.stdout
 
@@ -311,7 +290,7 @@ def test_a_resolver_that_hangs_keeps_nobody_from_ending(lab: Lab) -> None:
     began = time.monotonic()
     server.freeze()
     try:
-        wait_for_line(holder, "no answer within 4 s", timeout=15)
+        holder.wait_for_line("no answer within 4 s", timeout=15)
         assert lab.recorder.changes(address, since=began) == ()
         holder.terminate()
         assert holder.wait(3) == 0

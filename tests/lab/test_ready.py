@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.lab.kit.container import PROJECT
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ask,
-    noted,
-    serve_ranked,
-    status,
-    wait_for_line,
-    wait_for_state,
-)
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION
 from tests.lab.test_http import fetch, metric
 from tests.support import manifests
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 
 def probe_of_the_example() -> list[str]:
@@ -34,12 +23,12 @@ def probe_of_the_example() -> list[str]:
 
 def words(node: Node) -> dict[str, bool]:
     """Return who says that the node is ready."""
-    shown = ask(node, "status")
+    shown = node.ask("status")
     head = shown.stdout.splitlines()[0]
     return {
         "status": ", ready, " in head,
         "its exit code": shown.returncode == 0,
-        "status.json": status(node)["ready"],
+        "status.json": node.status()["ready"],
         "/readyz": fetch(node, "/readyz")[0] == 200,
         "the metric": metric(node, "ipfailover_ready")[""] == 1.0,
         "the page": "not ready" not in fetch(node, "/")[1],
@@ -47,56 +36,45 @@ def words(node: Node) -> dict[str, bool]:
     }
 
 
-def wait_until_all_say(lab: Lab, node: Node, note: str, *, ready: bool = True) -> None:
+def wait_until_all_say(node: Node, note: str, *, ready: bool = True) -> None:
     """Wait until status.json says it with that note or reason; then all others have to."""
 
     def agreed() -> bool:
-        found = noted(node)
+        found = node.noted()
         told = "\n".join(found["notes"] if ready else found["reasons"])
         return found["ready"] is ready and (note in told if note else not told)
 
     # A keepalived that answers late, as on a starved machine, is not ready for that moment.
-    lab.wait_until(agreed, timeout=15, what=f"{node.name} says {note!r}")
-    lab.wait_until(
-        lambda: set(words(node).values()) == {ready}, timeout=15, what=f"all of {node.name} agree"
-    )
-    lab.wait_until(
-        lambda: note in fetch(node, "/readyz")[1],
-        timeout=5,
-        what=f"/readyz of {node.name} says why",
-    )
+    wait_until(agreed, 15, f"{node.name} says {note!r}")
+    wait_until(lambda: set(words(node).values()) == {ready}, 15, f"all of {node.name} agree")
+    wait_until(lambda: note in fetch(node, "/readyz")[1], 5, f"/readyz of {node.name} says why")
 
 
 @pytest.mark.slow
-def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(make_lab: MakeLab) -> None:
+def test_a_node_that_does_its_part_is_ready_for_everyone_who_asks(pair: Lab) -> None:
     """With a failing check, drained, or held: ready, with the reason beside it."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    first = serve_ranked(lab, address)
-    second = lab.node("n2")
-    for each in lab.nodes:
-        wait_until_all_say(lab, each, "")
+    address = pair.virtual(1)
+    first = pair.serve_ranked(address)
+    second = pair.node("n2")
+    for each in pair.nodes:
+        wait_until_all_say(each, "")
 
     second.application.stop()
-    wait_until_all_say(lab, second, "in FAULT, the check fails: ")
+    wait_until_all_say(second, "in FAULT, the check fails: ")
     second.application.start()
-    wait_for_state(second, "BACKUP")
-    wait_until_all_say(lab, second, "")
+    second.wait_for_state("BACKUP")
+    wait_until_all_say(second, "")
 
-    assert 0 == ask(first, "drain").returncode
-    wait_until_all_say(lab, first, "drained: ")
+    assert 0 == first.ask("drain").returncode
+    wait_until_all_say(first, "drained: ")
     first.firewall("in")  # before it is let go: an advert that counts would win it a look later
-
-    first.firewall(
-        "in"
-    )  # before it is let go: an advert that is counted would win it a look later
-    assert 0 == ask(first, "undrain").returncode
-    wait_for_line(first, "contest.held", timeout=ELECTION)
-    wait_until_all_say(lab, first, "held: ")
-    assert [second.name] == lab.recorder.holders(address)
+    assert 0 == first.ask("undrain").returncode
+    first.wait_for_line("contest.held", timeout=ELECTION)
+    wait_until_all_say(first, "held: ")
+    assert [second.name] == pair.recorder.holders(address)
 
     # what nothing explains is no one's plan
     first.terminate()
     second.link_down()
-    wait_for_state(second, "FAULT")
-    wait_until_all_say(lab, second, "in FAULT, and no check fails", ready=False)
+    second.wait_for_state("FAULT")
+    wait_until_all_say(second, "in FAULT, and no check fails", ready=False)

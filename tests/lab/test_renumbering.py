@@ -3,79 +3,65 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    ask,
-    numbered,
-    reload,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_none,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 
 def drained(lab: Lab, address: str, addresses: list[str], **more: str) -> ConfigMap:
     """Have the only node serve all addresses but one, which is drained by force."""
     (node,) = lab.nodes
     source = ConfigMap(lab.directory / "variables", variables(*addresses, **more))
-    node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
-    wait_for_each(lab, addresses, timeout=ELECTION)
-    done = ask(node, "drain", "--force", address)
+    node.start(source.unwatched)
+    lab.wait_for_each(addresses, timeout=ELECTION)
+    done = node.ask("drain", "--force", address)
     assert done.returncode == 0, done.stdout + done.stderr
-    wait_for_none(lab, [address], on=node, timeout=2)
+    lab.wait_for_none([address], on=node, timeout=2)
     return source
 
 
 @pytest.mark.slow
-def test_a_drain_stays_with_its_address_when_instances_get_other_names(make_lab: MakeLab) -> None:
+def test_a_drain_stays_with_its_address_when_instances_get_other_names(
+    lone: Lab, node: Node
+) -> None:
     """Pinned ids: the first address is removed, the others change nothing but their names."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    first, second, third = numbered(lab, 3)
+    first, second, third = lone.numbered(3)
     pins = ",".join(f"{each}={20 + n}" for n, each in enumerate((second, third)))
-    source = drained(lab, third, [first, second, third], VRRP_IDS=pins)
+    source = drained(lone, third, [first, second, third], VRRP_IDS=pins)
     source.write(variables(second, third, VRRP_IDS=pins))
     began = time.monotonic()
-    reload(node)
+    node.reload()
     stays(5)  # longer than a master-down time: what was let go would be served
-    assert lab.recorder.changes(second, since=began) == ()
-    assert lab.recorder.changes(third, since=began) == ()
-    assert ask(node, "undrain").returncode == 0
-    wait_for_each(lab, [second, third], timeout=ELECTION)
+    assert lone.recorder.changes(second, since=began) == ()
+    assert lone.recorder.changes(third, since=began) == ()
+    assert node.ask("undrain").returncode == 0
+    lone.wait_for_each([second, third], timeout=ELECTION)
 
 
-def test_an_address_that_gets_the_instance_of_a_drained_one_is_served(make_lab: MakeLab) -> None:
+def test_an_address_that_gets_the_instance_of_a_drained_one_is_served(
+    lone: Lab, node: Node
+) -> None:
     """Ids by position: the drained one is removed, and the next one has its id from then on."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    first, second, third = numbered(lab, 3)
-    source = drained(lab, second, [first, second, third])
+    first, second, third = lone.numbered(3)
+    source = drained(lone, second, [first, second, third])
     source.write(variables(first, third))
     began = time.monotonic()
-    reload(node)
-    wait_for_each(lab, [first, third], timeout=ELECTION)
-    assert lab.recorder.changes(first, since=began) == ()
+    node.reload()
+    lone.wait_for_each([first, third], timeout=ELECTION)
+    assert lone.recorder.changes(first, since=began) == ()
 
 
-def test_a_drained_address_that_gets_another_id_is_not_served(make_lab: MakeLab) -> None:
+def test_a_drained_address_that_gets_another_id_is_not_served(lone: Lab, node: Node) -> None:
     """Ids by position: the one before it is removed, and its instance served all the time."""
-    lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
-    first, second, third = numbered(lab, 3)
-    source = drained(lab, third, [first, second, third])
+    first, second, third = lone.numbered(3)
+    source = drained(lone, third, [first, second, third])
     source.write(variables(first, third))
     began = time.monotonic()
-    reload(node)
+    node.reload()
     stays(5)
-    assert lab.recorder.changes(first, since=began) == ()
-    assert lab.recorder.holders(third) == []
-    assert lab.recorder.changes(third, since=began) == ()
+    assert lone.recorder.changes(first, since=began) == ()
+    assert lone.recorder.holders(third) == []
+    assert lone.recorder.changes(third, since=began) == ()

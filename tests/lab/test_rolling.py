@@ -9,25 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    ask,
-    longest_gap,
-    numbered,
-    reload,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-)
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
 
 GROUPS = "2"
 #: What the contest bounds two holders by, and one planned handover.
@@ -40,7 +26,7 @@ SLACK = 0.25
 
 def edits(lab: Lab) -> dict[str, tuple[list[str], list[str]]]:
     """Return the list before and after, by what is done to it."""
-    old = numbered(lab, 6)
+    old = lab.numbered(6)
     return {
         "add": (old, [*old, lab.virtual(7)]),
         "remove": (old, [each for each in old if each != old[1]]),
@@ -56,15 +42,11 @@ def group(address: str, addresses: list[str]) -> int:
 def start(lab: Lab, addresses: list[str], *, spread: bool, groups: str = GROUPS) -> ConfigMap:
     """Start every node: the first one holds everything, or each what falls to it."""
     source = ConfigMap(lab.directory / "variables", variables(*addresses, VIP_GROUPS=groups))
-    for number, node in enumerate(lab.nodes):
-        environment = {**source.variable, "IPFAILOVER_WATCH": "false"}
-        if spread:
-            environment |= {"OPENSHIFT_HA_PREEMPTION": "preempt"}
-        else:
-            environment |= {"OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)}
-        node.start(environment)
-        wait_for_line(node, "Entering BACKUP STATE")
-    wait_for_each(lab, addresses, timeout=ELECTION)
+    if spread:
+        lab.start_everywhere({**source.unwatched, "OPENSHIFT_HA_PREEMPTION": "preempt"})
+    else:
+        lab.start_ranked(source.unwatched)
+    lab.wait_for_each(addresses, timeout=ELECTION)
     if spread:
         stays(3)  # who is to hold them takes them
     return source
@@ -98,15 +80,14 @@ def test_a_grouped_list_changes_node_by_node(
     source.write(variables(*after, VIP_GROUPS=GROUPS))
     with contextlib.ExitStack() as stack:
         watches = [stack.enter_context(lab.client.watch(each)) for each in staying]
-        lab.wait_until(lambda: all(each.answers for each in watches), timeout=5, what="answers")
         began = time.monotonic()
         for number in order:
-            reload(lab.nodes[number])
+            lab.nodes[number].reload()
             stays(pause)
-        wait_for_each(lab, after, timeout=30)
+        lab.wait_for_each(after, timeout=30)
         stays(2.5)  # two adverts: refused ones would make a second holder
         outages = [each.outages(threshold=0.2, since=began) for each in watches]
-    wait_for_each(lab, after, timeout=1)
+    lab.wait_for_each(after, timeout=1)
     two = {each: lab.recorder.seconds_with_two(each, since=began) for each in lasting}
     none = {each: lab.recorder.seconds_with_none(each, since=began) for each in staying}
     silent = [max((each.seconds for each in some), default=0.0) for some in outages]
@@ -138,19 +119,19 @@ def test_with_all_nodes_but_one_drained_a_change_costs_one_planned_handover(
     source = start(lab, before, spread=True, groups=groups)
     began = time.monotonic()
     for node in lab.nodes[1:]:
-        assert ask(node, "drain").returncode == 0
-    wait_for_each(lab, before, timeout=2, among=[lab.nodes[0]])
+        assert node.ask("drain").returncode == 0
+    lab.wait_for_each(before, timeout=2, among=[lab.nodes[0]])
     source.write(variables(*after, VIP_GROUPS=groups))
     for number in order:
-        reload(lab.nodes[number])
+        lab.nodes[number].reload()
         stays(1)
-    wait_for_each(lab, after, timeout=5)
+    lab.wait_for_each(after, timeout=5)
     for node in lab.nodes[1:]:
-        assert ask(node, "undrain").returncode == 0
+        assert node.ask("undrain").returncode == 0
     stays(4)  # who is to hold them takes them
-    wait_for_each(lab, after, timeout=1)
+    lab.wait_for_each(after, timeout=1)
     two = {each: lab.recorder.seconds_with_two(each, since=began) for each in lasting}
-    none = {each: longest_gap(lab, each, began) for each in lasting}
+    none = {each: lab.longest_gap(each, began) for each in lasting}
     print(f"two at most {max(two.values()):.2f} s, none {max(none.values()):.2f} s at a time")
     slack = SLACK + lab.recorder.lateness
     assert max(two.values()) <= slack
@@ -182,11 +163,11 @@ def test_while_ids_shift_one_of_two_holders_yields_in_a_second(make_lab: MakeLab
         start(lab, before, spread=True, groups="0").write(variables(*after, VIP_GROUPS="0"))
     began = time.monotonic()
     for one, other in zip(labs[0].nodes, reversed(labs[1].nodes), strict=True):
-        reload(one)
-        reload(other)
+        one.reload()
+        other.reload()
         stays(6)  # an election, and the contest after it
     for lab in labs:
-        wait_for_each(lab, after, timeout=30)
+        lab.wait_for_each(after, timeout=30)
         double = max(longest_double(lab, each, began) for each in after)
         print(f"two for at most {double:.2f} s at a time")
         print(lab.recorder.describe(since=began))
@@ -194,26 +175,24 @@ def test_while_ids_shift_one_of_two_holders_yields_in_a_second(make_lab: MakeLab
 
 
 @pytest.mark.slow
-def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(make_lab: MakeLab) -> None:
+def test_with_pinned_ids_an_address_is_removed_and_nobody_notices(pair: Lab) -> None:
     """What ``plan`` proposes is set everywhere, then the list changes: no event for the rest."""
-    lab = make_lab(2, ipv6=False)
-    before = numbered(lab, 4)
+    before = pair.numbered(4)
     after = [each for each in before if each != before[1]]
-    source = ConfigMap(lab.directory / "variables", variables(*before))
-    for node in lab.nodes:
-        node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
-    wait_for_each(lab, before, timeout=ELECTION)
+    source = ConfigMap(pair.directory / "variables", variables(*before))
+    pair.start_everywhere(source.unwatched)
+    pair.wait_for_each(before, timeout=ELECTION)
     stays(2)
-    wanted = lab.directory / "wanted.env"
+    wanted = pair.directory / "wanted.env"
     wanted.write_text(f"OPENSHIFT_HA_VIRTUAL_IPS={','.join(after)}\n")
-    found = json.loads(ask(lab.nodes[0], "plan", "--json", "--config", str(wanted)).stdout)
+    found = json.loads(pair.nodes[0].ask("plan", "--json", "--config", str(wanted)).stdout)
     pins = found["pin_ids"]
     began = time.monotonic()
     for values in (variables(*before, VRRP_IDS=pins), variables(*after, VRRP_IDS=pins)):
         source.write(values)
-        for node in lab.nodes:
-            reload(node)
+        for node in pair.nodes:
+            node.reload()
             stays(4)  # a takeover, should one come
-    wait_for_each(lab, after, timeout=1)
-    assert [lab.recorder.changes(each, since=began) for each in after] == [(), (), ()]
-    assert lab.recorder.holders(before[1]) == []
+    pair.wait_for_each(after, timeout=1)
+    assert [pair.recorder.changes(each, since=began) for each in after] == [(), (), ()]
+    assert pair.recorder.holders(before[1]) == []

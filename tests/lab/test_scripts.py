@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.privileges import missing_tools
 from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import Lab
 
 _NOBODY = 65534
 
@@ -39,7 +35,7 @@ def check_decides(lab: Lab) -> None:
     address, node = lab.virtual(1), lab.nodes[0]
     lab.wait_for_holder(address)
     node.application.stop()
-    wait_until(lambda: not lab.recorder.holders(address), timeout=4, what="a fault")
+    lab.wait_for_none([address], timeout=4)
     node.application.start()
     lab.wait_for_holder(address)
 

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit import speakers
-from tests.lab.kit.node import AGENT
-from tests.lab.kit.raw import keepalived_config
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ask,
-    events,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-    wait_for_line,
-)
+from tests.lab.kit import raw, speakers
+from tests.lab.kit.lab import Lab, MakeLab
+from tests.lab.kit.node import AGENT, Node
+from tests.lab.kit.scenarios import ELECTION, command, stays, variables
+from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
-
-RELEASE_COMMAND = (sys.executable, "-m", "ipfailover_agent", "release")
 SETTLES = 5.0  # seconds after which a foreign speaker moves nothing any more
 LASTS = 40.0
 #: The rows, in the order of their addresses: each has one of each family, and ids of its own.
@@ -86,24 +70,21 @@ class Deployment:
             else:
                 chosen = {"PRIORITY": str(priority), **more}
                 node.start(variables(*self.all_addresses, **chosen))
-            wait_for_line(node, "Entering BACKUP STATE")  # the first one is the first MASTER
+            node.wait_for_line("Entering BACKUP STATE")  # the first one is the first MASTER
 
     def _config(self, node: Node, priority: int) -> str:
         (other,) = [each for each in self.members if each is not node]
-        text = ""
-        for address, router_id in self.ids.items():
-            own, peer = (node.ipv6, other.ipv6) if ":" in address else (node.ip, other.ip)
-            one = keepalived_config(
+        four, six = raw.unicast(node.ip, [other.ip]), raw.unicast(node.ipv6, [other.ipv6])
+        return raw.joined(
+            raw.keepalived_config(
                 address,
                 priority=priority,
                 virtual_router_id=router_id,
                 name=f"plain{router_id}",
-                extra=f"unicast_src_ip {own}\n  unicast_peer {{\n{peer}\n  }}"
-                if self.is_unicast
-                else "",
+                extra=(six if ":" in address else four) if self.is_unicast else "",
             )
-            text += one if not text else one[one.index("vrrp_instance") :]
-        return text
+            for address, router_id in self.ids.items()
+        )
 
     def speaks(self) -> list[tuple[float, bytes]]:
         """Return what the stranger sends, and how often; the real ucarp is a program."""
@@ -159,8 +140,8 @@ class Deployment:
 
     def named(self, row: str) -> bool:
         """Tell whether the agents name what they hear of a row, for both families."""
-        told = "".join(line for node in self.members for line in events(node, "vrrp.id_clash"))
-        seen = "".join(line for node in self.members for line in events(node, "rival.seen"))
+        told = "".join(line for node in self.members for line in node.events("vrrp.id_clash"))
+        seen = "".join(line for node in self.members for line in node.events("rival.seen"))
         ids = [self.ids[each] for each in self.addresses(row)]
         if row == "packets from behind a router":
             return all(
@@ -185,7 +166,7 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: MakeLab) -> None:
     for each in deployments:
         each.start()
     for each in deployments:
-        wait_for_each(each.lab, each.all_addresses, timeout=3 * ELECTION, among=each.members[:1])
+        each.lab.wait_for_each(each.all_addresses, timeout=3 * ELECTION, among=each.members[:1])
     with ExitStack() as stack:
         for each in deployments:
             stranger = each.lab.nodes[2]
@@ -220,56 +201,50 @@ def test_no_other_speaker_of_our_id_moves_an_address(make_lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_peer_with_a_second_speaker_is_still_heard(make_lab: MakeLab, family: int) -> None:
+def test_a_peer_with_a_second_speaker_is_still_heard(pair: Lab, family: int) -> None:
     """The same source, id and version: only the content differs. What is left behind, goes."""
-    lab = make_lab(2)
-    first, second = lab.nodes
-    address = lab.virtual(1) if family == 4 else lab.virtual6(1)
-    for node, priority in zip(lab.nodes, ("200", "150"), strict=True):
-        node.start(variables(address, PRIORITY=priority))
-        wait_for_line(node, "Entering BACKUP STATE")  # the first one is the first MASTER
-    wait_for_each(lab, [address], timeout=2 * ELECTION, among=[first])
-    source = first.own.ipv4.ip if family == 4 else link_local(first)
+    first, second = pair.nodes
+    address = pair.virtual(1) if family == 4 else pair.virtual6(1)
+    pair.serve_ranked(address)
+    source = first.own.ipv4.ip if family == 4 else IPv6Address(first.link_local)
     since = time.monotonic()
     with speakers.speaking(first, [(0.5, speakers.router(11, family, source=source))]):
-        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped")
+        wait_until(lambda: has_table(second), SETTLES, "it is dropped")
         stays(8)
         assert f"{source} timeout 1m" in second.run(["nft", "list", "ruleset"]).stdout
-        assert () == lab.recorder.changes(address, since=since)
+        assert () == pair.recorder.changes(address, since=since)
         second.nft("flush ruleset\n")
-        lab.wait_until(lambda: has_table(second), timeout=SETTLES, what="it is dropped again")
-        assert events(second, "shield.vanished")
+        wait_until(lambda: has_table(second), SETTLES, "it is dropped again")
+        assert second.events("shield.vanished")
         second.kill()
         assert has_table(second)
     assert not has_table(first)  # its own speaker is not heard by its keepalived
     environment = dict(second.container.environment)
-    second.start(environment, RELEASE_COMMAND)
+    second.start(environment, command("release"))
     assert 0 == second.wait()
     assert "removed the table inet ipfailover-shield" in second.stdout()
     assert not has_table(second)
 
 
-def test_a_stop_takes_the_shield_along(make_lab: MakeLab) -> None:
+def test_a_stop_takes_the_shield_along(pair: Lab) -> None:
     """In order; and what keepalived says of what it refuses until then comes once."""
-    lab = make_lab(2, ipv6=False)
-    node, stranger = lab.nodes
-    node.start(variables(lab.virtual(1)))
-    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    node, stranger = pair.nodes
+    node.start(variables(pair.virtual(1)))
+    pair.wait_for_each([pair.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
-        lab.wait_until(lambda: has_table(node), timeout=SETTLES, what="it is dropped")
-        node.terminate()
-        assert 0 == node.wait()
+        wait_until(lambda: has_table(node), SETTLES, "it is dropped")
+        node.stop()
         assert not has_table(node)
     assert 1 == node.stdout().count("vrrp packet too short")
 
-    node.start(variables(lab.virtual(1), SHIELD="off"))
-    wait_for_each(lab, [lab.virtual(1)], timeout=2 * ELECTION, among=[node])
+    node.start(variables(pair.virtual(1), SHIELD="off"))
+    pair.wait_for_each([pair.virtual(1)], timeout=2 * ELECTION, among=[node])
     with speakers.speaking(stranger, [(0.1, speakers.router(11, 4))]):
         stays(3)
     assert not has_table(node)
     assert 1 == node.stdout().count("vrrp packet too short")
     assert "nothing drops it here (OPENSHIFT_HA_SHIELD=off)" in "".join(
-        events(node, "vrrp.id_clash")
+        node.events("vrrp.id_clash")
     )
 
 
@@ -279,9 +254,9 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
     first, second, stranger = lab.nodes
     addresses = [lab.virtual(1), lab.virtual(2)]
     first.start(variables(*addresses, PRIORITY="200", SHIELD="off"))
-    wait_for_each(lab, addresses, timeout=2 * ELECTION, among=[first])
+    lab.wait_for_each(addresses, timeout=2 * ELECTION, among=[first])
     second.start(variables(*addresses, PRIORITY="150", SHIELD="off"))
-    wait_for_line(second, "Entering BACKUP STATE")
+    second.wait_for_line("Entering BACKUP STATE")
     stays(2.5)  # it hears the master's adverts
     with speakers.speaking(
         stranger, [(0.5, speakers.router(11, 4, version=3)), (0.5, speakers.carp(12, 4))]
@@ -290,7 +265,7 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
     for number, who in ((1, "uses router id 11 for other"), (2, "uses router id 12 as its vhid")):
         moves = [
             line
-            for line in events(second, "vrrp.transition")
+            for line in second.events("vrrp.transition")
             if f"VIP_{number} " in line and "state=MASTER" in line
         ]
         assert len(moves) >= 2
@@ -300,25 +275,12 @@ def test_a_takeover_without_a_shield_has_its_cause(make_lab: MakeLab) -> None:
             assert who in line
 
 
-def link_local(node: Node) -> IPv6Address:
-    """Return the link-local address of a node, from which its IPv6 adverts come."""
-    words = ["ip", "-json", "-6", "address", "show", "dev", node.interface, "scope", "link"]
-    held = [each for found in json.loads(node.run(words).stdout) for each in found["addr_info"]]
-    return next(IPv6Address(each["local"]) for each in held if each)
-
-
 # --- programs beside it -------------------------------------------------------------------------
 
 
 def has_table(node: Node) -> bool:
     """Tell whether the shield's table is there."""
     return "ipfailover-shield" in node.run(["nft", "list", "tables"]).stdout
-
-
-def shield_of(node: Node) -> dict[str, object]:
-    """Return what ``status`` says of the shield."""
-    (found,) = [each for each in status(node)["protections"] if each["kind"] == "shield"]
-    return dict(found)
 
 
 @pytest.mark.slow
@@ -337,14 +299,15 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
             lab.nodes[place].start(variables(*first, PRIORITY=priority))
         environment = variables(*second, PRIORITY=priority, CONFIG_NAME="other")
         shared.nodes[place].start_beside(AGENT, environment)
-        config = keepalived_config(second[0], priority=int(priority), virtual_router_id=11)
-        six = keepalived_config(
-            second[1], priority=int(priority), virtual_router_id=12, name="six"
+        configs = (
+            raw.keepalived_config(
+                address, priority=int(priority), virtual_router_id=number, name=f"own{number}"
+            )
+            for number, address in enumerate(second, start=11)
         )
-        config += six[six.index("vrrp_instance") :]
-        own.nodes[place].start_keepalived_beside(config)
+        own.nodes[place].start_keepalived_beside(raw.joined(configs))
         for lab in (apart, shared, own):
-            wait_for_each(lab, [*first, *second], timeout=3 * ELECTION)
+            lab.wait_for_each([*first, *second], timeout=3 * ELECTION)
     stays(SETTLES)
     since = time.monotonic()
     stays(LASTS)
@@ -353,23 +316,23 @@ def test_clusters_with_one_offset_disturb_each_other_nowhere(make_lab: MakeLab) 
             assert (address, ()) == (address, lab.recorder.changes(address, since=since))
     for node in apart.nodes:
         assert has_table(node)
-        assert shield_of(node) == {"kind": "shield", "active": True, "reason": ""}
+        assert node.protection("shield") == {"kind": "shield", "active": True, "reason": ""}
     for node in (*shared.nodes, *own.nodes):
         assert not has_table(node)
-        assert [] == events(node, "shield.raised")
+        assert [] == node.events("shield.raised")
     for node in (shared.nodes[0], own.nodes[0]):
-        told = "".join(events(node, "vrrp.id_clash"))
+        told = "".join(node.events("vrrp.id_clash"))
         assert "that is another VRRP program on this node" in told
     # A BACKUP hears the other program's MASTER, which is on the first node as its own is.
     for node in (shared.nodes[1], own.nodes[1]):
-        found = shield_of(node)
+        found = node.protection("shield")
         assert found["active"] is False
         assert "another VRRP program runs in this node's network" in str(found["reason"])
         assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in str(found["reason"])
-        told = "".join(events(node, "vrrp.id_clash"))
+        told = "".join(node.events("vrrp.id_clash"))
         assert "are not dropped here: another VRRP program" in told
         assert "are dropped here" not in told
-        warned = json.loads(ask(node, "doctor", "--json", "--seconds", "2").stdout)["findings"]
+        warned = json.loads(node.ask("doctor", "--json", "--seconds", "2").stdout)["findings"]
         (clash, *_) = [each for each in warned if each["check"] == "ids"]
         assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in clash["text"]
         assert "not shielded from here (another VRRP program" in clash["advice"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.kit.timeline import Change, Interval, Timeline
+from tests.lab.kit.timeline import Change, Timeline
 
 ADDRESS = "192.0.2.101"
 
@@ -25,15 +25,6 @@ def test_holders_are_known_for_every_moment() -> None:
     assert seen == [[], ["a"], ["a", "b"], ["b"], []]
     assert OVERLAP.holders(ADDRESS) == []
     assert OVERLAP.holders("192.0.2.102") == []
-
-
-def test_intervals_end_where_an_address_is_lost_and_last_where_not() -> None:
-    """Ended and lasting intervals, by start; a repeated gain changes nothing."""
-    lasting = timeline((1, "a", True), (2, "b", True), (2.5, "b", True), (4, "a", False))
-    assert lasting.intervals(ADDRESS) == (
-        Interval(node="a", start=1, end=4),
-        Interval(node="b", start=2, end=None),
-    )
 
 
 @pytest.mark.parametrize(

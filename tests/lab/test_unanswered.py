@@ -6,14 +6,11 @@ import contextlib
 import socket
 import sys
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
 
-from tests.lab.kit.scenarios import ELECTION, ask, events, status, variables, wait_for_line
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, variables
+from tests.support.waiting import wait_until
 
 IMPATIENT = (sys.executable, "-m", "tests.support.impatient", "run")
 ETHERTYPE_IPV6, SOLICITATION = 0x86DD, 135
@@ -25,72 +22,55 @@ def unanswered(node: Node) -> dict[str, str]:
     """Return the addresses for which no host answers, and their holders, by ``status``."""
     return {
         told["address"]: told["holder"]
-        for each in status(node).get("instances", ())
+        for each in node.status().get("instances", ())
         for told in each["unanswered"]
     }
 
 
-def test_port_security_is_named_by_the_backup(make_lab: MakeLab) -> None:
+def test_port_security_is_named_by_the_backup(pair: Lab) -> None:
     """Both families, and only those; no address moves, and the end of it is logged too."""
-    lab = make_lab(2)
-    holder, backup = lab.nodes
-    free, cut = (lab.virtual(1), lab.virtual6(1)), (lab.virtual(2), lab.virtual6(2))
-    lab.switch.secure(holder.name, *cut)
-    for number, node in enumerate(lab.nodes):
-        node.start(variables(*free, *cut, PRIORITY=str(250 - 40 * number)), IMPATIENT)
-        if number == 0:
-            wait_for_line(node, "Entering BACKUP STATE")
-    lab.wait_until(
-        lambda: all(lab.recorder.holders(each) == [holder.name] for each in (*free, *cut)),
-        timeout=ELECTION,
-        what="the first node holds every address alone",
-    )
+    holder, backup = pair.nodes
+    free, cut = (pair.virtual(1), pair.virtual6(1)), (pair.virtual(2), pair.virtual6(2))
+    pair.switch.secure(holder.name, *cut)
+    pair.start_ranked(variables(*free, *cut), IMPATIENT)
+    pair.wait_for_each([*free, *cut], timeout=ELECTION, among=[holder])
     wait_until(
         lambda: set(unanswered(backup)) == set(cut),
-        timeout=NOTICED,
-        what="the backup misses answers for two addresses",
+        NOTICED,
+        "the backup misses answers for two addresses",
         interval=0.3,
     )
     assert holder.ip == unanswered(backup)[cut[0]]
-    line = wait_for_line(backup, "address.unanswered")
+    line = backup.wait_for_line("address.unanswered")
     assert "usually port security" in line
-    shown = " ".join(ask(backup, "status").stdout.split())
+    shown = " ".join(backup.ask("status").stdout.split())
     assert f"{holder.ip} advertises {cut[0]}, but no host answers for it" in shown
-    assert not any(each in line for line in events(backup, "address.unanswered") for each in free)
-    lab.switch.unsecure(holder.name, *cut)
-    wait_until(
-        lambda: unanswered(backup) == {},
-        timeout=NOTICED,
-        what="the backup gets answers",
-        interval=0.3,
-    )
-    wait_for_line(backup, "address.answered")
-    assert not events(backup, "holder.unanswered")
-    assert not events(holder, "address.unanswered")
-    for node in lab.nodes:  # no node takes a question or an answer for a claim
+    assert not any(each in line for line in backup.events("address.unanswered") for each in free)
+    pair.switch.unsecure(holder.name, *cut)
+    wait_until(lambda: unanswered(backup) == {}, NOTICED, "the backup gets answers", interval=0.3)
+    backup.wait_for_line("address.answered")
+    assert not backup.events("holder.unanswered")
+    assert not holder.events("address.unanswered")
+    for node in pair.nodes:  # no node takes a question or an answer for a claim
         assert not [line for line in node.stderr().splitlines() if "=rival." in line]
         assert not [line for line in node.stderr().splitlines() if "=contest." in line]
     for each in (*free, *cut):
-        assert lab.recorder.holders(each) == [holder.name]
+        assert pair.recorder.holders(each) == [holder.name]
 
 
-def test_nobody_is_asked_from_another_programs_address(make_lab: MakeLab) -> None:
+def test_nobody_is_asked_from_another_programs_address(pair: Lab) -> None:
     """It looks like the node's own and moves: the one asked would send its traffic here."""
-    lab = make_lab(2)
-    holder, backup = lab.nodes
-    virtual, foreign = lab.virtual6(1), "fd00::77"
+    holder, backup = pair.nodes
+    virtual, foreign = pair.virtual6(1), "fd00::77"
     backup.network.ip([f"address add {foreign}/64 dev eth0 nodad"])
     with contextlib.closing(
         holder.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE_IPV6))
     ) as wire:
         wire.settimeout(0)
-        for number, node in enumerate(lab.nodes):
-            node.start(variables(virtual, PRIORITY=str(250 - 40 * number)), IMPATIENT)
-            if number == 0:
-                wait_for_line(node, "Entering BACKUP STATE")
+        pair.start_ranked(variables(virtual), IMPATIENT)
         assert all(each.is_link_local for each in askers(wire, backup, virtual))
         backup.network.ip([f"address del {foreign}/64 dev eth0"])
-        lab.client.network.ip([f"address add {foreign}/64 dev eth0 nodad"])
+        pair.client.network.ip([f"address add {foreign}/64 dev eth0 nodad"])
         assert all(each.is_link_local for each in askers(wire, backup, virtual))
 
 
@@ -107,5 +87,5 @@ def askers(wire: socket.socket, node: Node, target: str) -> set[IPv6Address]:
                     found.add(IPv6Address(frame[22:38]))
         return bool(found)
 
-    wait_until(has_asked, timeout=NOTICED, what=f"{node.name} asks for {target}")
+    wait_until(has_asked, NOTICED, f"{node.name} asks for {target}")
     return found

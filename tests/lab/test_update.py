@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.lab.kit.former import unpack
-from tests.lab.kit.names import NAME, NameServer
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    PLANNED,
-    ask,
-    events,
-    longest_gap,
-    noted,
-    numbered,
-    status,
-    stays,
-    variables,
-    virtual_addresses,
-    wait_for_each,
-    wait_for_status,
-)
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from tests.lab.kit.former import FormerAgent
-    from tests.lab.kit.lab import Lab, MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.former import FormerAgent, unpack
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.names import NAME, NameServer, keep_run_directory
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 #: A node that takes an address back overlaps with the one before for some milliseconds.
 TWO = 0.25
@@ -52,11 +33,12 @@ class Row:
     families: str = "46"
     is_drained: bool = False
     has_names: bool = False
+    has_peers: bool = False
 
 
 ROWS = {
     "multicast": Row(),
-    "peers are listed": Row(more={"UNICAST_PEERS": "*"}),
+    "peers are listed": Row(has_peers=True),
     "peers have names": Row(more={"UNICAST_PEERS_DNS": NAME}, families="4", has_names=True),
     "IPv6 only": Row(families="6"),
     "groups, a node is drained": Row(
@@ -67,24 +49,14 @@ ROWS = {
 
 def addresses_of(lab: Lab, row: Row) -> list[str]:
     """Return what is served."""
-    v4 = numbered(lab, 4) if "4" in row.families else []
-    return v4 + ([lab.virtual6(each) for each in range(1, 5)] if "6" in row.families else [])
+    v4 = lab.numbered(4) if "4" in row.families else []
+    return v4 + (lab.numbered6(4) if "6" in row.families else [])
 
 
 def variables_of(lab: Lab, row: Row) -> dict[str, str]:
     """Return the variables of every node, of the former release and of this one."""
-    more = dict(row.more)
-    if "UNICAST_PEERS" in more:
-        own = [*(each.ip for each in lab.nodes), *(each.ipv6 for each in lab.nodes)]
-        more["UNICAST_PEERS"] = ",".join(own)
+    more = {**row.more, **lab.peers("unicast" if row.has_peers else "multicast")}
     return variables(*addresses_of(lab, row), **more)
-
-
-def keep_run_directory(lab: Lab, node: Node) -> str:
-    """Return shell text by which a node's run directory outlives its container."""
-    state = lab.directory / f"{node.name}-state"
-    state.mkdir(exist_ok=True)
-    return f"mkdir /run/ipfailover-agent\nmount --bind '{state}' /run/ipfailover-agent\n"
 
 
 def without_ipv4(lab: Lab) -> None:
@@ -100,7 +72,7 @@ def without_ipv4(lab: Lab) -> None:
 
 def served(node: Node) -> list[str]:
     """Return the virtual addresses that are on a node's interface."""
-    return [each for each in virtual_addresses(node) if not each.startswith(SECOND_PREFIX)]
+    return [each for each in node.virtual_addresses() if not each.startswith(SECOND_PREFIX)]
 
 
 def priorities(node: Node) -> dict[str, str]:
@@ -125,49 +97,47 @@ def start_former(
     addresses = addresses_of(lab, row)
     for node in lab.nodes:
         node.start(variables_of(lab, row), former.command("run"), prepare=prepare[node.name])
-    wait_for_each(lab, addresses, timeout=2 * ELECTION)
+    lab.wait_for_each(addresses, timeout=2 * ELECTION)
     for node in lab.nodes:
         wait_until(
-            lambda: noted(node).get("phase") == "running",  # noqa: B023 - called here
-            timeout=ELECTION,
-            what=f"{node.name} runs",
+            lambda: node.noted().get("phase") == "running",  # noqa: B023 - called here
+            ELECTION,
+            f"{node.name} runs",
         )
     stays(SETTLED)
-    holders = wait_for_each(lab, addresses, timeout=ELECTION)
+    holders = lab.wait_for_each(addresses, timeout=ELECTION)
     if row.is_drained:
         first = lab.nodes[0]
         done = first.run_in_container(former.command("drain"))
         assert done.returncode == 0, done.stdout + done.stderr
-        wait_for_each(lab, addresses, timeout=4, among=lab.others(first))
+        lab.wait_for_each(addresses, timeout=4, among=lab.others(first))
     return holders
 
 
 def replace(lab: Lab, node: Node, row: Row, prepare: dict[str, str]) -> None:
     """Stop the former agent of a node, and start this one in its place."""
-    node.terminate()
-    assert node.wait() == 0
-    wait_for_each(lab, addresses_of(lab, row), timeout=4, among=lab.others(node))
+    node.stop()
+    lab.wait_for_each(addresses_of(lab, row), timeout=4, among=lab.others(node))
     assert served(node) == []
     node.start(variables_of(lab, row), prepare=prepare[node.name])
-    wait_for_status(node, "phase", "running")
+    node.wait_for_status("phase", "running")
     if "PREEMPTION" in row.more or node is lab.nodes[-1]:
         stays(SETTLED)
-    wait_for_each(lab, addresses_of(lab, row), timeout=ELECTION)
+    lab.wait_for_each(addresses_of(lab, row), timeout=ELECTION)
     assert equal_priorities(lab.nodes) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_nodes_of_the_first_release_are_replaced_one_by_one(
-    make_lab: MakeLab, former_agent: Callable[[], FormerAgent], name: str
+    lab: Lab, former_agent: Callable[[], FormerAgent], name: str
 ) -> None:
     """Each replacement costs what a planned stop costs, and what the old agent noted is read."""
     former, row = former_agent(), ROWS[name]
-    lab = make_lab(3)
     if "4" not in row.families:
         without_ipv4(lab)
     server = NameServer(lab)
-    prepare = {each.name: keep_run_directory(lab, each) for each in lab.nodes}
+    prepare = {each.name: keep_run_directory(lab, each.name) for each in lab.nodes}
     if row.has_names:
         prepare = {each.name: server.preparation(each.name) for each in lab.nodes}
         server.say([each.ip for each in lab.nodes])
@@ -179,41 +149,39 @@ def test_nodes_of_the_first_release_are_replaced_one_by_one(
     for node in lab.nodes:
         replace(lab, node, row, prepare)
     addresses = addresses_of(lab, row)
-    none = max(longest_gap(lab, each, began) for each in addresses)
-    two = max(lab.recorder.seconds_with_two(each, since=began) for each in addresses)
-    after = wait_for_each(lab, addresses, timeout=1)
+    none = max(lab.longest_gap(each, began) for each in addresses)
+    two = lab.recorder.seconds_with_two(*addresses, since=began)
+    after = lab.wait_for_each(addresses, timeout=1)
     print(f"{name}: none {none:.3f} s at a time, two {two:.3f} s; {before}, then {after}")
     assert none < PLANNED + lab.recorder.lateness
     assert two <= TWO + lab.recorder.lateness
     for node in lab.nodes:
-        assert events(node, "contest.held") == events(node, "rival.seen") == []
+        assert node.events("contest.held") == node.events("rival.seen") == []
     if row.is_drained:
         first = lab.nodes[0]
         assert first.name not in after.values()
-        assert all(each["drained"] for each in status(first)["instances"])
-        assert ask(first, "undrain").returncode == 0
+        assert all(each["drained"] for each in first.status()["instances"])
+        assert first.ask("undrain").returncode == 0
         stays(SETTLED)
-        assert before == wait_for_each(lab, addresses, timeout=ELECTION)
+        assert before == lab.wait_for_each(addresses, timeout=ELECTION)
 
 
 def test_addresses_that_the_first_release_left_behind_are_released(
-    make_lab: MakeLab, former_agent: Callable[[], FormerAgent]
+    lone: Lab, node: Node, former_agent: Callable[[], FormerAgent]
 ) -> None:
     """It was killed, and its successor serves other addresses: only the record names them."""
     former = former_agent()
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    left, wanted = [lab.virtual(1), lab.virtual6(1)], [lab.virtual(2), lab.virtual6(2)]
-    prepare = keep_run_directory(lab, node)
+    left, wanted = [lone.virtual(1), lone.virtual6(1)], [lone.virtual(2), lone.virtual6(2)]
+    prepare = keep_run_directory(lone, node.name)
     unleased = {"ADDRESS_LEASE": "0", "ADDRESS_LABEL": ""}
     node.start(variables(*left, **unleased), former.command("run"), prepare=prepare)
-    wait_for_each(lab, left, timeout=ELECTION)
+    lone.wait_for_each(left, timeout=ELECTION)
     node.kill()
     assert sorted(served(node)) == sorted([f"{left[0]}/32", f"{left[1]}/128"])
     node.start(variables(*wanted, **unleased), prepare=prepare)
-    wait_for_each(lab, wanted, timeout=ELECTION)
-    assert [lab.recorder.holders(each) for each in left] == [[], []]
-    (line,) = events(node, "addresses.released")
+    lone.wait_for_each(wanted, timeout=ELECTION)
+    assert [lone.recorder.holders(each) for each in left] == [[], []]
+    (line,) = node.events("addresses.released")
     assert all(each in line for each in left)
 
 

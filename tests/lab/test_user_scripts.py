@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    NAME,
-    PLANNED,
-    events,
-    serve,
-    serve_ranked,
-    status,
-    stays,
-    variables,
-    wait_for_line,
-    wait_for_state,
-)
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.lab.kit.lab import MakeLab
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, NAME, PLANNED, stays, variables
+from tests.support.waiting import wait_until
 
 
 def script(path: Path, text: str) -> Path:
@@ -32,98 +18,87 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_notify_script_gets_its_own_arguments_first(make_lab: MakeLab) -> None:
+def test_a_notify_script_gets_its_own_arguments_first(lone: Lab, node: Node) -> None:
     """``arg1 arg2 INSTANCE NAME STATE PRIORITY`` for BACKUP, MASTER and STOP."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
-    said = lab.directory / "said"
-    notify = script(lab.directory / "notify.sh", f'echo "$@" >>{shlex.quote(str(said))}')
-    environment = variables(lab.virtual(1), NOTIFY_SCRIPT=f"{notify} arg1 'arg 2'", PRIORITY="217")
+    said = lone.directory / "said"
+    notify = script(lone.directory / "notify.sh", f'echo "$@" >>{shlex.quote(str(said))}')
+    environment = variables(
+        lone.virtual(1), NOTIFY_SCRIPT=f"{notify} arg1 'arg 2'", PRIORITY="217"
+    )
     node.start(environment)
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     head = f"arg1 arg 2 INSTANCE {NAME}_VIP_1"
-    lab.wait_until(
+    wait_until(
         lambda: (
             said.exists()
             and said.read_text().splitlines() == [f"{head} BACKUP 217", f"{head} MASTER 217"]
         ),
-        timeout=2,
-        what="two transitions were notified",
+        2,
+        "two transitions were notified",
     )
-    node.terminate()
-    assert node.wait() == 0
-    lab.wait_until(
+    node.stop()
+    wait_until(
         lambda: said.read_text().splitlines()[2:] == [f"{head} STOP 217"],
-        timeout=2,
-        what="the stop was notified",
+        2,
+        "the stop was notified",
     )
 
 
-def test_a_check_script_decides_with_its_arguments_and_quotes(make_lab: MakeLab) -> None:
+def test_a_check_script_decides_with_its_arguments_and_quotes(pair: Lab) -> None:
     """It gets its words as a shell would split them; its exit code moves the address."""
-    lab = make_lab(2)
-    address = lab.virtual(1)
-    seen, flag = lab.directory / "seen", lab.directory / "unhealthy"
+    address = pair.virtual(1)
+    seen, flag = pair.directory / "seen", pair.directory / "unhealthy"
     body = (
         f'printf "<%s>" "$@" >{shlex.quote(str(seen))}.$$\n'
         f"mv {shlex.quote(str(seen))}.$$ {shlex.quote(str(seen))}\n"
         f"! [[ -e {shlex.quote(str(flag))} && $(cat /proc/net/fib_trie) == *192.0.2.11* ]]"
     )
-    check = script(lab.directory / "check me.sh", body)
-    holder = serve_ranked(
-        lab,
-        address,
-        CHECK_SCRIPT=f"{shlex.quote(str(check))} one \"two words\" 'it'\\''s $HOME' \"\"",
+    check = script(pair.directory / "check me.sh", body)
+    holder = pair.serve_ranked(
+        address, CHECK_SCRIPT=f"{shlex.quote(str(check))} one \"two words\" 'it'\\''s $HOME' \"\""
     )
     assert seen.read_text() == "<one><two words><it's $HOME><>"
     flag.touch()  # for n1 only: the script looks at its node's own address
-    lab.wait_for_holder(address, timeout=1 + PLANNED, among=lab.others(holder))
-    wait_for_state(holder, "FAULT", timeout=1)
+    pair.wait_for_holder(address, timeout=1 + PLANNED, among=pair.others(holder))
+    holder.wait_for_state("FAULT", timeout=1)
     flag.unlink()
-    wait_for_state(holder, "BACKUP", timeout=4)
+    holder.wait_for_state("BACKUP", timeout=4)
 
 
 def test_a_check_script_that_is_not_there_makes_no_difference_but_is_said_loudly(
-    make_lab: MakeLab,
+    pair: Lab,
 ) -> None:
     """An acceptance case of the image that this replaces: a MASTER all the same, and an error."""
-    lab = make_lab(2)
     path = "/etc/keepalive/mycheckscript.sh"
-    holder = serve(lab, lab.virtual(1), CHECK_SCRIPT=path)
+    holder = pair.serve(pair.virtual(1), CHECK_SCRIPT=path)
     assert f"({NAME}_VIP_1) Entering MASTER STATE" in holder.stdout()
-    (said,) = events(holder, "check.unusable")
+    (said,) = holder.events("check.unusable")
     assert "level=error" in said
     assert f"{path} is missing" in said
 
 
-def test_a_missing_check_script_may_count_as_a_failure(make_lab: MakeLab) -> None:
+def test_a_missing_check_script_may_count_as_a_failure(lone: Lab, node: Node) -> None:
     """``CHECK_SCRIPT_MISSING=fault``: FAULT, and no address."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     environment = variables(
-        lab.virtual(1), CHECK_SCRIPT="/etc/nothing.sh", CHECK_SCRIPT_MISSING="fault"
+        lone.virtual(1), CHECK_SCRIPT="/etc/nothing.sh", CHECK_SCRIPT_MISSING="fault"
     )
     node.start(environment)
-    wait_for_line(node, "previous=INIT state=FAULT")
+    node.wait_for_line("previous=INIT state=FAULT")
     stays(4)  # longer than an election
-    wait_for_state(node, "FAULT", timeout=1)
-    assert lab.recorder.holders(lab.virtual(1)) == []
+    node.wait_for_state("FAULT", timeout=1)
+    assert lone.recorder.holders(lone.virtual(1)) == []
     assert "/etc/nothing.sh is missing" in node.read("/run/ipfailover-agent/check.reason")
 
 
-def test_a_failing_check_says_what_it_could_not_reach(make_lab: MakeLab) -> None:
+def test_a_failing_check_says_what_it_could_not_reach(lone: Lab, node: Node) -> None:
     """/run is noexec and open to all: the generated script works and gives its reason."""
-    lab = make_lab(1)
-    (node,) = lab.nodes
     node.application.stop()
-    node.start(variables(lab.virtual(1), CHECK_WATCH="0"), run_mount="noexec,mode=0777")
-    wait_for_line(node, "previous=INIT state=FAULT")
-    reason = lab.wait_until(
-        lambda: node.read("/run/ipfailover-agent/check.reason"), timeout=3, what="a reason"
-    )
+    node.start(variables(lone.virtual(1), CHECK_WATCH="0"), run_mount="noexec,mode=0777")
+    node.wait_for_line("previous=INIT state=FAULT")
+    reason = wait_until(lambda: node.read("/run/ipfailover-agent/check.reason"), 3, "a reason")
     assert f"port 8080 of {node.ip}" in reason
-    assert status(node)["phase"] == "running"
+    assert node.status()["phase"] == "running"
     node.application.start()
-    lab.wait_for_holder(lab.virtual(1), timeout=ELECTION)
+    lone.wait_for_holder(lone.virtual(1), timeout=ELECTION)
     assert not node.read("/run/ipfailover-agent/check.reason")
-    assert events(node, "vrrp.transition")
+    assert node.events("vrrp.transition")

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.kit.scenarios import (
-    ELECTION,
-    ConfigMap,
-    events,
-    numbered,
-    status,
-    stays,
-    variables,
-    wait_for_each,
-)
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.lab.kit.lab import MakeLab
-    from tests.lab.kit.node import Node
+from tests.lab.kit.lab import MakeLab
+from tests.lab.kit.node import Node
+from tests.lab.kit.scenarios import ELECTION, ConfigMap, stays, variables
+from tests.support.waiting import wait_until
 
 #: Two looks, each as late as can be, a test of the candidate and a slow machine.
 SEEN = 2 * 5.0 + 3.0
@@ -31,37 +19,34 @@ def reload_by_itself(node: Node, ended: int) -> str:
     """Wait for that many reloads; return the last verdict."""
 
     def verdict() -> str:
-        found = status(node)["reload"]
+        found = node.status()["reload"]
         return str(found["verdict"]) if found["ended"] >= ended else ""
 
-    return wait_until(verdict, timeout=SEEN, what=f"{node.name} reloads", interval=0.2)
+    return wait_until(verdict, SEEN, f"{node.name} reloads", interval=0.2)
 
 
 def test_a_configmap_that_changes_is_applied_on_every_node(make_lab: MakeLab) -> None:
     """No command is called; what stays has no event on the holder, and each has one holder."""
     lab = make_lab(2, ipv6=False)
-    old = numbered(lab, 2)
+    old = lab.numbered(2)
     source = ConfigMap(lab.directory / "variables", variables(*old))
-    for node in lab.nodes:
-        node.start(source.variable)
-    wait_for_each(lab, old, timeout=ELECTION)
+    lab.start_everywhere(source.variable)
+    lab.wait_for_each(old, timeout=ELECTION)
     began = time.monotonic()
     source.write(variables(*old, lab.virtual(3)))
     assert [reload_by_itself(node, 1) for node in lab.nodes] == ["accepted", "accepted"]
-    wait_for_each(lab, [lab.virtual(3)], timeout=ELECTION)
+    lab.wait_for_each([lab.virtual(3)], timeout=ELECTION)
     assert [lab.recorder.changes(each, since=began) for each in old] == [(), ()]
     stays(5)
-    assert [status(node)["reload"]["ended"] for node in lab.nodes] == [1, 1]
+    assert [node.status()["reload"]["ended"] for node in lab.nodes] == [1, 1]
 
 
 def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: MakeLab) -> None:
     """As OVN-Kubernetes makes br-ex: the address is served there, and the agent runs on."""
     lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     address = lab.virtual(1)
-    node.start(variables(address, NETWORK_INTERFACE="br-ex eth0"))
-    lab.wait_for_holder(address, timeout=ELECTION)
-    pid = status(node)["pid"]
+    node = lab.serve(address, NETWORK_INTERFACE="br-ex eth0")
+    pid = node.status()["pid"]
     node.network.ip(
         [
             "link add br-ex type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
@@ -73,28 +58,26 @@ def test_an_interface_that_moves_under_a_bridge_is_followed(make_lab: MakeLab) -
         ]
     )
     assert reload_by_itself(node, 1) == "accepted"
-    lab.wait_until(
+    wait_until(
         lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "br-ex"]).stdout,
-        timeout=ELECTION,
-        what="the address is on br-ex",
+        ELECTION,
+        "the address is on br-ex",
     )
     assert address not in node.run(["ip", "address", "show", "dev", "eth0"]).stdout
-    found = status(node)
+    found = node.status()
     assert (found["pid"], found["phase"], found["config"]["interface"]) == (
         pid,
         "running",
         "br-ex",
     )
-    assert events(node, "node.changed")
+    assert node.events("node.changed")
 
 
 def test_another_address_of_the_node_does_not_cost_the_virtual_one(make_lab: MakeLab) -> None:
     """DHCP gives another one: the check follows, and the virtual address is back in seconds."""
     lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     address = lab.virtual(1)
-    node.start(variables(address))
-    lab.wait_for_holder(address, timeout=ELECTION)
+    node = lab.serve(address)
     began = time.monotonic()
     node.network.ip([f"address add 192.0.2.77/24 dev {node.interface}"])
     node.network.ip(
@@ -125,18 +108,16 @@ def rename(node: Node, old: str, new: str) -> None:
 def test_an_interface_that_is_renamed_is_followed(make_lab: MakeLab, named: str) -> None:
     """Found or named: the address is served on it. A name that is wrong now is told."""
     lab = make_lab(1, ipv6=False)
-    (node,) = lab.nodes
     address = lab.virtual(1)
-    node.start(variables(address, NETWORK_INTERFACE=named))
-    lab.wait_for_holder(address, timeout=ELECTION)
-    pid = status(node)["pid"]
+    node = lab.serve(address, NETWORK_INTERFACE=named)
+    pid = node.status()["pid"]
     rename(node, "eth0", "net0")
     assert reload_by_itself(node, 1) == "accepted"
-    lab.wait_until(
+    wait_until(
         lambda: f"{address}/32" in node.run(["ip", "address", "show", "dev", "net0"]).stdout,
-        timeout=2 * ELECTION,
-        what="the address is on net0",
+        2 * ELECTION,
+        "the address is on net0",
     )
-    found = status(node)
+    found = node.status()
     assert (found["pid"], found["config"]["interface"]) == (pid, "net0")
     assert ("eth0" in "".join(found["reasons"])) is bool(named)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support import agent_process
 from tests.support.netns import NetworkNamespace, fresh_namespace
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that live in a namespace."""
+    for each in items:
+        if "namespace" in getattr(each, "fixturenames", ()):
+            each.add_marker(pytest.mark.netns)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +46,8 @@ def application(namespace: NetworkNamespace) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def world(tmp_path: Path, agent_namespace: NetworkNamespace) -> Iterator[agent_process.World]:
-    """Make a world for one test; everything in it ends with the test."""
+    """Make a world for one test; every agent that still runs at its end stops in order."""
     with agent_process.world(tmp_path, agent_namespace) as made:
         yield made
+        for agent in made.agents:
+            assert agent.popen.poll() is not None or 0 == agent.stop()

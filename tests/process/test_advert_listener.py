@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -14,16 +14,12 @@ from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.conflict.advert_listener import SOURCE, AdvertListener
 from ipfailover_agent.linux.loop import Loop, Readable
+from ipfailover_agent.model import KeepalivedConfig
 from ipfailover_agent.vrrp.bpf import kernel_filter
 from ipfailover_agent.vrrp.packet_socket import PacketSocket
 from ipfailover_agent.vrrp.packets import Announcement, gratuitous_arp
 from tests.support.netns import fresh_namespace
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ipfailover_agent.model import KeepalivedConfig
 
 pytestmark = pytest.mark.netns
 
@@ -51,8 +47,8 @@ def segment() -> Iterator[Segment]:
         with far.entered():
             sender = PacketSocket("far0", kernel_filter())
         with near.entered(), sender, Loop(()) as loop:
-            listener = AdvertListener(structlog.wrap_logger(None, processors=[]))
-            listener.configure(config, loop, is_wanted=True)
+            listener = AdvertListener(structlog.wrap_logger(None, processors=[]), loop)
+            listener.configure(config, is_wanted=True)
             yield listener, loop, lambda: sender.send(gratuitous_arp(MAC, VIRTUAL))
             listener.close()
 
@@ -130,11 +126,11 @@ def test_another_mac_is_noticed_at_once_and_the_old_one_stays_ours(segment: Segm
 
 def test_what_is_not_wanted_stays_closed_when_the_node_is_looked_at(segment: Segment) -> None:
     """OPENSHIFT_HA_CONFLICT=off opens no socket, whatever the kernel tells of the interface."""
-    listener, loop, _ = segment
-    listener.configure(planned(), loop, is_wanted=False)
+    listener, _, _ = segment
+    listener.configure(planned(), is_wanted=False)
     assert listener.look(time.monotonic()) is False
     assert listener.wire is None
     assert listener.deadline is None
 
-    listener.configure(planned(), loop, is_wanted=True)
+    listener.configure(planned(), is_wanted=True)
     assert listener.wire is not None

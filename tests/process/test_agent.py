@@ -9,15 +9,11 @@ import stat
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 
@@ -148,8 +144,7 @@ def test_term_while_waiting_for_the_interface_ends_at_once(world: World) -> None
 def test_a_silent_keepalived_counts_as_running_after_a_while(world: World) -> None:
     """A lost log line must not keep the agent from reloading."""
     world.fake.plays({"says": []})
-    agent = world.running(policy={**SHORT, "okay_delay": 0.3})
-    assert 0 == agent.stop()
+    world.running(policy={**SHORT, "okay_delay": 0.3})
 
 
 # --- waiting for the node -----------------------------------------------------------------------
@@ -180,8 +175,7 @@ def test_a_missing_interface_is_waited_for_and_said_once(world: World) -> None:
 
 def test_without_keepalived_the_exit_code_is_69(world: World) -> None:
     """The log names the program and where it was looked for."""
-    agent = world.start(environment={"PATH": str(world.directory)}, before=(), policy=SHORT)
-    assert 69 == agent.ends()
+    agent = world.ended(69, environment={"PATH": str(world.directory)})
     assert "cannot start 'keepalived': it is not there" in agent.log
 
 
@@ -199,8 +193,7 @@ def test_invalid_variables_end_with_78_and_every_problem(world: World) -> None:
         "OPENSHIFT_HA_MONITOR_PORT": "x",
         "OPENSHIFT_HA_PREEMPTION": "sometimes",
     }
-    agent = world.start(environment=wrong)
-    assert 78 == agent.ends()
+    agent = world.ended(78, policy=None, environment=wrong)
     for name, value in wrong.items():
         assert name in agent.log
         assert value in agent.log
@@ -213,8 +206,7 @@ def test_a_permanent_exit_of_keepalived_ends_the_agent(
 ) -> None:
     """A restart would not mend it; the platform is told why."""
     world.fake.plays({"exit": code, "after": 0.1})
-    agent = world.start(policy=SHORT)
-    assert expected == agent.ends()
+    agent = world.ended(expected)
     assert 1 == world.fake.count("start")
     assert f"event=keepalived.exited pid={world.fake.journal('start')[0]['pid']}" in agent.log
 
@@ -222,8 +214,7 @@ def test_a_permanent_exit_of_keepalived_ends_the_agent(
 def test_a_keepalived_that_keeps_failing_ends_the_agent_with_75(world: World) -> None:
     """After the attempts of the policy, each one said."""
     world.fake.plays({"exit": 1})
-    agent = world.start(policy=SHORT)
-    assert 75 == agent.ends()
+    agent = world.ended(75)
     assert int(SHORT["attempts"]) + 1 == world.fake.count("start")
     assert int(SHORT["attempts"]) == agent.log.count("event=restart.scheduled")
 
@@ -236,8 +227,7 @@ def test_a_configuration_that_keepalived_refuses_ends_with_78(
 ) -> None:
     """What it says is in the log; nothing is written where it would be found."""
     world.fake.plays(test=test)
-    agent = world.start(policy=SHORT)
-    assert 78 == agent.ends()
+    agent = world.ended(78)
     for line in test.get("output", []):  # type: ignore[attr-defined]
         assert line.split("'")[0] in agent.log
     assert not world.keepalived_conf.exists()
@@ -247,23 +237,20 @@ def test_a_configuration_that_keepalived_refuses_ends_with_78(
 def test_a_configuration_test_that_hangs_is_a_refusal(world: World) -> None:
     """It is killed, and the log says so."""
     world.fake.plays(test={"hangs": True})
-    agent = world.start(policy=SHORT)
-    assert 78 == agent.ends()
+    world.ended(78)
     assert not is_alive(world.fake.journal("test")[0]["pid"])
 
 
 def test_a_configuration_test_whose_output_stays_open_is_judged_all_the_same(world: World) -> None:
     """A child that it left behind does not keep the agent from starting."""
     world.fake.plays({}, test={"leaves_child": True})
-    agent = world.running()
-    assert 0 == agent.stop()
+    world.running()
 
 
 def test_a_configuration_test_that_floods_is_cut_short(world: World) -> None:
     """The log stays readable, the agent's memory small."""
     world.fake.plays(test={"exit": 4, "flood": 20_000_000})
-    agent = world.start(policy={**SHORT, "test_grace": 10})
-    assert 78 == agent.ends()
+    agent = world.ended(78, policy={**SHORT, "test_grace": 10})
     assert len(agent.log) < 100_000
 
 
@@ -272,8 +259,7 @@ def test_a_configuration_path_that_cannot_be_written_ends_with_71(world: World) 
     blocked = world.directory / "file"
     blocked.write_text("", encoding="utf-8")
     path = f"{blocked}/keepalived.conf"
-    agent = world.start(environment={"KEEPALIVED_CONFIG": path}, policy=SHORT)
-    assert 71 == agent.ends()
+    agent = world.ended(71, environment={"KEEPALIVED_CONFIG": path})
     assert str(blocked) in agent.log
     assert 0 == world.fake.count("start")
 
@@ -281,8 +267,7 @@ def test_a_configuration_path_that_cannot_be_written_ends_with_71(world: World) 
 def test_a_run_directory_that_cannot_be_used_ends_with_71(world: World) -> None:
     """So does one that is a file."""
     world.run_directory.write_text("", encoding="utf-8")
-    agent = world.start()
-    assert 71 == agent.ends()
+    agent = world.ended(71, policy=None)
     assert str(world.run_directory) in agent.log
     world.run_directory.unlink()
 
@@ -312,16 +297,14 @@ def test_a_keepalived_that_cannot_be_started_ends_with_69(world: World) -> None:
     programs.mkdir()
     (programs / "setpriv").symlink_to(shutil.which("setpriv") or "")
     path = {"PATH": f"{world.fake.directory}:{programs}"}
-    agent = world.start(policy=SHORT, environment=path)
-    assert 69 == agent.ends()
+    agent = world.ended(69, environment=path)
     assert "event=keepalived.spawn_failed" in agent.log
 
 
 @pytest.mark.parametrize("capability", ["net_admin", "net_raw"])
 def test_without_a_capability_nothing_is_started(world: World, capability: str) -> None:
     """keepalived would be MASTER of an address that no other node serves; exit code 77."""
-    agent = world.start(before=("setpriv", "--bounding-set", f"-{capability}"))
-    assert 77 == agent.ends()
+    agent = world.ended(77, policy=None, before=("setpriv", "--bounding-set", f"-{capability}"))
     assert f"{capability.upper()} is missing" in agent.log
     assert 0 == world.fake.count("start")
 
@@ -331,7 +314,6 @@ def test_a_record_of_addresses_that_cannot_be_written_is_reported(world: World) 
     (world.run_directory / "addresses.json" / "in-the-way").mkdir(parents=True)
     agent = world.running()
     assert "event=addresses.record_failed" in agent.log
-    assert 0 == agent.stop()
 
 
 # --- crashes ------------------------------------------------------------------------------------
@@ -342,12 +324,10 @@ def test_a_keepalived_that_ends_is_started_again(world: World, how: dict[str, ob
     """Its addresses are released first, and the status counts it."""
     world.fake.plays({"after": 0.3, "holds": [HELD], **how}, {})
     agent = world.running()
-    agent.wait_for(lambda: world.fake.count("start") == 2)
-    agent.wait_for_phase("running")
+    agent.wait_for_starts(2)
     assert "10.0.0.101" not in world.addresses()
     assert 'event=addresses.released addresses="10.0.0.101/32 on veth0"' in agent.log
     assert 1 == agent.status["restarts"]
-    assert 0 == agent.stop()
 
 
 def test_what_is_left_of_keepalived_is_ended_before_the_next_one_starts(world: World) -> None:
@@ -358,7 +338,6 @@ def test_what_is_left_of_keepalived_is_ended_before_the_next_one_starts(world: W
     (orphan,) = world.fake.journal("orphan")
     assert not is_alive(orphan["pid"])
     assert orphan["at"] + SHORT["clear_grace"] <= world.fake.journal("start")[1]["at"]
-    assert 0 == agent.stop()
 
 
 @BOTH
@@ -373,7 +352,6 @@ def test_orphans_of_others_are_reaped(world: World, as_pid_1: bool) -> None:  # 
     agent.wait_for(lambda: "event=child.orphan_reaped" in agent.log)
     agent.wait_for_phase("running")
     wait_until(lambda: all(map(is_alive, children_of(agent.pid))), 5, "zombies are left")
-    assert 0 == agent.stop()
 
 
 def test_an_agent_that_is_killed_takes_keepalived_along(world: World) -> None:

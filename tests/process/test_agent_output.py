@@ -9,19 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 from tests.support.pipes import open_pipe
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 
@@ -73,14 +68,12 @@ def test_keepaliveds_lines_reach_stdout_word_for_word(world: World) -> None:
     agent.wait_for(lambda: "odd" in agent.output)
     assert [f"Thu Jan  1 00:00:00 1970: {line}" for line in lines] == agent.output.splitlines()
     assert "MASTER STATE" not in agent.log
-    assert 0 == agent.stop()
 
 
 def test_the_last_words_of_keepalived_are_not_lost(world: World) -> None:
     """The reason why it ends is in its last lines, however many came before."""
     world.fake.plays({"says": [*MANY_LINES[:2000], "the reason"], "exit": 2})
-    agent = world.start(policy=SHORT)
-    assert 78 == agent.ends()
+    agent = world.ended(78)
     assert agent.output.endswith("the reason\n")
     assert 2001 == len(agent.output.splitlines())
 
@@ -90,17 +83,12 @@ def test_the_end_of_one_keepalived_does_not_cost_the_next_one_its_output(world: 
     world.write(VIRTUAL_IPS="10.0.0.101")
     world.fake.plays({"hup": "die"}, {"says": ["Startup complete", "second"]})
     agent = world.running(reads_file=True)
-    world.write(VIRTUAL_IPS="10.0.0.102")
-    agent.reload()
-    agent.wait_for_reloads(1)
+    agent.reloaded(VIRTUAL_IPS="10.0.0.102")
     agent.wait_for(lambda: "second" in agent.output)
     agent.wait_for_phase("running")
-    world.write(VIRTUAL_IPS="10.0.0.103")
-    agent.reload()
-    assert "accepted" == agent.wait_for_reloads(2)["verdict"]
+    assert "accepted" == agent.reloaded(VIRTUAL_IPS="10.0.0.103")[0]
     assert "Reload complete" in agent.output
     assert 2 == world.fake.count("start")
-    assert 0 == agent.stop()
 
 
 def test_a_flood_of_lines_does_not_keep_the_agent_from_its_work(world: World) -> None:
@@ -108,7 +96,6 @@ def test_a_flood_of_lines_does_not_keep_the_agent_from_its_work(world: World) ->
     world.fake.plays({"flood": 100_000_000})
     agent = world.running(stdout=subprocess.DEVNULL)
     answers_reload(agent, 1)
-    assert 0 == agent.stop()
 
 
 # --- readers --
@@ -144,7 +131,6 @@ def test_a_reader_that_left_stops_nothing(world: World, both: bool) -> None:  # 
     os.close(reading)
     agent.wait_for_phase("running")
     answers_reload(agent, 1)
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
@@ -174,7 +160,6 @@ def test_a_full_disk_under_the_log_stops_nothing(world: World) -> None:
     answers_reload(agent, 2)
     written = inside(world, agent, f"cat {there}/log")
     assert "event=agent.started" in written
-    assert 0 == agent.stop()
 
 
 @pytest.mark.timing
@@ -194,8 +179,7 @@ def test_with_json_every_line_of_both_streams_parses(world: World) -> None:
     """keepalived's lines are wrapped, and grep still finds its words."""
     world.fake.plays({"says": ["Startup complete", MASTER_LINE, 'a "quoted" \\ line \t']})
     agent = world.running(log_format="json")
-    agent.reload()
-    agent.wait_for_reloads(1)
+    agent.reloaded()
     agent.wait_for(lambda: "quoted" in agent.output)
     assert 0 == agent.stop()
     for line in (*agent.output.splitlines(), *agent.log.splitlines()):
@@ -292,7 +276,6 @@ def test_a_run_directory_that_is_full_at_a_reload_refuses_it(world: World) -> No
         return json.loads(inside(world, agent, f"cat {there}/status.json"))["reload"]["ended"]
 
     agent.wait_for(lambda: 2 == ended())  # the status is written after the line of the log
-    assert 0 == agent.stop()
 
 
 @pytest.mark.slow
@@ -329,7 +312,6 @@ def test_a_status_that_cannot_be_written_is_not_shown_as_it_was(world: World) ->
     agent.wait_for(lambda: "event=status.written" in agent.log)
     agent.wait_for(lambda: "running, ready" in world.command("status", before=within).stdout)
     assert 1 == agent.log.count("event=status.unwritten")
-    assert 0 == agent.stop()
 
 
 def test_a_run_directory_that_becomes_read_only_does_not_end_the_agent(world: World) -> None:
@@ -345,7 +327,6 @@ def test_a_run_directory_that_becomes_read_only_does_not_end_the_agent(world: Wo
     os.kill(started["pid"], signal.SIGKILL)
     agent.wait_for(lambda: world.fake.count("start") == 2)
     agent.wait_for(lambda: agent.output.count("Startup complete") == 2)
-    assert 0 == agent.stop()
 
 
 # --- status.json --
@@ -381,14 +362,12 @@ def test_the_status_file_is_always_whole(world: World) -> None:
     assert [] == broken
     assert len(seen) > 20
     assert sorted(seen) == seen
-    assert 0 == agent.stop()
 
 
 def test_python_optimised_is_the_same_agent(world: World) -> None:
     """Nothing relies on assert."""
     agent = world.running(environment={"PYTHONOPTIMIZE": "2"})
     answers_reload(agent, 1)
-    assert 0 == agent.stop()
 
 
 def test_the_agent_runs_from_any_directory(world: World, tmp_path: Path) -> None:

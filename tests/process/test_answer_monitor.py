@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 from msgspec.structs import replace
+from structlog.testing import LogCapture
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
@@ -21,16 +23,9 @@ from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.vrrp.packets import NeighbourReply
 from tests.support.adverts import heard_advert
-from tests.support.netns import fresh_namespace
+from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from structlog.testing import LogCapture
-
-    from tests.support.netns import NetworkNamespace
 
 pytestmark = pytest.mark.netns
 
@@ -66,8 +61,8 @@ class Backup:
             {"OPENSHIFT_HA_VIRTUAL_IPS": str(VIRTUAL), "OPENSHIFT_HA_NETWORK_INTERFACE": "near0"}
         )
         config = plan(settings, FACTS)
-        self.listener = AdvertListener(log)
-        self.listener.configure(config, loop, is_wanted=True)
+        self.listener = AdvertListener(log, loop)
+        self.listener.configure(config, is_wanted=True)
         self.answers = FastAnswers(log, self.listener)
         self.answers.configure(config, FACTS, time.monotonic())
         (instance,) = config.instances
@@ -98,7 +93,7 @@ class Backup:
         self.listener.resume(now)
         for seen in self.listener.receive(now):
             if isinstance(seen.packet, NeighbourReply):
-                self.answers.on_answer(seen.packet.address, seen.packet.mac, now, is_unasked=False)
+                self.answers.on_answer(seen.packet.address, seen.packet.mac, is_unasked=False)
         if self.answers.deadline is not None and now >= self.answers.deadline:
             self.answers.tick(now, {self.name: self.contest()})
 
@@ -181,7 +176,7 @@ def test_an_answer_of_this_host_itself_is_none(backup: Backup) -> None:
     backup.far.run("nft", "-f", "-", stdin=SECURITY)
     backup.wait_for("address.unanswered")
     (own,) = backup.listener.macs - {bytes(6)}
-    backup.answers.on_answer(VIRTUAL, own, time.monotonic(), is_unasked=False)
+    backup.answers.on_answer(VIRTUAL, own, is_unasked=False)
     assert (str(VIRTUAL),) == backup.unanswered()
 
 

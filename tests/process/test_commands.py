@@ -6,19 +6,14 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import SHORT, STANDING_BY
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 from tests.support.netns import fresh_namespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import World
 
 pytestmark = pytest.mark.netns
 
@@ -60,54 +55,54 @@ def test_a_wrong_command_line_ends_with_2(world: World, words: list[str]) -> Non
     assert "Usage:" in done.stderr
 
 
-@pytest.mark.parametrize("seconds", ["nan", "-1", "-0.001", "inf", "-inf", "soon", ""])
-def test_a_time_that_nobody_can_wait_is_a_wrong_command_line(world: World, seconds: str) -> None:
-    """nan would have waited for ever or not at all."""
-    done = world.command("reload", f"--timeout={seconds}")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *(
+            (["reload", f"--timeout={each}"], "Invalid value for '--timeout'")
+            for each in ("nan", "-1", "-0.001", "inf", "-inf", "soon", "")
+        ),
+        # a processor kept busy helps nobody
+        *(
+            (["status", "--watch", each], "Invalid value for '--watch'")
+            for each in ("0", "0.01", "nan", "soon")
+        ),
+        # nothing would be asked, and everything pass
+        (["doctor", "--seconds", "0"], "Invalid value for '--seconds'"),
+        # a typing error in a manifest would make it fail, much later
+        (["doctor", "--tolerate", "dns,anwsers"], "'anwsers' is no check; there are capabilities"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_option_that_means_nothing_is_refused(
+    world: World, words: list[str], said: str
+) -> None:
+    """nan would have been waited for without end, or not at all."""
+    done = world.command(*words)
     assert (2, "") == (done.returncode, done.stdout)
-    assert "Invalid value for '--timeout'" in done.stderr
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize("words", ["--help", "check", "check --json", "render", "render --help"])
 def test_a_reader_that_leaves_gets_no_traceback(world: World, words: str) -> None:
     """As in `| head -1`; the exit code stays the command's own."""
-    script = f"{sys.executable} -m ipfailover_agent {words} | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        [*world.enter(), "bash", "-c", script],
-        env=world.environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    script = '"$0" "$@" | true; echo ${PIPESTATUS[0]}'
+    done = world.command(*words.split(), before=("bash", "-c", script))
     assert ("0\n", "") == (done.stdout, done.stderr)
 
 
 def test_a_reader_that_leaves_does_not_hide_a_refusal(world: World) -> None:
     """`check | head` with pipefail still fails."""
-    script = f"set -o pipefail; {sys.executable} -m ipfailover_agent check | true"
-    done = subprocess.run(
-        [*world.enter(), "bash", "-c", script],
-        env={**world.environment, "OPENSHIFT_HA_VIRTUAL_IPS": "x"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "x"}
+    script = 'set -o pipefail; "$0" "$@" | true'
+    done = world.command("check", environment=wrong, before=("bash", "-c", script))
     assert (78, "") == (done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("words", ["check", "render"])
 def test_a_disk_that_is_full_is_said_in_a_line(world: World, words: str) -> None:
     """Not with a traceback."""
-    done = subprocess.run(
-        [*world.enter(), "sh", "-c", f"{sys.executable} -m ipfailover_agent {words} >/dev/full"],
-        env=world.environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = world.command(words, before=("sh", "-c", '"$0" "$@" >/dev/full'))
     message = "ipfailover-agent: cannot write the output: No space left on device\n"
     assert (71, message) == (done.returncode, done.stderr)
 
@@ -116,10 +111,9 @@ def test_an_empty_option_variable_equals_an_unset_one(world: World) -> None:
     """A manifest may set IPFAILOVER_CONFIG to nothing."""
     names = ("CONFIG", "RUN_DIR", "TEMPLATE_DIR", "LOG_FORMAT", "LOG_LEVEL")
     empty = {f"IPFAILOVER_{name}": "" for name in names}
-    done = world.command("check", environment=empty)
-    assert 0 == done.returncode
+    printed = world.prints(0, "check", environment=empty)
     expected = world.command("check", environment={"IPFAILOVER_RUN_DIR": "/run/ipfailover-agent"})
-    assert expected.stdout == done.stdout
+    assert expected.stdout == printed
 
 
 def test_the_version_is_printed(world: World) -> None:
@@ -145,9 +139,8 @@ def test_render_prints_the_configuration_and_touches_nothing(world: World) -> No
 def test_render_writes_every_file_into_a_directory(world: World) -> None:
     """And names them; the configuration is the one that it prints."""
     there = world.directory / "rendered"
-    done = world.command("render", "--output", str(there))
-    assert 0 == done.returncode
-    assert sorted(done.stdout.splitlines()) == sorted(map(str, there.iterdir()))
+    printed = world.prints(0, "render", "--output", str(there))
+    assert sorted(printed.splitlines()) == sorted(map(str, there.iterdir()))
     printed = world.command("render").stdout
     assert printed == (there / "keepalived.conf").read_text(encoding="utf-8")
 
@@ -299,9 +292,8 @@ def test_check_tests_where_no_agent_ran_yet(world: World, watch: str) -> None:
 
 def test_check_says_what_run_would_do_in_80_columns(world: World) -> None:
     """A table of instances, ids, priorities and addresses."""
-    done = world.command("check", environment={"OPENSHIFT_HA_CONFIG_NAME": "vip"})
-    assert 0 == done.returncode
-    lines = done.stdout.splitlines()
+    printed = world.prints(0, "check", environment={"OPENSHIFT_HA_CONFIG_NAME": "vip"})
+    lines = printed.splitlines()
     assert "run would serve 3 addresses on veth0, ids 11-13" == lines[0]
     assert ["INSTANCE", "ID", "PRIORITY", "VRRP", "ADDRESSES"] == lines[2].split()
     assert ["vip_VIP_1", "11", "10.0.0.101"] == [lines[3].split()[each] for each in (0, 1, -1)]
@@ -318,7 +310,6 @@ def test_check_prints_json_for_programs(world: World) -> None:
     assert [11, 12, 13] == [each["virtual_router_id"] for each in data["instances"]]
     agent = world.running()
     assert data["digest"] == agent.status["config"]["digest"]
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize(
@@ -343,10 +334,9 @@ def test_check_refuses_what_run_would_not_start_with(
 def test_check_names_all_problems_with_78(world: World) -> None:
     """In text and in JSON alike."""
     wrong = {"OPENSHIFT_HA_VIRTUAL_IPS": "x", "OPENSHIFT_HA_PREEMPTION": "maybe"}
-    done = world.command("check", environment=wrong)
-    assert 78 == done.returncode
-    assert 2 == done.stdout.count("problem: OPENSHIFT_HA_")
-    assert "run would serve nothing" == done.stdout.splitlines()[-1]
+    printed = world.prints(78, "check", environment=wrong)
+    assert 2 == printed.count("problem: OPENSHIFT_HA_")
+    assert "run would serve nothing" == printed.splitlines()[-1]
     as_json = world.command("check", "--json", environment=wrong)
     assert 78 == as_json.returncode
     data = json.loads(as_json.stdout)
@@ -356,27 +346,24 @@ def test_check_names_all_problems_with_78(world: World) -> None:
 
 def test_check_says_that_run_would_wait_for_the_interface(world: World) -> None:
     """Which is a failure of a check all the same."""
-    done = world.command("check", environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
-    assert 78 == done.returncode
-    assert "nosuch0" in done.stdout
-    assert "run would wait for it" in done.stdout
+    printed = world.prints(78, "check", environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
+    assert "nosuch0" in printed
+    assert "run would wait for it" in printed
 
 
 def test_check_shows_what_keepalived_complains_of(world: World) -> None:
     """Word for word."""
     world.fake.plays(test={"exit": 4, "output": ["(line 9) what is that"]})
-    done = world.command("check")
-    assert 78 == done.returncode
-    assert "problem: (line 9) what is that" in done.stdout
-    assert "run would have served 3 addresses" in done.stdout
+    printed = world.prints(78, "check")
+    assert "problem: (line 9) what is that" in printed
+    assert "run would have served 3 addresses" in printed
 
 
 def test_check_without_keepalived_says_that_it_was_not_asked(world: World) -> None:
     """On an operator's own machine there need not be one."""
     path = {"PATH": str(Path(sys.executable).parent)}
-    done = world.command("check", environment=path)
-    assert 0 == done.returncode
-    assert "warning: cannot start 'keepalived'" in done.stdout
+    printed = world.prints(0, "check", environment=path)
+    assert "warning: cannot start 'keepalived'" in printed
 
 
 @pytest.mark.parametrize("is_writable", [True, False], ids=["run-directory", "nothing"])
@@ -391,17 +378,11 @@ def test_the_test_by_keepalived_needs_no_tmp(
     if is_writable:
         own = world.directory
         script.append(f"mount --bind {own} {own}; mount -o remount,rw,bind {own}")
-    script += ["cd /proc", f"exec {sys.executable} -m ipfailover_agent {command}"]
-    # what measures coverage would want to write
-    environment = {k: v for k, v in world.environment.items() if not k.startswith("COVERAGE")}
-    done = subprocess.run(
-        [*world.enter(), "unshare", "--mount", "bash", "-ec", "\n".join(script)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    script += ["cd /proc", 'exec "$0" "$@"']
+    for name in [each for each in world.environment if each.startswith("COVERAGE")]:
+        del world.environment[name]  # what measures coverage would want to write
+    alone = ("unshare", "--mount", "bash", "-ec", "\n".join(script))
+    done = world.command(command, before=alone)
     assert "Traceback" not in done.stderr
     message = f"cannot make a directory for keepalived's test in {world.run_directory}: Read-only"
     assert is_writable != (message in " ".join(done.stdout.split()))
@@ -411,10 +392,9 @@ def test_the_test_by_keepalived_needs_no_tmp(
 
 def test_check_compares_with_the_old_image(world: World) -> None:
     """By virtual router id, in 80 columns; and says where nothing differs."""
-    done = world.command("check", "--compare-old")
-    assert 0 == done.returncode
-    assert "beside this one: both read the same" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    printed = world.prints(0, "check", "--compare-old")
+    assert "beside this one: both read the same" in printed
+    assert max(map(len, printed.splitlines())) <= 80
     data = json.loads(world.command("check", "--compare-old", "--json").stdout)
     assert [["10.0.0.101"], ["10.0.0.102"], ["10.0.0.103"]] == [
         each["addresses"] for each in data["old_image"]["instances"]
@@ -424,10 +404,9 @@ def test_check_compares_with_the_old_image(world: World) -> None:
 def test_check_shows_the_old_reading_of_what_it_refuses(world: World) -> None:
     """The famous one: the prefix became part of the address."""
     values = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1/24"}
-    done = world.command("check", "--compare-old", environment=values)
-    assert 78 == done.returncode
-    assert "10.0.0.124" in done.stdout
-    assert "DIFFERENT" in done.stdout
+    printed = world.prints(78, "check", "--compare-old", environment=values)
+    assert "10.0.0.124" in printed
+    assert "DIFFERENT" in printed
 
 
 def test_check_shows_what_is_wrong_also_where_the_kernel_refuses_a_look(world: World) -> None:
@@ -437,15 +416,14 @@ def test_check_shows_what_is_wrong_also_where_the_kernel_refuses_a_look(world: W
         "from ipfailover_agent.errors import SystemRefusedError\n"
         "def refuse(*_): raise SystemRefusedError('cannot ask the kernel')\n"
         "prepare.look_for = refuse\n"
+        "import sys; del sys.argv[1:4]  # python -m ipfailover_agent\n"
         "from ipfailover_agent.entry import main\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [*world.enter(), sys.executable, "-c", program, "check", "--compare-old"],
-        env={**world.environment, "OPENSHIFT_HA_VIRTUAL_IPS": "bogus"},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = world.command(
+        *("check", "--compare-old"),
+        environment={"OPENSHIFT_HA_VIRTUAL_IPS": "bogus"},
+        before=(sys.executable, "-c", program),
     )
     assert 78 == done.returncode, done.stderr
     assert "'bogus'" in done.stdout
@@ -455,48 +433,44 @@ def test_check_shows_what_is_wrong_also_where_the_kernel_refuses_a_look(world: W
 def test_check_says_when_the_old_image_serves_nothing(world: World) -> None:
     """An id above 255 ended its keepalived."""
     values = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.2-254", "OPENSHIFT_HA_VRRP_ID_OFFSET": "10"}
-    done = world.command("check", "--compare-old", environment=values)
-    assert 78 == done.returncode
-    assert "the old image serves nothing" in done.stdout
+    printed = world.prints(78, "check", "--compare-old", environment=values)
+    assert "the old image serves nothing" in printed
 
 
 # --- reload --
 
 
-def test_reload_prints_what_changed(world: World) -> None:
-    """Accepted and unchanged end with 0."""
-    world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True)
-    world.write(VIRTUAL_IPS="10.0.0.101-102")
-    done = world.command("reload")
-    assert (0, "reload accepted\n  10.0.0.102 is added\n") == (done.returncode, done.stdout)
-    done = world.command("reload")
-    assert (0, "reload unchanged\n  nothing changed\n") == (done.returncode, done.stdout)
-    assert 0 == agent.stop()
+IN_FORCE = "keepalived's configuration stays as it is; in force now: OPENSHIFT_HA_SHIELD"
 
 
-def test_a_reload_names_what_the_agent_alone_goes_by(world: World) -> None:
-    """keepalived is told the same as before; that nothing changed would be wrong."""
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"VIRTUAL_IPS": "10.0.0.101-102"}, "reload accepted\n  10.0.0.102 is added\n"),
+        ({"VIRTUAL_IPS": "10.0.0.101"}, "reload unchanged\n  nothing changed\n"),
+        # keepalived is told the same as before; that nothing changed would be wrong
+        ({"VIRTUAL_IPS": "10.0.0.101", "SHIELD": "off"}, f"reload unchanged\n  {IN_FORCE}\n"),
+    ],
+    ids=["accepted", "unchanged", "what the agent alone goes by"],
+)
+def test_reload_prints_what_changed(world: World, wanted: dict[str, str], said: str) -> None:
+    """Accepted and unchanged end with 0; then there is nothing left to plan."""
     world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True)
-    world.write(VIRTUAL_IPS="10.0.0.101", SHIELD="off")
+    world.running(reads_file=True)
+    world.write(**wanted)
     done = world.command("reload")
-    said = "keepalived's configuration stays as it is; in force now: OPENSHIFT_HA_SHIELD"
-    assert (0, f"reload unchanged\n  {said}\n") == (done.returncode, done.stdout)
+    assert (0, said) == (done.returncode, done.stdout)
     assert "nothing would change for keepalived" in world.command("plan").stdout
-    assert 0 == agent.stop()
 
 
 def test_a_refused_reload_ends_with_78_and_the_reasons(world: World) -> None:
     """All of them."""
     world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True)
+    world.running(reads_file=True)
     world.write(VIRTUAL_IPS="wrong", VIP_GROUPS="wrong")
-    done = world.command("reload")
-    assert 78 == done.returncode
-    assert "reload refused" == done.stdout.splitlines()[0]
-    assert 2 == done.stdout.count("OPENSHIFT_HA_")
-    assert 0 == agent.stop()
+    printed = world.prints(78, "reload")
+    assert "reload refused" == printed.splitlines()[0]
+    assert 2 == printed.count("OPENSHIFT_HA_")
 
 
 @pytest.mark.parametrize("command", ["reload", "status"])
@@ -507,35 +481,32 @@ def test_without_an_agent_the_exit_code_is_69(world: World, command: str) -> Non
     assert str(world.run_directory) in done.stderr
 
 
-def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
-    """Instead of waiting for a verdict that cannot come."""
+def with_a_test_that_hangs(world: World) -> AgentProcess:
+    """Return an agent of which a reload would give no verdict for a minute."""
     world.write(VIRTUAL_IPS="10.0.0.101")
     agent = world.running(reads_file=True, policy={**SHORT, "test_grace": 60})
     world.fake.plays(test={"hangs": True})
     world.write(VIRTUAL_IPS="10.0.0.102")
-    with subprocess.Popen(
-        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "reload"],
-        env=world.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as reload:
+    return agent
+
+
+def test_reload_of_an_agent_that_dies_says_so(world: World) -> None:
+    """Instead of waiting for a verdict that cannot come."""
+    agent = with_a_test_that_hangs(world)
+    with world.commanded("reload") as reload:
         agent.wait_for(lambda: world.fake.count("test") == 2)
-        agent.signal(signal.SIGKILL)
-        assert 75 == reload.wait(10)
-        assert reload.stderr is not None
-        assert f"pid {agent.pid}, ended during the reload" in reload.stderr.read()
+        agent.kill()
+        _, errors = reload.communicate(timeout=10)
+    assert 75 == reload.returncode
+    assert f"pid {agent.pid}, ended during the reload" in errors
 
 
 def test_reload_gives_up_after_its_timeout(world: World) -> None:
     """And says what the agent is doing."""
-    world.write(VIRTUAL_IPS="10.0.0.101")
-    agent = world.running(reads_file=True, policy={**SHORT, "test_grace": 60})
-    world.fake.plays(test={"hangs": True})
-    world.write(VIRTUAL_IPS="10.0.0.102")
+    with_a_test_that_hangs(world)
     done = world.command("reload", "--timeout", "0.3")
     assert 75 == done.returncode
     assert "no verdict within 0.3 s; the agent is running" in done.stderr
-    assert 0 == agent.stop()
 
 
 def test_a_reload_whose_beginning_was_not_to_be_seen_gets_its_own_verdict(world: World) -> None:
@@ -546,19 +517,12 @@ def test_a_reload_whose_beginning_was_not_to_be_seen_gets_its_own_verdict(world:
     earlier = (world.run_directory / "status.json").read_bytes()
     agent.signal(signal.SIGSTOP)
     (world.run_directory / "status.json").unlink()
-    with subprocess.Popen(
-        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "reload", "--timeout", "1.5"],
-        env=world.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as reload:
+    with world.commanded("reload", "--timeout", "1.5") as reload:
         wait_until(lambda: is_pending(agent.pid, signal.SIGHUP), 10, "no SIGHUP was sent")
         (world.run_directory / "status.json").write_bytes(earlier)
         _, errors = reload.communicate(timeout=20)
     assert (75, True) == (reload.returncode, "no verdict within 1.5 s" in errors), errors
     agent.signal(signal.SIGCONT)
-    assert 0 == agent.stop()
 
 
 def is_pending(pid: int, number: int) -> bool:
@@ -580,26 +544,22 @@ def test_status_shows_phase_instances_and_the_last_reload(world: World) -> None:
     agent.wait_for(lambda: agent.status["ready"] is True)
     agent.reload()
     agent.wait_for_reloads(1)
-    done = world.command("status")
-    assert 0 == done.returncode
-    lines = done.stdout.splitlines()
+    printed = world.prints(0, "status")
+    lines = printed.splitlines()
     assert f"running, ready, agent 0.1.0, pid {agent.pid}" == lines[0]
     row = next(line for line in lines if line.startswith("vip_VIP_1"))
     assert ["MASTER", "11", "10.0.0.101"] == [row.split()[each] for each in (1, 3, -1)]
     assert any(line.startswith("last reload unchanged") for line in lines)
-    assert max(map(len, lines)) <= 80, done.stdout
-    assert 0 == agent.stop()
+    assert max(map(len, lines)) <= 80, printed
 
 
 def test_status_of_an_agent_that_is_not_ready_ends_with_1(world: World) -> None:
     """And says what it waits for."""
     agent = world.start(environment={"OPENSHIFT_HA_NETWORK_INTERFACE": "nosuch0"})
     agent.wait_for_phase("waiting")
-    done = world.command("status")
-    assert 1 == done.returncode
-    assert "waiting, not ready" in done.stdout
-    assert "nosuch0" in done.stdout
-    assert 0 == agent.stop()
+    printed = world.prints(1, "status")
+    assert "waiting, not ready" in printed
+    assert "nosuch0" in printed
 
 
 def test_status_prints_json_for_programs(world: World) -> None:
@@ -607,10 +567,8 @@ def test_status_prints_json_for_programs(world: World) -> None:
     world.fake.plays(STANDING_BY)
     agent = world.running()
     agent.wait_for(lambda: agent.status["ready"] is True)
-    done = world.command("status", "--json")
-    assert 0 == done.returncode
-    assert agent.status["started_at"] == json.loads(done.stdout)["started_at"]
-    assert 0 == agent.stop()
+    printed = world.prints(0, "status", "--json")
+    assert agent.status["started_at"] == json.loads(printed)["started_at"]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "endless", "directory"])
@@ -631,7 +589,6 @@ def test_a_status_file_that_is_none_keeps_nobody_waiting(world: World, kind: str
     assert (1, True) == (done.returncode, f"cannot read its {there}" in done.stdout), done.stdout
     assert 75 == world.command("reload", "--timeout", "0.2", timeout=10).returncode
     agent.signal(signal.SIGCONT)
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
@@ -641,39 +598,26 @@ def test_watch_shows_changes_until_ctrl_c(world: World, as_json: bool) -> None: 
     agent = world.running(reads_file=True)
     out, err = world.directory / "watch.out", world.directory / "watch.err"
     words = ["status", "--watch", *(["--json"] if as_json else [])]
-    with out.open("w") as stdout, err.open("w") as stderr:
-        watch = subprocess.Popen(
-            [*world.enter(), sys.executable, "-m", "ipfailover_agent", *words],
-            env=world.environment,
-            stdout=stdout,
-            stderr=stderr,
-        )
-    try:
+    with (
+        out.open("w") as stdout,
+        err.open("w") as stderr,
+        world.commanded(*words, stdout=stdout, stderr=stderr) as watch,
+    ):
         wait_until(lambda: "10.0.0.101" in out.read_text(), 10, "nothing is shown")
         world.write(VIRTUAL_IPS="10.0.0.177")
         agent.reload()
         wait_until(lambda: "10.0.0.177" in out.read_text(), 10, "no change is shown")
         watch.send_signal(signal.SIGINT)
         assert 0 == watch.wait(5)
-    finally:
-        watch.kill()
-        watch.wait(5)
     assert "" == err.read_text()
     if as_json:
         assert all(json.loads(line) for line in out.read_text().split("\n") if line)
-    assert 0 == agent.stop()
 
 
 def test_watch_ends_with_the_agent(world: World) -> None:
     """With 69: none runs any more."""
     agent = world.running()
-    with subprocess.Popen(
-        [*world.enter(), sys.executable, "-m", "ipfailover_agent", "status", "--watch"],
-        env=world.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watch:
+    with world.commanded("status", "--watch") as watch:
         assert watch.stdout is not None
         assert "running" in watch.stdout.readline()
         assert 0 == agent.stop()
@@ -724,9 +668,8 @@ def test_release_removes_leftovers_of_both_families_and_only_them(leftovers: Wor
 def test_release_without_an_interface_variable_finds_them_too(leftovers: World) -> None:
     """It looks on every interface."""
     nowhere = {**BOTH_FAMILIES, "OPENSHIFT_HA_NETWORK_INTERFACE": ""}
-    done = leftovers.command("release", environment=nowhere)
-    assert 0 == done.returncode
-    assert 2 == done.stdout.count("removed ")
+    printed = leftovers.prints(0, "release", environment=nowhere)
+    assert 2 == printed.count("removed ")
 
 
 def test_release_needs_only_the_run_directory_of_the_agent_that_crashed(leftovers: World) -> None:
@@ -734,8 +677,7 @@ def test_release_needs_only_the_run_directory_of_the_agent_that_crashed(leftover
     leftovers.namespace.ip("address", "del", "10.0.0.101/32", "dev", "veth0")
     leftovers.fake.plays({"holds": [["10.0.0.101/32", "veth0", "veth0:vip"]]})
     agent = leftovers.running(environment=BOTH_FAMILIES)
-    agent.signal(signal.SIGKILL)
-    agent.popen.wait(5)
+    agent.kill()
     (started,) = leftovers.fake.journal("start")
     wait_until(lambda: not Path(f"/proc/{started['pid']}").exists(), 5, "keepalived lives on")
     hold_again = ("address", "add", "10.0.0.101/32", "dev", "veth0")
@@ -751,8 +693,7 @@ def test_release_needs_only_the_run_directory_of_the_agent_that_crashed(leftover
 def test_release_leaves_files_of_others_alone(world: World) -> None:
     """The run directory may be a volume that is shared."""
     agent = world.running()
-    agent.signal(signal.SIGKILL)
-    agent.popen.wait(5)
+    agent.kill()
     (world.run_directory / "precious").write_text("x", encoding="utf-8")
     assert 0 == world.command("release").returncode
     assert ["precious"] == [each.name for each in world.run_directory.iterdir()]
@@ -765,8 +706,7 @@ def test_release_removes_keepalived_conf_with_the_password(world: World, place: 
     path = inside if place == "in the run directory" else world.keepalived_conf
     configured = {"KEEPALIVED_CONFIG": str(path), "OPENSHIFT_HA_CONFIG_NAME": "secret"}
     agent = world.running(environment=configured)
-    agent.signal(signal.SIGKILL)
-    agent.popen.wait(5)
+    agent.kill()
     assert "auth_pass" in path.read_text(encoding="utf-8")
     for name in ("check.reason", ".check.7-1.new~"):
         (world.run_directory / name).write_text("x", encoding="utf-8")
@@ -791,21 +731,17 @@ def test_release_refuses_while_the_agent_runs(world: World) -> None:
     assert 75 == done.returncode
     assert f"the agent runs, pid {agent.pid}" in done.stderr
     assert "10.0.0.101" in world.addresses()
-    assert 0 == agent.stop()
 
 
-def test_release_without_the_privilege_names_it(leftovers: World) -> None:
-    """And does not pretend to have removed anything."""
-    done = leftovers.command("release", before=WITHOUT_NET_ADMIN)
-    assert (77, "") == (done.returncode, done.stdout)
-    assert "NET_ADMIN" in done.stderr
-    assert "10.0.0.101" in leftovers.addresses()
-
-
-def test_release_without_the_privilege_does_not_say_that_nothing_is_there(world: World) -> None:
-    """Whoever cannot remove an address must not sound as if all were well."""
+@pytest.mark.parametrize("is_left", [True, False], ids=["leftovers", "nothing there"])
+def test_release_without_the_privilege_names_it(world: World, *, is_left: bool) -> None:
+    """And does not pretend to have removed anything, or that nothing is there."""
+    if is_left:
+        hold(world)
     done = world.command("release", before=WITHOUT_NET_ADMIN)
     assert (77, "") == (done.returncode, done.stdout)
+    assert "NET_ADMIN" in done.stderr
+    assert is_left == ("10.0.0.101" in world.addresses())
 
 
 def test_release_without_a_configuration_says_what_to_give(leftovers: World) -> None:
@@ -821,16 +757,10 @@ def test_release_without_a_configuration_says_what_to_give(leftovers: World) -> 
 def test_release_in_another_network_says_so(world: World, interface: str) -> None:
     """A container without the node's network has other interfaces, or none."""
     with fresh_namespace() as elsewhere:
-        done = subprocess.run(
-            [
-                *("ip", "netns", "exec", elsewhere.name),
-                *(sys.executable, "-m", "ipfailover_agent", "release"),
-            ],
-            env={**world.environment, "OPENSHIFT_HA_NETWORK_INTERFACE": interface},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+        done = world.command(
+            "release",
+            environment={"OPENSHIFT_HA_NETWORK_INTERFACE": interface},
+            before=("ip", "netns", "exec", elsewhere.name),
         )
     assert 78 == done.returncode
     assert "this is not the network of the node" in done.stderr

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -19,37 +20,20 @@ from ipfailover_agent.conflict.advert_listener import AdvertListener
 from ipfailover_agent.conflict.service import REASON, Contests
 from ipfailover_agent.conflict.state import AdvertSeen
 from ipfailover_agent.firewall.shields import Shields
-from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
 from ipfailover_agent.linux.loop import Loop
-from ipfailover_agent.model import VrrpState
+from ipfailover_agent.model import HostFacts, VrrpState
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.vrrp.packets import Advert
+from tests.support.adverts import heard_advert
 from tests.support.netns import fresh_namespace
 from tests.support.services import common
 from tests.support.vectors import host_facts
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ipfailover_agent.model import HostFacts
-
 pytestmark = pytest.mark.netns
 
 VIRTUAL = IPv4Address("10.9.0.50")
-HIGHER = Advert(
-    source_mac=b"\2\0\0\0\0\7",
-    source=IPv4Address("10.9.0.77"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=254,
-    addresses=(VIRTUAL,),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
-)
+HIGHER = heard_advert(IPv4Address("10.9.0.77"), VIRTUAL, mac=b"\2\0\0\0\0\7", priority=254)
 
 
 class TrackFiles:
@@ -77,7 +61,8 @@ class World:
         self.loop = loop
         self.facts = host_facts({"near0": ["10.9.0.1/24"]})
         candidate = self.plan(str(VIRTUAL))
-        (self.name,) = [each.name for each in candidate.config.instances]
+        (instance,) = candidate.config.instances
+        self.name, self.instance_state = instance.name, InstanceState(instance=instance)
         self.holds = TrackFiles()
         holds: Any = self.holds
         keepalived: Any = SimpleNamespace(
@@ -88,7 +73,7 @@ class World:
         shields = Shields(given, keepalived)
         self.contests = Contests(
             given,
-            listener=AdvertListener(log),
+            listener=AdvertListener(log, loop),
             holds=holds,
             keepalived_watchdog=keepalived,
             shields=shields,
@@ -123,7 +108,7 @@ class World:
 
     def lose(self) -> None:
         """Be MASTER beside a higher rank that keepalived does not hear."""
-        self.contests.entered(self.name, VrrpState.MASTER)
+        self.contests.on_transition(self.instance_state, VrrpState.MASTER)
         now = time.monotonic()
         for seconds in (0.0, 0.3, 0.6):
             self.contests._feed(self.name, AdvertSeen(advert=HIGHER), now + seconds)  # noqa: SLF001
@@ -154,7 +139,7 @@ def test_what_was_lost_stays_lost_while_the_node_has_no_address(world: World) ->
     assert {world.name} == world.holds.held
     world.contests.node_is(world.facts)
     assert {world.name} == world.holds.held
-    assert world.contests.describe(world.name)
+    assert world.contests.status().held[world.name].startswith("held: ")
 
 
 def test_what_was_lost_ends_without_an_address_too(world: World) -> None:
@@ -168,7 +153,9 @@ def test_what_was_lost_ends_without_an_address_too(world: World) -> None:
 def test_an_instance_that_has_no_address_and_no_rival_is_not_covered(world: World) -> None:
     """That is said."""
     world.contests.node_is(world.without_address())
-    assert (world.name,) == world.contests.uncovered()
+    (protection,) = world.contests.status().protections
+    lacking = f"not for {world.name}: no address to advertise from is on the interface yet"
+    assert (False, lacking) == (protection.active, protection.reason)
 
 
 def test_a_foreign_speaker_of_our_id_is_no_other_node(world: World) -> None:
@@ -201,7 +188,7 @@ def test_an_address_that_a_reload_brings_is_yielded_to_who_has_it_under_its_old_
 ) -> None:
     """The instance that serves it now never heard of that one; the one that did is gone."""
     world.reload(f"10.9.0.40,{VIRTUAL}")
-    world.contests.entered(world.name, VrrpState.MASTER)
+    world.contests.on_transition(world.instance_state, VrrpState.MASTER)
     for each in before:
         world.hear(each)
     world.reload(str(VIRTUAL))

@@ -5,23 +5,20 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.config import ownership
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.linux import host, rtnetlink
+from ipfailover_agent.linux.dump_caches import RouteCache
 from ipfailover_agent.linux.netlink import AddressSocket
-from ipfailover_agent.linux.route_cache import RouteCache
 from ipfailover_agent.model import Family, HostScope
 from ipfailover_agent.vrrp import packet_socket
 from tests.support import crowd
 from tests.support.netns import NetworkNamespace, fresh_namespace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.netns
 
@@ -61,32 +58,27 @@ def namespace() -> Iterator[NetworkNamespace]:
         made.ip("link", "add", "one", "type", "veth", "peer", "name", "one0")
         made.ip("link", "add", "two", "type", "veth", "peer", "name", "two0")
         made.ip("link", "add", "kube-ipvs0", "type", "veth", "peer", "name", "kube0")
-        made.ip_batch(
-            [
-                # link-local addresses would come at a moment of their own
-                *(f"link set {each} addrgenmode none" for each in ("one", "one0", "two", "two0")),
-                *(f"link set {each} up" for each in ("lo", "one", "one0", "two", "two0")),
-                "addr add 10.9.0.1/24 dev one",
-                "addr add 10.9.0.100/32 dev one label one:vip",
-                "addr add fd00:9::1/64 dev one nodad",
-                "addr add 10.8.0.1/24 dev two",
-                "addr add 10.9.0.101/32 dev kube-ipvs0",
-                "addr add fd00:9::100/128 dev two nodad preferred_lft 0",
-                # a tunnel's pair of halves stands before the default route and hides it
-                "route add 0.0.0.0/1 via 10.8.0.254",
-                "route add 128.0.0.0/1 via 10.8.0.254",
-                "route add default via 10.9.0.254 metric 50",
-                "route add local 10.99.0.0/24 dev lo",
-            ]
+        made.ip_batch(  # link-local addresses would come at a moment of their own
+            *(f"link set {each} addrgenmode none" for each in ("one", "one0", "two", "two0")),
+            *(f"link set {each} up" for each in ("lo", "one", "one0", "two", "two0")),
+            "addr add 10.9.0.1/24 dev one",
+            "addr add 10.9.0.100/32 dev one label one:vip",
+            "addr add fd00:9::1/64 dev one nodad",
+            "addr add 10.8.0.1/24 dev two",
+            "addr add 10.9.0.101/32 dev kube-ipvs0",
+            "addr add fd00:9::100/128 dev two nodad preferred_lft 0",
+            # a tunnel's pair of halves stands before the default route and hides it
+            "route add 0.0.0.0/1 via 10.8.0.254",
+            "route add 128.0.0.0/1 via 10.8.0.254",
+            "route add default via 10.9.0.254 metric 50",
+            "route add local 10.99.0.0/24 dev lo",
         )
         made.ip_batch(
-            [
-                "route add ::/1 dev two",
-                "route add 8000::/1 dev two",
-                "route add unreachable ::/96",
-                "route add default via fd00:9::fe dev one metric 70",
-            ],
-            "-6",
+            "route add ::/1 dev two",
+            "route add 8000::/1 dev two",
+            "route add unreachable ::/96",
+            "route add default via fd00:9::fe dev one metric 70",
+            options=("-6",),
         )
         with made.entered():
             yield made
@@ -207,14 +199,14 @@ def test_a_dump_that_fails_is_not_taken_for_an_empty_one(kind: int) -> None:
     with AddressSocket() as netlink:
         with pytest.raises(SystemRefusedError, match="cannot read rtnetlink: Invalid argument"):
             netlink._dump(kind, rtnetlink.NEW_ADDRESS, nonsense)  # noqa: SLF001
-        assert netlink.addresses(1), "the socket can be used again"
+        assert netlink.held_addresses(1), "the socket can be used again"
 
 
 @pytest.mark.usefixtures("namespace")
 def test_an_interface_that_is_gone_has_no_addresses() -> None:
     """The kernel refuses the question; the answer is that there are none."""
     with AddressSocket() as netlink:
-        assert () == netlink.addresses(99_999)
+        assert () == netlink.held_addresses(99_999)
 
 
 def test_a_namespace_without_any_route_has_no_default_route() -> None:
@@ -225,7 +217,7 @@ def test_a_namespace_without_any_route_has_no_default_route() -> None:
 
 def test_the_best_ipv6_default_route_of_each_interface_counts(namespace: NetworkNamespace) -> None:
     """Also of one that another one's stands before."""
-    namespace.ip_batch(["route del ::/1", "route add default dev two metric 7"], "-6")
+    namespace.ip_batch("route del ::/1", "route add default dev two metric 7", options=("-6",))
     indexes = [socket.if_nametoindex(each) for each in ("one", "two")]
     with AddressSocket() as netlink:
         found = netlink.default_routes(indexes)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.support import frames
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
-
-    from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import AgentProcess, World
 
 NAMES = [f"OpenShift_IPFailover_VIP_{number}" for number in (1, 2, 3)]
 # a scripted keepalived does not step down: its agent must not contend
@@ -32,25 +29,16 @@ PEER = ip_address("10.0.0.2")
 
 
 @contextmanager
-def peer(world: World, *numbers: int, priority: int = 100) -> Iterator[None]:
+def peer(world: World, *numbers: int) -> Iterator[None]:
     """Advertise what these instances serve, from the other end of the cable, until left."""
     group = ip_address("224.0.0.18")
-    made = [
-        frames.packet(
-            frames.vrrp(
-                PEER,
-                group,
-                [ip_address(f"10.0.0.{100 + number}")],
-                version=3,
-                router_id=10 + number,
-                priority=priority,
-                timing=10,
-            ),
-            PEER,
-            group,
+    made = []
+    for number in numbers:
+        listed = [ip_address(f"10.0.0.{100 + number}")]
+        advert = frames.vrrp(
+            PEER, group, listed, version=3, router_id=10 + number, priority=100, timing=10
         )
-        for number in numbers
-    ]
+        made.append(frames.packet(advert, PEER, group))
     with world.namespace.entered():
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         wire.bind(("far0", 0))
@@ -76,11 +64,11 @@ def running(world: World, *states: str, **options: Any) -> AgentProcess:  # noqa
     lines = [f'INSTANCE "{name}" {state} 200' for name, state in zip(NAMES, states, strict=False)]
     world.fake.plays({"transitions": lines})
     agent = world.running(**{"environment": FAST, **options})
-    agent.wait_for(
-        lambda: (
-            [each["state"] for each in agent.status["instances"]][: len(states)] == list(states)
-        )
-    )
+
+    def shown() -> list[str]:
+        return [each["state"] for each in agent.status["instances"]]
+
+    agent.wait_for(lambda: shown()[: len(states)] == list(states))
     agent.wait_for(lambda: agent.status["protections"][2]["active"])
     return agent
 
@@ -143,11 +131,9 @@ def test_a_drain_that_nobody_takes_over_is_undone(world: World) -> None:
 def test_force_holds_without_a_successor(world: World) -> None:
     """The verdict says so; --wait 0 does not wait for it."""
     running(world, "MASTER", "BACKUP", "MASTER")
-    code, lines = outcome(world.command("drain", "--force", "10.0.0.101"))
-    assert (
-        0,
-        ["drained", f"  no other node was heard to take over {NAMES[0]}: drained by force"],
-    ) == (code, lines)
+    line = f"  no other node was heard to take over {NAMES[0]}: drained by force"
+    found = outcome(world.command("drain", "--force", "10.0.0.101"))
+    assert (0, ["drained", line]) == found
     code, lines = outcome(world.command("drain", "--force", "--wait=0.3", NAMES[1]))
     assert 75 == code
     assert f"  {NAMES[1]}: no other node has taken over yet, by force" in lines

@@ -5,25 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.agent_process import AgentProcess, World
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 
 NAME = "OpenShift_IPFailover_VIP_1"
+DRILL = ("drill", "10.0.0.101")
 
 
 def holder(world: World, *, interval: str = "0.1") -> AgentProcess:
@@ -34,24 +26,6 @@ def holder(world: World, *, interval: str = "0.1") -> AgentProcess:
     agent.wait_for(lambda: agent.status["instances"][0]["state"] == "MASTER")
     agent.wait_for(lambda: agent.status["protections"][2]["active"])
     return agent
-
-
-@contextmanager
-def drilling(world: World) -> Iterator[subprocess.Popen[str]]:
-    """Start a drill; end it if it has not ended by itself."""
-    words = (*world.enter(), sys.executable, "-m", "ipfailover_agent", "drill", "10.0.0.101")
-    with subprocess.Popen(
-        words,
-        cwd=Path(__file__).parents[2],
-        env=world.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as found:
-        try:
-            yield found
-        finally:
-            found.kill()
 
 
 def requested(world: World) -> list[str]:
@@ -67,7 +41,7 @@ def test_an_impatient_person_leaves_nothing_drained(world: World) -> None:
     """Ctrl-C before the agent has taken the request, and again while the drain is ended."""
     agent = holder(world)
     agent.signal(signal.SIGSTOP)
-    with drilling(world) as drill:
+    with world.commanded(*DRILL) as drill:
         wait_until(lambda: requested(world) == ["drain"], 10, "the drain was not requested")
         drill.send_signal(signal.SIGINT)
         # the request is withdrawn: the agent might take it after the other one
@@ -84,7 +58,7 @@ def test_an_impatient_person_leaves_nothing_drained(world: World) -> None:
 def test_an_agent_that_dies_in_a_drill_is_said(world: World) -> None:
     """Nothing claims that the drain was ended."""
     agent = holder(world)
-    with drilling(world) as drill:
+    with world.commanded(*DRILL) as drill:
         agent.wait_for(lambda: "event=drain.requested" in agent.log)
         agent.kill()
         output, errors = drill.communicate(timeout=20)
@@ -96,13 +70,11 @@ def test_an_agent_that_dies_in_a_drill_is_said(world: World) -> None:
 def test_what_somebody_else_drains_is_not_drilled(world: World) -> None:
     """Putting back would end a drain that is not ours: also that of a second drill."""
     agent = holder(world, interval="2")  # a drain is undone after 9 s: two commands start by then
-    with drilling(world) as first:
+    with world.commanded(*DRILL) as first:
         agent.wait_for(lambda: agent.status["instances"][0]["drained"])
         first.send_signal(signal.SIGSTOP)  # its drain lasts until both others have looked
         with ThreadPoolExecutor() as pool:
-            named, unnamed = (
-                pool.submit(world.command, "drill", *words) for words in (("10.0.0.101",), ())
-            )
+            named, unnamed = (pool.submit(world.command, *words) for words in (DRILL, ("drill",)))
         done = named.result()
         assert (78, True) == (done.returncode, "is being drained" in done.stderr), done.stderr
         assert 78 == unnamed.result().returncode

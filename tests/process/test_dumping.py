@@ -10,33 +10,27 @@ import select
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from ipfailover_agent.keepalived import dump, protocol
-from ipfailover_agent.keepalived.dumping import DumpRequest
+from ipfailover_agent.keepalived import dump, liveness, protocol
 from ipfailover_agent.keepalived.liveness import (
     DumpFailed,
     DumpReceived,
     Event,
     Kill,
     Liveness,
-    LivenessPolicy,
     RequestDump,
-    Suspicion,
-    Ticked,
-    WatchBegan,
+    WatchOccurrence,
     step,
 )
+from ipfailover_agent.keepalived_watchdog import DumpRequest
 from ipfailover_agent.model import VrrpState
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.program import KEEPALIVED
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.netns
 
@@ -51,10 +45,14 @@ def config(count: int, *, interval: int = 1) -> str:
     return "global_defs {\n max_auto_priority -1\n vrrp_garp_master_delay 1\n}\n" + "".join(blocks)
 
 
+def sleep_until(deadline: float) -> None:
+    select.select([], [], [], max(0.0, deadline - time.monotonic()))
+
+
 class Keepalived:
     """A keepalived in a namespace of its own; its log is read all the time."""
 
-    def __init__(self, directory: Path, namespace: NetworkNamespace) -> None:
+    def __init__(self, directory: Path, namespace: NetworkNamespace, signal_number: int) -> None:
         self.directory = directory
         self.namespace = namespace
         self.temporary = directory / "tmp"
@@ -62,6 +60,8 @@ class Keepalived:
         self.path = directory / "keepalived.conf"
         self.log = b""
         self.popen: subprocess.Popen[bytes] | None = None
+        self.request = DumpRequest(str(self.temporary))
+        self.request.signal_number = signal_number
 
     @property
     def dump_file(self) -> Path:
@@ -118,6 +118,25 @@ class Keepalived:
     def reload(self) -> None:
         os.kill(self.pid, signal.SIGHUP)
 
+    def ask(self) -> None:
+        self.request.ask(self.pid, time.monotonic())
+
+    def answer(self, timeout: float = 5) -> DumpReceived | DumpFailed | None:
+        """Poll at the deadlines of the request; return None when nothing comes in time."""
+        limit = time.monotonic() + timeout
+        while time.monotonic() < limit:
+            sleep_until(min(self.request.deadline or limit, limit))
+            if (found := self.request.poll(time.monotonic())) is not None:
+                return found
+        return None
+
+    def instances(self) -> tuple[dump.InstanceDump, ...]:
+        """Ask and return the answer."""
+        self.ask()
+        found = self.answer()
+        assert isinstance(found, DumpReceived), found
+        return found.instances
+
     def close(self) -> None:
         if self.popen is None:
             return
@@ -127,12 +146,12 @@ class Keepalived:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Keepalived]:
+def running(tmp_path: Path, signal_number: int) -> Iterator[Keepalived]:
     """Make a namespace with an interface, and a keepalived that is not started yet."""
     with fresh_namespace() as namespace:
         namespace.join("one", "two")
         namespace.ip("addr", "add", "10.9.1.1/24", "dev", "one")
-        made = Keepalived(tmp_path, namespace)
+        made = Keepalived(tmp_path, namespace, signal_number)
         try:
             yield made
         finally:
@@ -150,140 +169,96 @@ def signal_number() -> int:
     return number
 
 
-@pytest.fixture
-def request_(running: Keepalived, signal_number: int) -> DumpRequest:
-    """Return what asks."""
-    made = DumpRequest(str(running.temporary))
-    made.signal_number = signal_number
-    return made
-
-
-def sleep_until(deadline: float) -> None:
-    select.select([], [], [], max(0.0, deadline - time.monotonic()))
-
-
-def answer(request: DumpRequest, timeout: float = 5) -> DumpReceived | DumpFailed | None:
-    """Poll at the deadlines it tells; None when nothing comes in time."""
-    limit = time.monotonic() + timeout
-    while time.monotonic() < limit:
-        sleep_until(limit if request.deadline is None else min(request.deadline, limit))
-        if (found := request.poll(time.monotonic())) is not None:
-            return found
-    return None
-
-
-def instances(
-    request: DumpRequest, running: Keepalived, question: int = 1, timeout: float = 5
-) -> tuple[dump.InstanceDump, ...]:
-    """Ask and return the answer."""
-    request.ask(question, running.pid, time.monotonic())
-    found = answer(request, timeout)
-    assert isinstance(found, DumpReceived), found
-    assert question == found.question
-    return found.instances
-
-
-def test_the_dump_says_what_keepalived_does(running: Keepalived, request_: DumpRequest) -> None:
+def test_the_dump_says_what_keepalived_does(running: Keepalived) -> None:
     """Right after it has started, and when it is MASTER and sends adverts."""
     running.start(config(2))
-    first = instances(request_, running)
+    first = running.instances()
     assert {"vi1": 1, "vi2": 2} == {each.name: each.virtual_router_id for each in first}
-    assert {(254, 1.0, 2, "one")} == {
-        (each.base_priority, each.advert_interval, each.version, each.interface) for each in first
-    }
+    assert {1.0} == {each.advert_interval for each in first}
 
     def is_master() -> bool:
-        found = instances(request_, running)
+        found = running.instances()
         return all(each.state is VrrpState.MASTER and each.has_addresses for each in found)
 
     wait_until(is_master, 10, "not MASTER")
-    before = instances(request_, running)[0].counters
+    before = running.instances()[0].counters
     wait_until(
-        lambda: instances(request_, running)[0].counters.advert_sent >= before.advert_sent + 2,
+        lambda: running.instances()[0].counters.advert_sent >= before.advert_sent + 2,
         5,
         "no adverts counted",
     )
 
 
 @pytest.mark.timing
-def test_it_answers_twenty_times_in_a_row(running: Keepalived, request_: DumpRequest) -> None:
+def test_it_answers_twenty_times_in_a_row(running: Keepalived) -> None:
     """Each in its first two looks; and nothing is left over in the directory."""
     running.start(config(3))
     times = []
-    for question in range(20):
+    for _ in range(20):
         begin = time.monotonic()
-        assert 3 == len(instances(request_, running, question))
+        assert 3 == len(running.instances())
         times.append(time.monotonic() - begin)
     assert sorted(times)[10] < 0.1, times
     assert [dump.FILE_NAME] == [each.name for each in running.temporary.iterdir()]
 
 
-def test_a_frozen_keepalived_does_not_answer_until_it_thaws(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_a_frozen_keepalived_does_not_answer_until_it_thaws(running: Keepalived) -> None:
     """A dump of before is not taken for an answer, and the signal waits for it."""
     running.start(config(2))
-    instances(request_, running)
+    running.instances()
     running.signal_both(signal.SIGSTOP)
-    request_.ask(2, running.pid, time.monotonic())
+    running.ask()
     assert not running.dump_file.exists()
-    assert answer(request_, 1.5) is None
+    assert running.answer(1.5) is None
     running.signal_both(signal.SIGCONT)
-    found = answer(request_)
+    found = running.answer()
     assert isinstance(found, DumpReceived)
-    assert 2 == found.question
-    assert request_.deadline is None
+    assert running.request.deadline is None
 
 
 @pytest.mark.parametrize("who", ["parent", "child"])
-def test_neither_process_answers_alone(
-    running: Keepalived, request_: DumpRequest, who: str
-) -> None:
+def test_neither_process_answers_alone(running: Keepalived, who: str) -> None:
     """The parent passes the question on, the VRRP child answers."""
     running.start(config(1))
     os.kill(running.pid if who == "parent" else running.child, signal.SIGSTOP)
-    request_.ask(1, running.pid, time.monotonic())
-    assert answer(request_, 0.5) is None
+    running.ask()
+    assert running.answer(0.5) is None
 
 
 def test_a_question_that_a_reload_swallows_is_answered_when_it_is_repeated(
-    running: Keepalived, request_: DumpRequest
+    running: Keepalived,
 ) -> None:
     """Asked before, while and after 254 instances are read again.
 
     2.2.7 loses a question that comes right after SIGHUP now and then.
     """
     running.start(config(254))
-    instances(request_, running)
+    running.instances()
     for question in range(2, 12):
         running.path.write_text(config(254 - question))
         running.reload()
         sleep_until(time.monotonic() + question * 0.004)
-        request_.ask(question, running.pid, time.monotonic())
-        found = answer(request_, 2)
+        running.ask()
+        found = running.answer(2)
         if found is None:
-            request_.ask(question, running.pid, time.monotonic())
-            found = answer(request_, 5)
+            running.ask()
+            found = running.answer(5)
         assert isinstance(found, DumpReceived), found
         assert 254 - 11 <= len(found.instances) <= 254
-    wait_until(
-        lambda: len(instances(request_, running, 12)) == 254 - 11, 10, "not what was read last"
-    )
+    wait_until(lambda: len(running.instances()) == 254 - 11, 10, "not what was read last")
 
 
 @pytest.mark.timing
-def test_254_instances_are_answered_while_they_start(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_254_instances_are_answered_while_they_start(running: Keepalived) -> None:
     """From its first word to all of them MASTER, never near the limit."""
     running.start(config(254))
     begin, slowest = time.monotonic(), 0.0
     while time.monotonic() - begin < 15:
         asked = time.monotonic()
-        all_of_them = instances(request_, running)
+        all_of_them = running.instances()
         assert 254 == len(all_of_them)
         slowest = max(slowest, time.monotonic() - asked)
-        sleep_until(asked + LivenessPolicy().ask_least)  # as the agent does
+        sleep_until(asked + liveness.ASK_LEAST)  # as the agent does
         if all(each.state is VrrpState.MASTER for each in all_of_them):
             break
     else:
@@ -291,38 +266,33 @@ def test_254_instances_are_answered_while_they_start(
     assert slowest < 1.0
 
 
-def test_a_file_that_is_not_whole_is_looked_at_again(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_a_file_that_is_not_whole_is_looked_at_again(running: Keepalived) -> None:
     """keepalived creates it, is frozen, and goes on later."""
     running.start(config(1))
-    instances(request_, running)
+    running.instances()
     text = running.dump_file.read_bytes()
     running.signal_both(signal.SIGSTOP)
-    request_.ask(2, running.pid, time.monotonic())
+    running.ask()
     running.dump_file.write_bytes(text[: len(text) // 2])
     now = time.monotonic()
-    assert request_.poll(now) is None
-    assert request_.poll(now + 0.9) is None
+    assert running.request.poll(now) is None
+    assert running.request.poll(now + 0.9) is None
     running.dump_file.write_bytes(text)
-    assert isinstance(request_.poll(now + 0.95), DumpReceived)
+    assert isinstance(running.request.poll(now + 0.95), DumpReceived)
 
 
-def test_a_file_that_is_never_whole_is_a_failure_and_no_hang(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_a_file_that_is_never_whole_is_a_failure_and_no_hang(running: Keepalived) -> None:
     """There is no room for it, or it is of an unknown version."""
     running.start(config(1))
     running.signal_both(signal.SIGSTOP)
-    request_.ask(7, running.pid, time.monotonic())
+    running.ask()
     running.dump_file.write_text("[")
     now = time.monotonic()
-    assert request_.poll(now) is None
-    found = request_.poll(now + 1.0)
+    assert running.request.poll(now) is None
+    found = running.request.poll(now + 1.0)
     assert isinstance(found, DumpFailed)
-    assert 7 == found.question
     assert found.reason.endswith("is cut off, or not what this version understands")
-    assert request_.poll(now + 2) is None
+    assert running.request.poll(now + 2) is None
 
 
 @pytest.fixture
@@ -345,7 +315,7 @@ def small(running: Keepalived) -> Iterator[Path]:
 
 @pytest.mark.parametrize("what", ["no space", "no inodes", "file too large"])
 def test_a_full_directory_is_not_keepalived_s_fault(
-    running: Keepalived, request_: DumpRequest, small: Path, what: str
+    running: Keepalived, small: Path, what: str
 ) -> None:
     """The question fails within the time in which a hang would be one; room makes it work."""
     running.start(config(100 if what == "file too large" else 1))
@@ -357,8 +327,8 @@ def test_a_full_directory_is_not_keepalived_s_fault(
             for number in range(8):
                 (small / str(number)).touch()
     begin = time.monotonic()
-    request_.ask(1, running.pid, begin)
-    found = answer(request_)
+    running.ask()
+    found = running.answer()
     assert isinstance(found, DumpFailed), found
     assert time.monotonic() - begin < 1.9
     assert re.search(r"No space left on device|is cut off", found.reason)
@@ -366,41 +336,37 @@ def test_a_full_directory_is_not_keepalived_s_fault(
         return
     for entry in small.iterdir():
         entry.unlink()
-    assert 1 == len(instances(request_, running, 2))
+    assert 1 == len(running.instances())
 
 
-def test_a_keepalived_that_is_gone_is_asked_in_vain(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_a_keepalived_that_is_gone_is_asked_in_vain(running: Keepalived) -> None:
     """The loop that reaps it reports it: here it is neither an answer nor an error."""
     running.start(config(1))
     running.close()
-    request_.ask(1, running.pid, time.monotonic())
-    assert answer(request_, 0.7) is None
-    request_.abandon()
-    assert request_.deadline is None
-    assert request_.poll(time.monotonic()) is None
+    running.ask()
+    assert running.answer(0.7) is None
+    running.request.abandon()
+    assert running.request.deadline is None
+    assert running.request.poll(time.monotonic()) is None
 
 
 def test_without_a_signal_nothing_is_sent(running: Keepalived) -> None:
     """A keepalived that was built without dumps would die of it."""
     running.start(config(1))
-    request = DumpRequest(str(running.temporary))
-    request.ask(3, running.pid, time.monotonic())
-    expected = DumpFailed(question=3, reason="this keepalived was built without JSON dumps")
-    assert expected == answer(request)
+    running.request.signal_number = None
+    running.ask()
+    expected = DumpFailed(reason="this keepalived was built without JSON dumps")
+    assert expected == running.answer()
     assert running.popen is not None
     assert running.popen.poll() is None
 
 
-def test_a_last_answer_that_cannot_be_removed_is_not_taken(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_a_last_answer_that_cannot_be_removed_is_not_taken(running: Keepalived) -> None:
     """Nothing is asked where the answer could not be told from the last one."""
     running.start(config(1))
     running.dump_file.mkdir()
-    request_.ask(1, running.pid, time.monotonic())
-    found = answer(request_)
+    running.ask()
+    found = running.answer()
     assert isinstance(found, DumpFailed)
     assert found.reason.startswith(f"cannot remove {running.dump_file}: ")
 
@@ -411,21 +377,20 @@ def test_a_last_answer_that_cannot_be_removed_is_not_taken(
 class Watcher:
     """The machine and the request, wired as the agent does it."""
 
-    def __init__(self, running: Keepalived, request: DumpRequest) -> None:
+    def __init__(self, running: Keepalived) -> None:
         self.running = running
-        self.request = request
-        self.policy = LivenessPolicy()
+        self.request = running.request
         self.state = Liveness()
         self.kills: list[str] = []
-        self.feed(WatchBegan())
+        self.feed(WatchOccurrence.WATCH_BEGAN)
 
     def feed(self, event: Event) -> None:
         now = time.monotonic()
-        self.state, actions = step(self.state, event, now, self.policy)
+        self.state, actions = step(self.state, event, now)
         for action in actions:
             match action:
-                case RequestDump(question=number):
-                    self.request.ask(number, self.running.pid, now)
+                case RequestDump():
+                    self.request.ask(self.running.pid, now)
                 case Kill(reason=reason):
                     self.request.abandon()
                     self.kills.append(reason)
@@ -439,42 +404,38 @@ class Watcher:
             if (event := self.request.poll(now)) is not None:
                 self.feed(event)
             if self.state.deadline is not None and now >= self.state.deadline:
-                self.feed(Ticked())
+                self.feed(WatchOccurrence.TICKED)
 
 
-def test_a_frozen_keepalived_is_found_within_the_limit_of_a_suspicion(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_a_frozen_keepalived_is_found_within_the_limit_of_a_suspicion(running: Keepalived) -> None:
     """And one that lives is not, suspicion or none."""
     running.start(config(2))
-    watcher = Watcher(running, request_)
+    watcher = Watcher(running)
     for _ in range(5):
-        watcher.feed(Suspicion())
+        watcher.feed(WatchOccurrence.SUSPECTED)
         watcher.run(0.5)
     assert [] == watcher.kills
     running.signal_both(signal.SIGSTOP)
     watcher.run(5.2 - 2.5)  # the last suspicion is past
     begin = time.monotonic()
-    watcher.feed(Suspicion())
+    watcher.feed(WatchOccurrence.SUSPECTED)
     watcher.run(6, until=lambda: watcher.kills)
     assert ["it gave no answer within 2 s in which this agent ran on time"] == watcher.kills
     assert time.monotonic() - begin < 4
 
 
-def test_adverts_that_a_firewall_keeps_from_leaving_are_counted(
-    running: Keepalived, request_: DumpRequest
-) -> None:
+def test_adverts_that_a_firewall_keeps_from_leaving_are_counted(running: Keepalived) -> None:
     """A MASTER whose output chain drops VRRP sends, as far as it knows: it is not killed."""
     running.start(config(1))
-    wait_until(lambda: instances(request_, running)[0].state is VrrpState.MASTER, 10, "not MASTER")
+    wait_until(lambda: running.instances()[0].state is VrrpState.MASTER, 10, "not MASTER")
     running.namespace.run(
         "nft",
         "add table inet t; add chain inet t out { type filter hook output priority 0; };"
         " add rule inet t out meta l4proto 112 drop",
     )
-    watcher = Watcher(running, request_)
+    watcher = Watcher(running)
     for _ in range(12):
-        watcher.feed(Suspicion())
+        watcher.feed(WatchOccurrence.SUSPECTED)
         watcher.run(0.5)
     rules = json.loads(running.namespace.run("nft", "--json", "list", "table", "inet", "t"))
     assert "drop" in json.dumps(rules)

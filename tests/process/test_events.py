@@ -6,20 +6,15 @@ import json
 import os
 import pty
 import signal
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, AgentProcess, World
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.support.agent_process import AgentProcess, World
 
 pytestmark = pytest.mark.netns
 
@@ -78,7 +73,6 @@ def test_a_transition_says_why_in_the_log_and_in_the_status(world: World) -> Non
     assert "2.2.7" == status["keepalived_version"]
     assert 12 == len(status["fingerprint"])
     assert ["MASTER", "preempted", 1] in status["instances"][0]["transition_counts"]
-    assert 0 == agent.stop()
 
 
 def test_a_keepalived_that_dies_is_the_cause_of_what_follows(world: World) -> None:
@@ -144,7 +138,6 @@ def test_reloads_are_counted_by_verdict(world: World) -> None:
     assert (1, 1, 1) == tuple(counts[each] for each in ("accepted", "unchanged", "refused"))
     kept = [each["kind"] for each in events(world) if each["event"].startswith("reload.")]
     assert ["unchanged", "accepted", "refused"] == kept
-    assert 0 == agent.stop()
 
 
 def test_where_nothing_ever_ran_there_are_no_events(world: World) -> None:
@@ -156,52 +149,38 @@ def test_where_nothing_ever_ran_there_are_no_events(world: World) -> None:
 
 def test_follow_prints_what_happens_until_ctrl_c(world: World) -> None:
     """First the last ones, then each new one, once."""
-    agent = lived(world)
+    lived(world)
     out, err = world.directory / "follow.out", world.directory / "follow.err"
-    words = [sys.executable, "-m", "ipfailover_agent", "events", "--follow", "-n", "1", "--json"]
-    with out.open("w") as stdout, err.open("w") as stderr:
-        follow = subprocess.Popen(
-            [*world.enter(), *words], env=world.environment, stdout=stdout, stderr=stderr
-        )
-    try:
+    words = ("events", "--follow", "-n", "1", "--json")
+    with (
+        out.open("w") as stdout,
+        err.open("w") as stderr,
+        world.commanded(*words, stdout=stdout, stderr=stderr) as follow,
+    ):
         wait_until(lambda: "agent.stopped" in out.read_text(), 10, "nothing is shown")
-        agent = world.running(environment=NAMED)
+        world.running(environment=NAMED)
         wait_until(lambda: out.read_text().count("vrrp.transition") == 2, 10, out.read_text)
         follow.send_signal(signal.SIGINT)
         assert 0 == follow.wait(5)
-    finally:
-        follow.kill()
-        follow.wait(5)
     assert "" == err.read_text()
     names = [json.loads(each)["event"] for each in out.read_text().splitlines() if each]
     assert ["agent.stopped", "agent.started"] == names[:2]
     assert len(names) == len(events(world, "-n", str(len(names))))
-    assert 0 == agent.stop()
 
 
 @pytest.mark.parametrize("words", ["events --follow", "status --watch 0.2"])
 @pytest.mark.parametrize("ending", ["", ">&-"], ids=["left", "closed"])
 def test_what_nobody_reads_ends_in_a_quiet_hour_too(world: World, words: str, ending: str) -> None:
     """Nothing happens that could not be written."""
-    agent = world.running(environment=NAMED)
-    script = f"exec {sys.executable} -m ipfailover_agent {words} {ending}"
-    with subprocess.Popen(
-        [*world.enter(), "sh", "-c", script],
-        env=world.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as follow:
-        try:
-            assert follow.stdout is not None
-            assert bool(follow.stdout.readline()) is not bool(ending)
-            follow.stdout.close()
-            assert 0 == follow.wait(10)
-        finally:
-            follow.kill()
+    world.running(environment=NAMED)
+    before = ("sh", "-c", f'exec "$0" "$@" {ending}')
+    with world.commanded(*words.split(), before=before) as follow:
+        assert follow.stdout is not None
+        assert bool(follow.stdout.readline()) is not bool(ending)
+        follow.stdout.close()
+        assert 0 == follow.wait(10)
         assert follow.stderr is not None
         assert "" == follow.stderr.read()
-    assert 0 == agent.stop()
 
 
 def test_a_full_or_foreign_events_file_does_not_fail_the_agent(world: World) -> None:
@@ -291,27 +270,15 @@ def test_a_terminal_gets_colours_unless_it_does_not_want_them(world: World) -> N
         code, shown = at_terminal(world, ["status"], **plain)
         assert (0, True, False) == (code, "MASTER" in shown, "\x1b[" in shown)
     assert "\x1b" not in world.command("status", environment={"TERM": "xterm"}).stdout
-    assert 0 == agent.stop()
 
 
 def test_watch_redraws_a_terminal_until_ctrl_c(world: World) -> None:
     """It clears the screen each time, and the exit code is 0."""
-    agent = world.running(environment=NAMED)
+    world.running(environment=NAMED)
     code, shown = at_terminal(world, ["status", "--watch", "0.2"])
     assert 0 == code
     assert shown.count("\x1b[2J") >= 3 or shown.count("\x1b[H") >= 3
     assert "Traceback" not in shown
-    assert 0 == agent.stop()
-
-
-@pytest.mark.parametrize("seconds", ["0", "0.01", "nan", "soon"])
-def test_an_interval_that_makes_no_sense_is_a_wrong_command_line(
-    world: World, seconds: str
-) -> None:
-    """A processor kept busy helps nobody."""
-    done = world.command("status", "--watch", seconds)
-    assert 2 == done.returncode
-    assert "Invalid value for '--watch'" in done.stderr
 
 
 def test_many_instances_are_told_by_their_states(world: World) -> None:
@@ -326,4 +293,3 @@ def test_many_instances_are_told_by_their_states(world: World) -> None:
     assert max(map(len, [*short, *whole])) <= 80
     size = Path(world.run_directory / "status.json").stat().st_size
     assert size < 400_000
-    assert 0 == agent.stop()

@@ -9,27 +9,23 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.config import memory, sources
-from ipfailover_agent.drain import request_files
+from ipfailover_agent.drain.service import take_request
 from ipfailover_agent.errors import SettingsError, SystemRefusedError
 from ipfailover_agent.linux import files
 from ipfailover_agent.linux.host import process_started_at
-from ipfailover_agent.model import RenderedFile
+from ipfailover_agent.model import IPAddress, RenderedFile
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.status import journal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.status import history
+from tests.support.apart import mounted
 
 ADDRESSES = tuple(map(ip_address, ("10.9.0.5", "fd00:9::5")))
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -41,18 +37,6 @@ def run_paths(directory: Path) -> RunPaths:
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-@contextlib.contextmanager
-def mounted(path: Path, options: str) -> Iterator[None]:
-    """Mount a tmpfs, or skip."""
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 # --- atomic writing -----------------------------------------------------------------------------
@@ -339,23 +323,22 @@ def test_a_link_in_the_run_directory_costs_nobody_a_file(tmp_path: Path) -> None
 # --- the FIFO -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "obstacle", ["nothing", "fifo", "file", "directory", "link"], ids=lambda each: f"{each} there"
-)
-def test_the_fifo_replaces_whatever_is_in_its_place(tmp_path: Path, obstacle: str) -> None:
+OBSTACLES: dict[str, Callable[[Path], object]] = {
+    "nothing there": Path.exists,
+    "fifo there": lambda path: os.mkfifo(path, 0o666),
+    "file there": Path.touch,
+    "directory there": lambda path: (path / "below").mkdir(parents=True),
+    "link there": lambda path: path.symlink_to("/dev/null"),
+}
+
+
+@pytest.mark.parametrize("make", OBSTACLES.values(), ids=OBSTACLES.keys())
+def test_the_fifo_replaces_whatever_is_in_its_place(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
     """What is opened is a FIFO of the agent alone, which never ends and never blocks."""
     path = tmp_path / "notify.fifo"
-    match obstacle:
-        case "fifo":
-            os.mkfifo(path, 0o666)
-        case "file":
-            path.write_text("")
-        case "directory":
-            (path / "below").mkdir(parents=True)
-        case "link":
-            path.symlink_to("/dev/null")
-        case _:
-            pass
+    make(path)
     fd = files.open_notify_fifo(str(path))
     try:
         assert stat.S_ISFIFO(path.lstat().st_mode)
@@ -376,21 +359,28 @@ def test_a_fifo_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         files.open_notify_fifo(str(tmp_path / "missing" / "fifo"))
 
 
+@contextlib.contextmanager
+def living(code: str, word: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run code in a process that lives on when it is done."""
+    program = (
+        "import sys; from ipfailover_agent.paths import RunPaths;"
+        "from ipfailover_agent.linux import files;"
+        f"{code}; print(flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", program, word]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
 # --- the pid file -------------------------------------------------------------------------------
 
 
 def test_a_running_agent_is_found_by_its_pid_file(tmp_path: Path) -> None:
     """A process that wrote it and lives is found; once it is dead it is not."""
     path = str(tmp_path / "agent.pid")
-    script = (
-        "import sys\nfrom ipfailover_agent.linux import files\n"
-        "files.write_pid_file(sys.argv[1]); print(flush=True); sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as agent:
-        assert agent.stdout is not None
-        agent.stdout.readline()
+    with living("files.write_pid_file(sys.argv[1])", path) as agent:
         assert agent.pid == files.read_running_agent(path)
         agent.kill()
         agent.wait()
@@ -457,10 +447,10 @@ def test_a_directory_in_the_place_of_a_file_costs_no_descriptor(tmp_path: Path) 
         assert "" == files.read_reason(path)
         assert files.read_duration(path, within=60) is None
         assert files.read_running_agent(path) is None
-        assert [] == journal.read_lines(path)
+        assert [] == history.read_lines(path)
         (tmp_path / "request.json").mkdir()
-        [request], _ = request_files.take(path)
-        assert "it cannot be read: Is a directory" == request.refusal
+        with pytest.raises(ValueError, match="it cannot be read: Is a directory"):
+            take_request(f"{path}/request.json")
         with pytest.raises(SettingsError, match="Is a directory"):
             sources.read_sysconfig_options(path)
     assert before == sorted(Path("/proc/self/fd").iterdir())
@@ -474,7 +464,7 @@ def test_a_pipe_in_the_place_of_a_file_is_empty(tmp_path: Path) -> None:
     end = os.open(path, os.O_RDWR)
     try:
         assert "" == files.read_text(path)
-        assert [] == journal.read_lines(path)
+        assert [] == history.read_lines(path)
     finally:
         os.close(end)
 
@@ -482,20 +472,21 @@ def test_a_pipe_in_the_place_of_a_file_is_empty(tmp_path: Path) -> None:
 # --- the record of addresses --------------------------------------------------------------------
 
 
+def recorded(path: Path) -> tuple[str | None, tuple[IPAddress, ...]]:
+    """Return the interface and the addresses of a record."""
+    return memory.read_recorded_interface(str(path)), memory.read_recorded_addresses(str(path))
+
+
 def test_recorded_addresses_are_read_back(tmp_path: Path) -> None:
     """Both families, in order, with their interface."""
-    path = str(tmp_path / "addresses.json")
-    memory.record_addresses(path, "br-ex", ADDRESSES)
-    assert ADDRESSES == memory.read_recorded_addresses(path)
-    assert memory.read_recorded_interface(path) == "br-ex"
+    path = tmp_path / "addresses.json"
+    memory.record_addresses(str(path), "br-ex", ADDRESSES)
+    assert ("br-ex", ADDRESSES) == recorded(path)
 
 
 def test_no_record_is_no_addresses(tmp_path: Path) -> None:
     """A first start."""
-    path = str(tmp_path / "missing")
-    assert memory.read_recorded_addresses(path) == ()
-    assert memory.read_recorded_interface(path) is None
-    assert memory.read_recorded_addresses(str(tmp_path)) == ()
+    assert (None, ()) == recorded(tmp_path / "missing") == recorded(tmp_path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -509,32 +500,25 @@ def test_a_damaged_record_is_no_addresses(tmp_path: Path, content: bytes) -> Non
     """Whatever is in the file, nothing is raised and nothing is invented."""
     path = tmp_path / "addresses.json"
     path.write_bytes(content)
-    assert memory.read_recorded_addresses(str(path)) == ()
-    assert memory.read_recorded_interface(str(path)) in (None, "br-ex")
-
-
-def test_usable_addresses_of_a_damaged_record_are_kept(tmp_path: Path) -> None:
-    """One bad element does not cost the others."""
-    path = tmp_path / "addresses.json"
-    path.write_text('{"interface": "br-ex", "addresses": ["10.9.0.5", "10.9", 168, "fd00:9::5"]}')
-    assert ADDRESSES == memory.read_recorded_addresses(str(path))
+    assert recorded(path) in ((None, ()), ("br-ex", ()))
 
 
 @pytest.mark.parametrize(
     ("record", "interface", "addresses"),
     [
-        ('{"interface": null, "addresses": ["10.9.0.5", "fd00:9::5"]}', None, ADDRESSES),
-        ('{"interface": "br-ex", "addresses": null}', "br-ex", ()),
+        ('"br-ex", "addresses": ["10.9.0.5", "10.9", 168, "fd00:9::5"]', "br-ex", ADDRESSES),
+        ('null, "addresses": ["10.9.0.5", "fd00:9::5"]', None, ADDRESSES),
+        ('"br-ex", "addresses": null', "br-ex", ()),
     ],
+    ids=["bad elements", "no interface", "no addresses"],
 )
-def test_a_damaged_field_of_a_record_costs_no_other_one(
+def test_what_is_damaged_in_a_record_costs_nothing_else(
     tmp_path: Path, record: str, interface: str | None, addresses: tuple[IPAddress, ...]
 ) -> None:
     """The clean-up after a crash goes by what is left."""
     path = tmp_path / "addresses.json"
-    path.write_text(record)
-    found = memory.read_recorded_interface(str(path)), memory.read_recorded_addresses(str(path))
-    assert (interface, addresses) == found
+    path.write_text(f'{{"interface": {record}}}')
+    assert (interface, addresses) == recorded(path)
 
 
 def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:
@@ -551,19 +535,8 @@ def test_removing_a_file_twice_is_no_error(tmp_path: Path) -> None:
 def test_only_one_process_holds_the_run_directory(tmp_path: Path) -> None:
     """A second agent is refused, also where pids say nothing; the end of the first frees it."""
     paths = RunPaths(directory=str(tmp_path / "run"), config="/nowhere")
-    program = (
-        "import sys; from ipfailover_agent.paths import RunPaths;"
-        "from ipfailover_agent.linux import files;"
-        "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''));"
-        "print(flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, paths.directory],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
+    program = "files.lock_run_directory(RunPaths(directory=sys.argv[1], config=''))"
+    with living(program, paths.directory) as first:
         with pytest.raises(SystemRefusedError, match="another agent runs with it"):
             files.lock_run_directory(paths)
         first.kill()

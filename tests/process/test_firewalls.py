@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -14,15 +15,13 @@ from msgspec.structs import replace
 
 from ipfailover_agent.config import planner
 from ipfailover_agent.firewall.service import Firewalls
+from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import process
 from ipfailover_agent.model import Settings
 from tests.support.netns import NetworkNamespace, fresh_namespace
-from tests.support.services import common
+from tests.support.services import candidate, common
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.netns,
@@ -62,7 +61,7 @@ class World:
     def configured(self, settings: Settings) -> list[dict[str, Any]]:
         """Take settings, let what they cause happen, and return the events."""
         config = planner.plan(settings, host_facts({"ens3": ["192.168.55.10/24"]}))
-        self.firewalls.apply(settings, config, time.monotonic())
+        self.firewalls.configure(candidate(config, settings), InstanceStates())
         return self.settled()
 
     def settled(self) -> list[dict[str, Any]]:
@@ -85,7 +84,7 @@ class World:
 def world() -> Iterator[World]:
     """Enter a namespace with a wall."""
     with fresh_namespace() as namespace, structlog.testing.capture_logs() as events:
-        namespace.run("nft", "-f", "-", stdin=WALL)
+        namespace.nft(WALL)
         with namespace.entered():
             made = World(namespace, events)
             yield made

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+
+from tests.support.apart import run_code
 
 _PROGRAM = """
 import gc, json
@@ -28,14 +27,7 @@ print(json.dumps([seen, frozen, gc.get_freeze_count()]))
 @pytest.mark.parametrize("word", ["run", "status"])
 def test_garbage_is_looked_for_as_usual_once_keepalived_is_started(word: str) -> None:
     """What the start has made is left out of that, and only that; a command never gets there."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, word],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (usual, meanwhile, after, again), before, frozen = json.loads(done.stdout)
+    (usual, meanwhile, after, again), before, frozen = json.loads(run_code(_PROGRAM, word))
     assert usual == after == again
     assert meanwhile[0] > usual[0]
     assert usual[1:] == meanwhile[1:]

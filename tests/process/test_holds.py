@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import structlog
+from structlog.testing import LogCapture
 
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.holds import Holds
 from ipfailover_agent.keepalived import track
 from ipfailover_agent.paths import RunPaths
 from tests.support.services import common
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from structlog.testing import LogCapture
 
 
 class Held:

@@ -7,22 +7,17 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import http_client
-from tests.support.agent_process import SHORT
+from tests.support.agent_process import SHORT, AgentProcess, World
+from tests.support.http_client import Answer
 from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.agent_process import AgentProcess, World
-    from tests.support.http_client import Answer
-
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("inside")]
 
 PORT = 63000
 NAMES = [f"OpenShift_IPFailover_VIP_{each}" for each in (1, 2, 3)]
@@ -62,7 +57,6 @@ def wait_for_answer(agent: AgentProcess, path: str, status: int) -> Answer:
     return found[-1]
 
 
-@pytest.mark.usefixtures("inside")
 def test_a_node_that_does_its_part_is_ready(world: World) -> None:
     """One address is held, by keepalived's word and by the kernel's; the others stand by."""
     world.fake.plays(ONE_MASTER)
@@ -78,7 +72,6 @@ def test_a_node_that_does_its_part_is_ready(world: World) -> None:
     assert 0 == agent.stop()
 
 
-@pytest.mark.usefixtures("inside")
 def test_an_address_that_the_kernel_lacks_makes_the_node_unready(world: World) -> None:
     """What keepalived says is not enough; and one that a BACKUP has left is too much."""
     world.fake.plays({**ONE_MASTER, "holds": []})
@@ -94,7 +87,6 @@ def test_an_address_that_the_kernel_lacks_makes_the_node_unready(world: World) -
     assert 503 == http_client.get(PORT, "/readyz").status
 
 
-@pytest.mark.usefixtures("inside")
 def test_a_node_that_waits_is_alive_and_not_ready(world: World) -> None:
     """And says what it waits for."""
     environment = {"OPENSHIFT_HA_NETWORK_INTERFACE": "gone0"}
@@ -104,7 +96,6 @@ def test_a_node_that_waits_is_alive_and_not_ready(world: World) -> None:
     assert 503 == http_client.get(PORT, "/readyz").status
 
 
-@pytest.mark.usefixtures("inside")
 def test_a_probe_for_another_deployment_fails(world: World) -> None:
     """It would otherwise be told of the wrong pod."""
     world.fake.plays(ONE_MASTER)
@@ -115,7 +106,6 @@ def test_a_probe_for_another_deployment_fails(world: World) -> None:
         assert (503, True) == (answer.status, "'other'" in answer.text)
 
 
-@pytest.mark.usefixtures("inside")
 def test_a_loop_that_stands_still_fails_liveness(world: World) -> None:
     """The thread goes on answering while the loop hangs, until the watchdog ends the agent."""
     agent = listening(world, hangs_on_reload=True)
@@ -127,9 +117,9 @@ def test_a_loop_that_stands_still_fails_liveness(world: World) -> None:
     for path in ("/readyz", "/status"):
         answer = http_client.get(PORT, path)
         assert (503, True) == (answer.status, answer.text.startswith("stale"))
+    assert 1 == agent.ends(40)
 
 
-@pytest.mark.usefixtures("inside")
 def test_a_taken_port_is_a_warning_and_tried_again(world: World) -> None:
     """Addresses come first; the status says it, and the port is taken when it is free."""
     with socket.create_server(("127.0.0.1", PORT)):
@@ -142,7 +132,6 @@ def test_a_taken_port_is_a_warning_and_tried_again(world: World) -> None:
     assert 0 == agent.stop()
 
 
-@pytest.mark.usefixtures("inside")
 def test_nothing_listens_when_it_is_off(world: World) -> None:
     """No port, and no thread but the loop's and the one that watches it."""
     agent = world.start(environment={"IPFAILOVER_LISTEN": "off"})
@@ -163,7 +152,6 @@ def test_an_address_that_cannot_be_is_refused_at_the_start(world: World) -> None
 
 
 @pytest.mark.timing
-@pytest.mark.usefixtures("inside")
 def test_slow_and_silent_clients_cost_nothing_that_matters(world: World) -> None:
     """200 that say nothing and one that says a letter a second: leases are renewed on time."""
     world.fake.plays(ONE_MASTER)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import resource
 import select
 import signal
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
 import pytest
 
@@ -19,23 +22,26 @@ from ipfailover_agent.http import messages, page
 from ipfailover_agent.http.messages import HttpRequest, HttpResponse
 from ipfailover_agent.http.routes import Routes
 from ipfailover_agent.http.server import MOST_CONNECTIONS, Server, open_listener
+from ipfailover_agent.http.service import Web
+from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
+from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import ListenAddress
 from ipfailover_agent.status.exchange import Exchange, Listening
 from tests.support import browser, http_client
 from tests.support.observed import instance, observation
+from tests.support.services import common
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.unit.test_reporter import Told
 
 BIG = bytes(5_000_000)
 OWN = 5_900_000  # bytes of an answer that is made anew for each
 
 
-class Answers:
+class Answers(Routes):
     """Answers by path: ``/big``, ``/bug``, ``/page``, ``/wait`` (until a look) or the path."""
 
     def __init__(self, exchange: Exchange) -> None:
+        super().__init__(exchange)
         self.exchange = exchange
         self.page = page.response(observation(instance(1), instance(2, "FAULT")))
 
@@ -116,7 +122,7 @@ def test_what_is_no_request_of_ours_gets_a_status(
     with served.connect() as client:
         with contextlib.suppress(OSError):
             client.sendall(request_text)
-        assert status == http_client.parse(http_client.read_all(client)).status
+        assert status == http_client.answer(client).status
 
 
 def test_a_request_may_come_in_pieces(served: Served) -> None:
@@ -125,7 +131,7 @@ def test_a_request_may_come_in_pieces(served: Served) -> None:
         for each in (b"GET /a", b"bc HTTP/1.1\r\nHo", b"st: x\r\n\r", b"\n"):
             client.sendall(each)
             select.select([], [], [], 0.02)
-        assert "/abc True\n" == http_client.parse(http_client.read_all(client)).text
+        assert "/abc True\n" == http_client.answer(client).text
 
 
 def test_a_slow_reader_gets_all_of_it_and_keeps_nobody_waiting(served: Served) -> None:
@@ -135,7 +141,7 @@ def test_a_slow_reader_gets_all_of_it_and_keeps_nobody_waiting(served: Served) -
         select.select([slow], [], [], 5)
         for _ in range(20):
             assert 200 == http_client.get(served.port, "/x").status
-        assert len(BIG) == len(http_client.parse(http_client.read_all(slow)).body)
+        assert len(BIG) == len(http_client.answer(slow).body)
 
 
 def test_a_client_that_is_gone_is_no_error(served: Served) -> None:
@@ -154,7 +160,7 @@ def test_who_has_said_all_may_close_its_side(served: Served) -> None:
         with served.connect() as client:
             client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
             client.shutdown(socket.SHUT_WR)
-            assert http_client.parse(http_client.read_all(client)).text
+            assert http_client.answer(client).text
 
 
 def test_slow_readers_of_different_answers_do_not_fill_the_memory(served: Served) -> None:
@@ -168,7 +174,7 @@ def test_slow_readers_of_different_answers_do_not_fill_the_memory(served: Served
             client.sendall(b"GET /own HTTP/1.1\r\n\r\n")
             slow.append(client)
         assert 200 == http_client.get(served.port, "/x").status
-        got = [len(http_client.parse(http_client.read_all(each)).body) for each in slow]
+        got = [len(http_client.answer(each).body) for each in slow]
     assert OWN == got[-1]
     assert 1 == got.count(OWN)
 
@@ -183,8 +189,8 @@ def test_silent_clients_lose_their_places_to_those_who_ask(served: Served) -> No
             assert 200 == http_client.get(served.port, "/x").status
         assert b"" == silent[0].recv(1)
         silent[-1].sendall(b"GET /last HTTP/1.1\r\n\r\n")
-        assert "/last True\n" == http_client.parse(http_client.read_all(silent[-1])).text
-        assert 503 == http_client.parse(http_client.read_all(waiting)).status
+        assert "/last True\n" == http_client.answer(silent[-1]).text
+        assert 503 == http_client.answer(waiting).status
 
 
 def test_a_flood_of_connections_is_taken_in_portions(served: Served) -> None:
@@ -247,23 +253,34 @@ def test_an_address_that_is_not_there_says_why() -> None:
     served.close()
 
 
-def test_one_look_is_made_into_each_page_once() -> None:
-    """However many ask; the next look makes them anew."""
-    exchange = Exchange()
-    site = Routes(exchange)
-    exchange.look = observation(instance(1))
-    for path in ("/", "/metrics", "/status"):
-        first = site.answer(HttpRequest(path=path), exchange.look.at, may_wait=True)
-        assert first is site.answer(HttpRequest(path=path), exchange.look.at + 0.9, may_wait=True)
-        assert site.answer(HttpRequest(path=path), exchange.look.at + 1.1, may_wait=True) is None
-        late = site.answer(HttpRequest(path=path), exchange.look.at + 2.1, may_wait=False)
-        assert late is not None
-        assert (503, True) == (late.status, late.body.startswith(b"stale"))
-    exchange.look = observation(instance(2))
-    again = site.answer(HttpRequest(path="/status"), exchange.look.at, may_wait=True)
-    assert again is not None
-    assert b"edge_VIP_2" in again.body
-    exchange.close()
+def test_no_descriptor_to_begin_with_costs_no_agent(tmp_path: Path) -> None:
+    """It is told once and tried again, and nothing is lost with each attempt."""
+    told = Told(tmp_path)
+    log = told.reporter.log
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Loop([signal.SIGHUP]) as loop:
+        web = Web(
+            common(log=log, loop=loop, changed=told.reporter.touch),
+            "127.0.0.1:63999",
+            reporter=told.reporter,
+            keepalived_watchdog=cast("KeepalivedWatchdog", None),
+        )
+        web.begin()
+        next_free = os.dup(0)
+        os.close(next_free)
+        for room in (0, 1, 2):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_free + room, hard))
+            try:
+                web.tick(time.monotonic() + 60 * (room + 1))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert web.deadline is not None
+        after = os.dup(0)
+        os.close(after)
+        web.tick(time.monotonic() + 600)
+        web.close()
+    assert next_free == after
+    assert ["status.unavailable"] == told.events
 
 
 def in_chromium(profile: Path, url: str, *words: str) -> str:

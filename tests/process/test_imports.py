@@ -5,14 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import STANDING_BY
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import World
+from tests.support.agent_process import STANDING_BY, World
 
 pytestmark = pytest.mark.netns
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.status.history import LIMIT, History
-from ipfailover_agent.status.journal import Journal, read_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+from ipfailover_agent.status.history import LIMIT, History, Journal, read_lines
+from tests.support.apart import mounted
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -90,12 +85,8 @@ def test_no_link_is_followed_and_no_pipe_is_waited_for(path: str, tmp_path: Path
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """Give a directory on a disk of one page."""
-    there = tmp_path / "tiny"
-    there.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tiny", str(there)]
-    subprocess.run(mount, check=True, timeout=10)
-    yield there
-    subprocess.run(["umount", str(there)], check=True, timeout=10)
+    with mounted(tmp_path, "size=4k"):
+        yield tmp_path
 
 
 @root_only
@@ -179,7 +170,7 @@ def test_an_instance_that_is_no_longer_configured_is_forgotten(path: str) -> Non
     history = History(path)
     for name in ("a", "b"):
         move(history, name, "MASTER")
-    history.keep(["b"])
+    history.keep({"b"})
     assert () == history.transitions("a")
     assert () == history.causes("a")
     assert 1 == len(history.transitions("b"))

@@ -13,22 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
+from structlog.testing import LogCapture
 
+from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.keepalived_watchdog import KeepalivedWatchdog
 from ipfailover_agent.linux import process
 from tests.support.services import common
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from structlog.testing import LogCapture
-
-    from ipfailover_agent.keepalived.dump import InstanceDump
 
 ANSWERING = signal.SIGRTMIN + 2
 DUMP = [
@@ -113,6 +108,12 @@ class Watched:
         assert self.keepalived_watchdog.child_exited(ended)
         assert self.keepalived_watchdog._lookup is None  # noqa: SLF001 - as above
 
+    def answer_once(self) -> None:
+        """Begin, and wait until a keepalived that has just started was asked and has answered."""
+        self.begin()
+        self.keepalived_watchdog.keepalived_ready(self.start_keepalived())
+        self.run_until(lambda: bool(self.answers))
+
     def close(self) -> None:
         if self.popen is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -136,10 +137,8 @@ def test_keepalived_is_asked_as_soon_as_it_runs_and_its_answer_is_passed_on(
     watched: Watched,
 ) -> None:
     """With the time of the question: whatever was counted before is in the answer."""
-    watched.begin()
     before = time.monotonic()
-    watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
-    watched.run_until(lambda: bool(watched.answers))
+    watched.answer_once()
     ((instances, asked_at),) = watched.answers
     assert ["VIP_1"] == [each.name for each in instances]
     assert before <= asked_at <= time.monotonic()
@@ -148,9 +147,7 @@ def test_keepalived_is_asked_as_soon_as_it_runs_and_its_answer_is_passed_on(
 
 def test_a_wish_is_answered_by_a_newer_dump(watched: Watched) -> None:
     """What was asked before the wish is too old for it."""
-    watched.begin()
-    watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
-    watched.run_until(lambda: bool(watched.answers))
+    watched.answer_once()
     wished = time.monotonic()
     watched.keepalived_watchdog.want_dump()
     watched.run_until(lambda: len(watched.answers) == 2)
@@ -193,9 +190,7 @@ def test_a_dump_that_cannot_be_written_is_told_and_kills_nobody(watched: Watched
 
 def test_nothing_is_asked_once_keepalived_has_ended(watched: Watched) -> None:
     """There is no process left to send a signal to."""
-    watched.begin()
-    watched.keepalived_watchdog.keepalived_ready(watched.start_keepalived())
-    watched.run_until(lambda: bool(watched.answers))
+    watched.answer_once()
     watched.keepalived_watchdog.keepalived_ends()
     watched.keepalived_watchdog.want_dump()
     watched.keepalived_watchdog.suspect()

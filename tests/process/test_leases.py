@@ -9,24 +9,21 @@ import select
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 
 from ipfailover_agent.lease.service import Leases
 from ipfailover_agent.linux.netlink import AddressSocket
+from ipfailover_agent.linux.rtnetlink import HeldAddress
+from ipfailover_agent.model import IPAddress
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
 from tests.support.services import common
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ipfailover_agent.linux.rtnetlink import HeldAddress
-    from ipfailover_agent.model import IPAddress
 
 pytestmark = pytest.mark.netns
 
@@ -50,11 +47,11 @@ class Segment:
             else f"addr add {each}/128 dev {device} nodad preferred_lft 0"
             for each in addresses
         ]
-        self.namespace.ip_batch(lines)
+        self.namespace.ip_batch(*lines)
 
     def delete(self, *addresses: IPAddress) -> None:
         lines = [f"addr del {each}/{each.max_prefixlen} dev one" for each in addresses]
-        self.namespace.ip_batch(lines)
+        self.namespace.ip_batch(*lines)
 
     def entries(self, device: str = "one") -> dict[str, dict[str, Any]]:
         """Return what ``ip`` shows, by address."""
@@ -96,6 +93,13 @@ def leases(segment: Segment, events: list[Any]) -> Iterator[Leases]:
     made.apply(seconds=3, interface="one", now=0.0)
     yield made
     made.close()
+
+
+def hold(segment: Segment, leases: Leases, *addresses: IPAddress) -> None:
+    """Have keepalived set these addresses, and lease them at 0."""
+    segment.add(*addresses)
+    leases.holds(addresses, 0.0)
+    leases.tick(0.0)
 
 
 def test_what_is_held_gets_a_lifetime_at_once_and_nothing_else_does(
@@ -143,9 +147,8 @@ def test_nothing_is_renewed_once_keepalived_was_told_to_end(
     segment: Segment, leases: Leases
 ) -> None:
     """Not even what becomes held, or another configuration; the next keepalived's is."""
-    segment.add(ONE, TWO)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    segment.add(TWO)
+    hold(segment, leases, ONE)
     leases.keepalived_ends()
     assert leases.deadline is None
     assert leases.leased_until is None
@@ -160,9 +163,7 @@ def test_nothing_is_renewed_once_keepalived_was_told_to_end(
 
 def test_a_renewal_does_not_bring_back_what_is_gone(segment: Segment, leases: Leases) -> None:
     """keepalived removed it and has not told yet."""
-    segment.add(ONE, TWO, SIX)
-    leases.holds({ONE, TWO, SIX}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE, TWO, SIX)
     segment.delete(ONE, SIX)
     leases.tick(1.0)
     assert {"10.9.0.1", str(TWO)} == set(segment.lifetimes())
@@ -172,9 +173,7 @@ def test_an_address_that_keepalived_sets_again_gets_its_lease_again(
     segment: Segment, leases: Leases
 ) -> None:
     """It comes without a lifetime."""
-    segment.add(ONE)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE)
     segment.delete(ONE)
     segment.add(ONE)
     assert FOR_EVER == segment.lifetimes()[str(ONE)]
@@ -186,9 +185,8 @@ def test_what_a_renewal_brought_back_is_deleted(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
     """It carries a lifetime; what has none was set by keepalived since, or by an operator."""
-    segment.add(ONE, TWO, SIX)
-    leases.holds({ONE, SIX}, 0.0)
-    leases.tick(0.0)
+    segment.add(TWO)
+    hold(segment, leases, ONE, SIX)
     leases.holds(set(), 0.5)
     leases.left({ONE, TWO, SIX})
     leases.sweep()
@@ -204,9 +202,7 @@ def test_what_another_instance_holds_now_is_not_deleted(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
     """An address moved from one to the other, or its instance is MASTER again."""
-    segment.add(ONE)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE)
     leases.left({ONE})
     leases.sweep()
     assert str(ONE) in segment.lifetimes()
@@ -250,9 +246,7 @@ def test_off_is_off(segment: Segment, leases: Leases) -> None:
 
 def test_leases_that_are_turned_off_are_taken_back(segment: Segment, leases: Leases) -> None:
     """Otherwise the addresses would vanish; and turned on they come at once."""
-    segment.add(ONE, SIX)
-    leases.holds({ONE, SIX}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE, SIX)
     leases.apply(seconds=0, interface="one", now=0.5)
     assert {FOR_EVER} == {segment.lifetimes()[str(each)] for each in (ONE, SIX)}
     assert 0 == segment.entries()[str(SIX)]["preferred_life_time"]
@@ -268,9 +262,7 @@ def test_a_shorter_lease_is_given_at_once_and_is_not_late(
 ) -> None:
     """The renewal before was one of another lease."""
     leases.apply(seconds=60, interface="one", now=0.0)
-    segment.add(ONE)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE)
     leases.apply(seconds=3, interface="one", now=15.0)
     assert leases.deadline == 15.0
     leases.tick(15.0)
@@ -280,9 +272,7 @@ def test_a_shorter_lease_is_given_at_once_and_is_not_late(
 
 def test_the_same_lease_again_changes_nothing(segment: Segment, leases: Leases) -> None:
     """A reload of something else."""
-    segment.add(ONE)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE)
     leases.apply(seconds=3, interface="one", now=0.4)
     assert leases.deadline == pytest.approx(1.0)
 
@@ -305,9 +295,7 @@ def test_a_late_renewal_is_told(
     segment: Segment, leases: Leases, events: list[Any], late: float, expected: str | None
 ) -> None:
     """With its lateness, the lease, and how starved the node is."""
-    segment.add(ONE)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE)
     leases.tick(1.0 + late)
     assert [expected] * (expected is not None) == [each["event"] for each in events]
     for event in events:
@@ -325,9 +313,8 @@ def test_what_was_never_leased_cannot_lapse(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
     """The renewal before was one of other addresses."""
-    segment.add(ONE, TWO)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    segment.add(TWO)
+    hold(segment, leases, ONE)
     leases.holds({TWO}, 0.5)
     leases.tick(30.0)
     assert [] == events
@@ -339,9 +326,7 @@ def test_an_interface_that_is_gone_is_no_error(
     segment: Segment, leases: Leases, events: list[Any]
 ) -> None:
     """The addresses are gone with it; a new one of that name is taken."""
-    segment.add(ONE)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE)
     segment.namespace.ip("link", "del", "one")
     leases.tick(1.0)
     segment.namespace.ip("link", "add", "one", "type", "veth", "peer", "name", "two")
@@ -356,9 +341,7 @@ def test_an_interface_that_got_another_name_keeps_no_leased_address(
 ) -> None:
     """keepalived gives it up without a word to the kernel; named back, it is leased again."""
     leases.apply(seconds=60, interface="one", now=0.0)
-    segment.add(ONE, SIX)
-    leases.holds({ONE, SIX}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE, SIX)
     segment.namespace.ip("link", "set", "one", "name", "other")
     leases.apply(seconds=600, interface="one", now=1.0)
     leases.tick(1.0)
@@ -371,9 +354,7 @@ def test_an_interface_that_got_another_name_keeps_no_leased_address(
 
 def test_leases_go_on_without_a_free_descriptor(segment: Segment, leases: Leases) -> None:
     """What they need is open by then; the interface is not taken for one that is gone."""
-    segment.add(ONE, SIX)
-    leases.holds({ONE, SIX}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE, SIX)
     leases.apply(seconds=60, interface="one", now=1.0)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with open("/dev/null", "rb") as lowest:  # noqa: PTH123 - the lowest that was free
@@ -417,7 +398,7 @@ def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
     """A dump that is torn is asked for again: no virtual address misses its renewal."""
     ours = [ip_address(f"10.9.8.{n}") for n in range(1, 101)]
     others = [f"10.8.{n // 250}.{n % 250 + 1}" for n in range(1500)]
-    segment.namespace.ip_batch([f"addr add {name}/32 dev one" for name in others])
+    segment.namespace.ip_batch(*(f"addr add {name}/32 dev one" for name in others))
     segment.add(*ours)
     leases.apply(seconds=60, interface="one", now=0.0)
     leases.holds(ours, 0.0)
@@ -465,9 +446,7 @@ def test_a_kernel_that_does_not_answer_is_told_and_tried_again(
     segment: Segment, leases: Leases, events: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was not renewed does not count as renewed: the lapse is told as well."""
-    segment.add(ONE)
-    leases.holds({ONE}, 0.0)
-    leases.tick(0.0)
+    hold(segment, leases, ONE)
     monkeypatch.setattr(leases._socket(), "timeout", 0)  # noqa: SLF001 - no kernel is as slow
     for now in (1.0, 2.0, 3.0):
         leases.tick(now)

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from ipfailover_agent.health import listener_socket
 from ipfailover_agent.health.listener_socket import ListenerSocket
-from ipfailover_agent.health.service import SOURCE, Probes
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-from ipfailover_agent.linux import process
-from ipfailover_agent.linux.loop import Loop, Readable, Woken
+from ipfailover_agent.linux.loop import Loop, Woken
 from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
-from ipfailover_agent.paths import RunPaths
+from tests.support.checking import Checking, no_descriptors
+from tests.support.netns import NetworkNamespace
 from tests.support.rights import as_nobody
-from tests.support.services import common
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_states import instance
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from structlog.testing import LogCapture
-
-    from tests.support.netns import NetworkNamespace
 
 pytestmark = pytest.mark.netns
 
@@ -47,12 +36,21 @@ HELD = InstanceStates(entries=(InstanceState(instance=instance(1), state=VrrpSta
 def numbers(port: int, *addresses: str) -> list[int]:
     """Return what the kernel says of a port at each address."""
     ports = [PortCheck(address=ip_address(each), port=port) for each in addresses]
-    asker = ListenerSocket(ports)
-    try:
+    with closing(ListenerSocket(ports)) as asker:
         asker.has_changed()
         return list(asker.answers().values())
-    finally:
-        asker.close()
+
+
+def listening(host: str, device: str = "", *, only: bool = True) -> socket.socket:
+    """Listen on a port of an address; ``only``: one of IPv6 takes no IPv4."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if ":" in host:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
+    if device:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    made.bind((host, 0))
+    made.listen(8)
+    return made
 
 
 # --- what the kernel says -----------------------------------------------------------------------
@@ -62,25 +60,18 @@ def test_a_listener_is_found_wherever_a_client_would_find_it(namespace: NetworkN
     """At its address, at all, on both families, bound to an interface; and nowhere else."""
     namespace.ip("address", "add", "192.0.2.11/24", "dev", "lo")
     own, other = "192.0.2.11", "127.0.0.1"
+    none = errno.ENOENT
     with ExitStack() as stack:
 
-        def listening(host: str, family: int = socket.AF_INET, device: str = "") -> int:
-            made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            if family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host == "::1"))
-            if device:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-            made.bind((host, 0))
-            made.listen(1)
-            port: int = made.getsockname()[1]
-            return port
+        def found(host: str, device: str = "", *, only: bool = True) -> list[int]:
+            made = stack.enter_context(listening(host, device, only=only))
+            return numbers(made.getsockname()[1], own, other, "::1")
 
-        none = errno.ENOENT
-        assert [0, none, none] == numbers(listening(own), own, other, "::1")
-        assert [0, 0, none] == numbers(listening("0.0.0.0"), own, other, "::1")
-        assert [0, 0, 0] == numbers(listening("::", socket.AF_INET6), own, other, "::1")
-        assert [none, none, 0] == numbers(listening("::1", socket.AF_INET6), own, other, "::1")
-        assert [0, 0, none] == numbers(listening("0.0.0.0", device="lo"), own, other, "::1")
+        assert [0, none, none] == found(own)
+        assert [0, 0, none] == found("0.0.0.0")
+        assert [0, 0, 0] == found("::", only=False)
+        assert [none, none, 0] == found("::1")
+        assert [0, 0, none] == found("0.0.0.0", "lo")
 
 
 @pytest.mark.parametrize("device", ["", "lo", "veth8"])
@@ -94,14 +85,7 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
     namespace.join("veth8", "veth9")
     for each in ("192.0.2.11/24", "2001:db8::11/64"):
         namespace.ip("address", "add", each, "dev", "veth8", *(["nodad"] if ":" in each else []))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as made:
-        if ":" in host:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
-        if device:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        made.bind((host, 0))
-        made.listen(8)
+    with listening(host, device, only=only) as made:
         port = made.getsockname()[1]
         asked = [
             PortCheck(address=ip_address(each), port=port, interface=interface)
@@ -112,26 +96,21 @@ def test_what_the_kernel_says_is_what_a_connection_meets(
                 ("::1", "lo"),
             )
         ]
-        # An address can be used a moment after the kernel has taken it.
-        wait_until(lambda: leads_here("2001:db8::11"), 5, "a way to the address")
-        asker = ListenerSocket(asked)
-        asker.has_changed()
-        found = {each: number == 0 for each, number in asker.answers().items()}
-        asker.close()
-        assert {each: connects(str(each.address), port) for each in asked} == found
+        # An address can be used a moment after the kernel has taken it, and a route to it.
+        refused = errno.ECONNREFUSED
+        wait_until(lambda: connected("2001:db8::11", 9) == refused, 5, "a way to the address")
+        with closing(ListenerSocket(asked)) as asker:
+            asker.has_changed()
+            found = {each: number == 0 for each, number in asker.answers().items()}
+        assert {each: connected(str(each.address), port) == 0 for each in asked} == found
 
 
-def leads_here(address: str) -> bool:
-    """Return whether the kernel takes the address for its own; a route to it is there before."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as made:
-        made.settimeout(0.2)
-        return made.connect_ex((address, 9)) == errno.ECONNREFUSED
-
-
-def connects(host: str, port: int) -> bool:
+def connected(host: str, port: int) -> int:
+    """Return the error number of a connection, 0 where there is one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as made:
-        return made.connect_ex((host, port)) == 0
+        made.settimeout(0.2)
+        return made.connect_ex((host, port))
 
 
 def test_a_connection_is_no_listener(application: socket.socket) -> None:
@@ -194,20 +173,10 @@ def test_a_look_says_whether_anything_is_new(application: socket.socket) -> None
 # --- what follows -------------------------------------------------------------------------------
 
 
-class Watching:
+class Watching(Checking):
     """Probes that are made every 60 s, of ports whose listeners are watched every 50 ms."""
 
-    def __init__(self, directory: Path, loop: Loop) -> None:
-        self.loop = loop
-        self.capture: LogCapture = structlog.testing.LogCapture()
-        self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
-        log = structlog.wrap_logger(None, processors=[self.capture])
-        environment = dict(os.environ)
-        self.probes = Probes(
-            common(log=log, paths=self.paths, environment=environment, loop=loop), lambda _: None
-        )
-
-    def begin(
+    def watch(
         self, *ports: PortCheck, instance_states: InstanceStates = ELIGIBLE, **more: float
     ) -> None:
         wanted = PortProbes(
@@ -220,46 +189,11 @@ class Watching:
             listeners=ports,
             watch=0.05,
         )
-        self.probes.prepare(wanted, instance_states)
-        self.probes.apply(wanted)
-        self.probes.on_instance_states(instance_states, time.monotonic())
-
-    def turn(self, seconds: float = 0.3) -> list[object]:
-        """Go round the loop for so long, or until something was found; return what came."""
-        due = (time.monotonic() + seconds, self.probes.resume_at)
-        events = self.loop.wait(min(each for each in due if each is not None))
-        self.probes.resume(time.monotonic())
-        if Readable(source=SOURCE) in events:
-            self.probes.readable()
-        for child in process.reap():
-            self.probes.child_exited(child)
-        return list(events)
-
-    def until_told(self, event: str, count: int = 1) -> dict[str, object]:
-        """Turn until an event was logged that often; return the last one."""
-
-        def told() -> list[dict[str, object]]:
-            return [dict(each) for each in self.capture.entries if each["event"] == event]
-
-        def is_told() -> bool:
-            if len(told()) < count:
-                self.turn()
-            return len(told()) >= count
-
-        wait_until(is_told, 8, lambda: f"{self.capture.entries}")
-        return told()[count - 1]
+        self.begin(wanted, instance_states)
 
     @property
     def is_watching(self) -> bool:
         return self.probes.listeners.is_watching
-
-    @property
-    def events(self) -> list[str]:
-        return [each["event"] for each in self.capture.entries]
-
-    @property
-    def track(self) -> str:
-        return Path(self.paths.check_track).read_text(encoding="ascii")
 
 
 @pytest.fixture
@@ -279,13 +213,13 @@ def test_a_listener_that_is_closed_has_the_port_probed_at_once(
     watching: Watching, application: socket.socket
 ) -> None:
     """keepalived is told before the round that tells people begins; the log names the cause."""
-    watching.begin(at(application))
-    assert ("0\n", ["check.passed"]) == (watching.track, watching.events)
+    watching.watch(at(application))
+    assert ("0\n", ["check.passed"]) == (watching.said[0], watching.events)
     assert [] == watching.turn()
     port = at(application).port
     application.close()
     assert [Woken()] == watching.turn(5)
-    assert "1\n" == watching.track
+    assert "1\n" == watching.said[0]
     told = watching.until_told("check.failed")
     assert (f"listener of port {port} is gone", f"port {port} of 127.0.0.1: refused") == (
         told["cause"],
@@ -299,7 +233,7 @@ def test_a_listener_that_is_killed_with_its_process_is_gone(watching: Watching) 
     text = "import socket, time; made = socket.create_server(('127.0.0.1', 8080)); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", text]) as child:
         wait_until(lambda: numbers(8080, "127.0.0.1") == [0], 10, "nothing listens")
-        watching.begin(PortCheck(address=V4, port=8080))
+        watching.watch(PortCheck(address=V4, port=8080))
         child.kill()
         assert "listener of port 8080 is gone" == watching.until_told("check.failed")["cause"]
 
@@ -308,14 +242,14 @@ def test_after_a_reload_the_new_ports_are_watched_and_the_old_ones_are_not(
     watching: Watching, application: socket.socket
 ) -> None:
     """A listener that nothing checks any more may go."""
-    watching.begin(at(application))
+    watching.watch(at(application))
     watching.turn()
     with socket.create_server(("127.0.0.1", 0)) as new:
         port = new.getsockname()[1]
-        watching.begin(PortCheck(address=V4, port=port))
+        watching.watch(PortCheck(address=V4, port=port))
         application.close()
         assert [] == watching.turn()
-        assert ("0\n", True) == (watching.track, watching.is_watching)
+        assert ("0\n", True) == (watching.said[0], watching.is_watching)
     assert f"listener of port {port} is gone" == watching.until_told("check.failed")["cause"]
 
 
@@ -323,7 +257,7 @@ def test_what_went_while_the_agent_stood_still_is_found_at_its_first_look(
     watching: Watching, application: socket.socket
 ) -> None:
     """It makes up for nothing: one look, one check."""
-    watching.begin(at(application))
+    watching.watch(at(application))
     watching.turn()
     application.close()
     time.sleep(1.5)  # as if it were frozen
@@ -341,7 +275,7 @@ def test_a_listener_that_another_takes_the_place_of_moves_nothing(
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         first.bind(("127.0.0.1", 8080))
         first.listen()
-        watching.begin(at(first))
+        watching.watch(at(first))
         target = at(first)
         if how == "reuse port":
             second = stack.enter_context(socket.socket())
@@ -362,7 +296,7 @@ def test_a_listener_that_another_takes_the_place_of_moves_nothing(
         for _ in range(3):
             watching.turn()
         assert [0] == numbers(target.port, "127.0.0.1")
-        assert ("0\n", ["check.passed"]) == (watching.track, watching.events)
+        assert ("0\n", ["check.passed"]) == (watching.said[0], watching.events)
         assert watching.is_watching
 
 
@@ -372,7 +306,7 @@ def test_one_of_many_is_named(watching: Watching) -> None:
         socket.create_server(("127.0.0.1", 8080)),
         socket.create_server(("::1", 8081), family=socket.AF_INET6) as other,
     ):
-        watching.begin(PortCheck(address=V4, port=8080), PortCheck(address=V6, port=8081))
+        watching.watch(PortCheck(address=V4, port=8080), PortCheck(address=V6, port=8081))
         watching.turn()
         other.close()
         told = watching.until_told("check.failed")
@@ -384,7 +318,7 @@ def test_a_node_that_is_held_watches_nothing(
     watching: Watching, application: socket.socket
 ) -> None:
     """Nothing would follow; when it is let go, it goes on from what is there."""
-    watching.begin(at(application), instance_states=HELD)
+    watching.watch(at(application), instance_states=HELD)
     is_watching = [watching.is_watching]
     for instance_states in (ELIGIBLE, HELD):
         watching.probes.on_instance_states(instance_states, time.monotonic())
@@ -401,7 +335,7 @@ def test_a_listener_that_was_there_over_a_rest_is_missed_after_it(
     watching: Watching, application: socket.socket
 ) -> None:
     """The first look after a rest says what is there, though nothing is new to the kernel."""
-    watching.begin(at(application))
+    watching.watch(at(application))
     for instance_states in (HELD, ELIGIBLE):
         watching.turn()
         watching.probes.on_instance_states(instance_states, time.monotonic())
@@ -415,14 +349,11 @@ def test_what_a_look_began_to_wait_for_has_its_timeout(
     watching: Watching, namespace: NetworkNamespace, application: socket.socket
 ) -> None:
     """The loop returns for it: until then it knows the next round's time only."""
-    watching.begin(at(application))
+    watching.watch(at(application))
     watching.turn()
     rule = f"tcp dport {application.getsockname()[1]} drop"
-    namespace.run(
-        *("nft", "-f", "-"),
-        stdin=f"table ip silent {{\n chain input {{\n type filter hook input priority 0\n"
-        f"{rule}\n}}\n}}\n",
-    )
+    chain = "chain input {\n type filter hook input priority 0"
+    namespace.nft(f"table ip silent {{\n {chain}\n{rule}\n}}\n}}\n")
     application.close()
     began = time.monotonic()
     assert (Woken(),) == watching.loop.wait(began + 30)
@@ -435,12 +366,9 @@ def test_a_port_that_something_else_answers_for_is_named_once(
 ) -> None:
     """As kube-proxy does for a node port: only the periodic check tells of it."""
     rule = f"tcp dport 30080 redirect to :{application.getsockname()[1]}"
-    namespace.run(
-        *("nft", "-f", "-"),
-        stdin="table ip nodeport {\n chain output {\n type nat hook output priority -100\n"
-        f"{rule}\n}}\n}}\n",
-    )
-    watching.begin(PortCheck(address=V4, port=30080), interval=0.2)
+    chain = "chain output {\n type nat hook output priority -100"
+    namespace.nft(f"table ip nodeport {{\n {chain}\n{rule}\n}}\n}}\n")
+    watching.watch(PortCheck(address=V4, port=30080), interval=0.2)
     told = watching.until_told("listener.unknown")
     assert 30080 == told["port"]
     for _ in range(4):
@@ -455,7 +383,7 @@ def test_without_the_kernel_s_word_the_periodic_check_goes_on_alone(
 ) -> None:
     """A sandbox that has no such family; it is said once, and nobody relies on it."""
     monkeypatch.setattr("ipfailover_agent.linux.sock_diag.NETLINK_SOCK_DIAG", 31)
-    watching.begin(at(application), interval=0.2)
+    watching.watch(at(application), interval=0.2)
     told = watching.until_told("protection.off")
     assert ("listener", "warning") == (told["kind"], told["log_level"])
     found = watching.probes.listeners.protection()
@@ -475,12 +403,12 @@ def test_a_kernel_that_finds_nothing_is_not_believed(
 ) -> None:
     """ENOENT for everything, as without tcp_diag: the control is not found either."""
     monkeypatch.setattr("ipfailover_agent.linux.sock_diag._TCP", 17)
-    watching.begin(at(application))
+    watching.watch(at(application))
     told = watching.until_told("protection.off")
     assert "the kernel" in str(told["reason"])
     application.close()
     assert [] == watching.turn()
-    assert "0\n" == watching.track
+    assert "0\n" == watching.said[0]
 
 
 # --- a script -----------------------------------------------------------------------------------
@@ -496,24 +424,24 @@ def test_a_script_is_run_once_more_and_until_it_is_content(
         f"fi; echo x >>{tmp_path}/runs\n",
         encoding="ascii",
     )
-    watching.begin(at(application), script=1, interval=0.5)
-    assert ("0\n", []) == (watching.track, watching.events)
+    watching.watch(at(application), script=1, interval=0.5)
+    assert ("0\n", []) == (watching.said[0], watching.events)
     application.close()  # the script is content: another one answers for the URL
-    wait_until(lambda: [watching.turn(), (tmp_path / "runs").exists()][1], 5, "it is not run")
+    watching.until((tmp_path / "runs").exists)
     watching.turn()
-    assert ("0\n", []) == (watching.track, watching.events)
+    assert ("0\n", []) == (watching.said[0], watching.events)
 
     with socket.create_server(("127.0.0.1", 8081)) as another:
-        watching.begin(at(another), script=1, interval=0.5)
+        watching.watch(at(another), script=1, interval=0.5)
         watching.turn()
         flag.touch()
     told = watching.until_told("check.failed")
     assert ("cannot reach it", "listener of port 8081 is gone") == (told["reason"], told["cause"])
-    assert "1\n" == watching.track
+    assert "1\n" == watching.said[0]
     watching.turn(1.2)
     flag.unlink()
     watching.until_told("check.passed")
-    assert "0\n" == watching.track
+    assert "0\n" == watching.said[0]
     runs = (tmp_path / "runs").read_text()
     watching.turn(1.2)
     assert runs == (tmp_path / "runs").read_text()
@@ -524,28 +452,24 @@ def test_a_script_that_hangs_is_given_up_at_the_timeout(
 ) -> None:
     """It has failed, and does not stay."""
     Path(watching.paths.check).write_text("exec sleep 60\n", encoding="ascii")
-    watching.begin(at(application), script=1)
+    watching.watch(at(application), script=1)
     application.close()
     told = watching.until_told("check.failed")
     assert "the check script fails" == told["reason"]
-    wait_until(lambda: [watching.turn(0.1), _children() == []][1], 5, "it is still there")
+    watching.until(lambda: _children() == [])
 
 
 def test_without_descriptors_the_script_is_left_to_keepalived(
     watching: Watching, application: socket.socket
 ) -> None:
     """That it cannot be run says nothing of the application, and ends nothing."""
-    watching.begin(at(application), script=1)
+    watching.watch(at(application), script=1)
     watching.turn()
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
-    try:
+    with no_descriptors():
         application.close()
         told = watching.until_told("check.inconclusive")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "Too many open files" in str(told["reason"])
-    assert ("0\n", ["check.inconclusive"]) == (watching.track, watching.events)
+    assert ("0\n", ["check.inconclusive"]) == (watching.said[0], watching.events)
 
 
 def test_a_reload_from_ports_to_a_script_and_back_changes_who_checks(
@@ -554,20 +478,20 @@ def test_a_reload_from_ports_to_a_script_and_back_changes_who_checks(
     """Though the same port is watched, every so many seconds."""
     port, script = at(application), Path(watching.paths.check)
     script.write_text("exit 1\n", encoding="ascii")
-    watching.begin(port, interval=0.5)
+    watching.watch(port, interval=0.5)
     watching.until_told("check.passed")
 
-    watching.begin(port, script=1, interval=0.5)
+    watching.watch(port, script=1, interval=0.5)
     watching.turn()
     application.close()
     told = watching.until_told("check.failed")
     assert "the check script fails" == told["reason"]
 
-    watching.begin(port, interval=0.5)
+    watching.watch(port, interval=0.5)
     script.unlink()
     with socket.create_server((str(port.address), port.port)):
         watching.until_told("check.passed", 2)
-        assert "0\n" == watching.track
+        assert "0\n" == watching.said[0]
     assert "refused" in str(watching.until_told("check.failed", 2)["reason"])
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,9 +25,6 @@ from ipfailover_agent.linux.loop import (
     Writable,
 )
 from tests.support.pipes import open_pipe
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
 PROMPT = 0.05  # seconds within which the loop answers

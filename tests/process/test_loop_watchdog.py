@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.agent_process import World
+from tests.support.agent_process import World
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 

@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 SCRIPT = """
 import json, os, subprocess, sys, time
 from pathlib import Path
-from ipfailover_agent.doctor import managers
+from ipfailover_agent.doctor import node_findings
 from ipfailover_agent.doctor import host_facts as examining
 
 settings = json.loads(sys.argv[1])
@@ -100,8 +100,8 @@ left = set(own())
 found = {}
 for number, name in enumerate(settings, 1):
     judged = examining.managers(name, indices[name])
-    (leased,) = managers.judge_managers(name, judged, 3)
-    (lasting,) = managers.judge_managers(name, judged, 0)
+    (leased,) = node_findings.judge_managers(name, judged, 3)
+    (lasting,) = node_findings.judge_managers(name, judged, 0)
     found[name] = {
         "leased": [f"10.5.{number}.61/32" in left, leased.verdict.value == "pass"],
         "lasting": [f"10.5.{number}.60/32" in left, lasting.verdict.value == "pass"],

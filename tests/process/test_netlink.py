@@ -9,8 +9,8 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -25,11 +25,6 @@ from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-netns = pytest.mark.netns
-
 
 @pytest.fixture
 def namespace() -> Iterator[NetworkNamespace]:
@@ -38,6 +33,13 @@ def namespace() -> Iterator[NetworkNamespace]:
         made.join("one", "two")
         with made.entered():
             yield made
+
+
+@pytest.fixture
+def netlink(namespace: NetworkNamespace) -> Iterator[AddressSocket]:
+    del namespace  # it is entered
+    with AddressSocket() as made:
+        yield made
 
 
 def witnessed(namespace: NetworkNamespace) -> set[tuple[str, str, int, str, bool]]:
@@ -60,65 +62,64 @@ def seen(netlink: AddressSocket) -> set[tuple[str, str, int, str, bool]]:
     names = {link.index: link.name for link in netlink.links()}
     return {
         (names[index], str(held.address), held.prefix_length, held.label, held.is_deprecated)
-        for index, held in netlink.addresses()
+        for index, held in listed(netlink)
     }
+
+
+def listed(netlink: AddressSocket) -> list[tuple[int, InterfaceAddress]]:
+    return [(held.index, held.address) for held in netlink.held_addresses()]
 
 
 def index_of(name: str) -> int:
     return socket.if_nametoindex(name)
 
 
-@netns
-def test_what_is_read_is_what_ip_addr_shows(namespace: NetworkNamespace) -> None:
+def test_what_is_read_is_what_ip_addr_shows(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """Both families, labels, prefix lengths, deprecation, several interfaces."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.100/32 dev one label one:vip",
-            "addr add 10.9.0.101/32 dev one preferred_lft 0 valid_lft 100",
-            "addr add fd00:9::1/64 dev one nodad",
-            "addr add fd00:9::100/128 dev one nodad preferred_lft 0",
-            "addr add 10.9.1.1/16 dev two",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.100/32 dev one label one:vip",
+        "addr add 10.9.0.101/32 dev one preferred_lft 0 valid_lft 100",
+        "addr add fd00:9::1/64 dev one nodad",
+        "addr add fd00:9::100/128 dev one nodad preferred_lft 0",
+        "addr add 10.9.1.1/16 dev two",
     )
-    with AddressSocket() as netlink:
-        found = seen(netlink)
+    found = seen(netlink)
     assert witnessed(namespace) == found
     assert ("one", "10.9.0.100", 32, "one:vip", False) in found
     assert ("one", "fd00:9::100", 128, "", True) in found
 
 
-@netns
 def test_254_addresses_of_each_family_are_read_and_deleted_one_by_one(
-    namespace: NetworkNamespace,
+    namespace: NetworkNamespace, netlink: AddressSocket
 ) -> None:
     """All labelled and unlabelled ones are read; every delete leaves exactly the others."""
     lines = [f"addr add 10.9.0.{n}/32 dev one label one:vip" for n in range(1, 255)]
     lines += [f"addr add fd00:9::{n:x}/128 dev one nodad" for n in range(1, 255)]
     lines += ["addr add 10.8.0.1/24 dev one", "addr add fd00:8::1/64 dev one nodad"]
-    namespace.ip_batch(lines)
+    namespace.ip_batch(*lines)
     before = witnessed(namespace)
-    with AddressSocket() as netlink:
-        assert before == seen(netlink)
-        begin = time.monotonic()
-        for index, held in netlink.addresses():
-            if held.address in (ip_address("10.9.0.1"), ip_address("fd00:9::1")):
-                assert netlink.delete(index, held)
-        left = before - witnessed(namespace)
-        assert {
-            ("one", "10.9.0.1", 32, "one:vip", False),
-            ("one", "fd00:9::1", 128, "", False),
-        } == left
-        for index, held in netlink.addresses():
-            if held.prefix_length in (32, 128) and index == index_of("one"):
-                assert netlink.delete(index, held)
-        assert time.monotonic() - begin < 10
+    assert before == seen(netlink)
+    begin = time.monotonic()
+    for index, held in listed(netlink):
+        if held.address in (ip_address("10.9.0.1"), ip_address("fd00:9::1")):
+            assert netlink.delete(index, held)
+    left = before - witnessed(namespace)
+    assert {
+        ("one", "10.9.0.1", 32, "one:vip", False),
+        ("one", "fd00:9::1", 128, "", False),
+    } == left
+    for index, held in listed(netlink):
+        if held.prefix_length in (32, 128) and index == index_of("one"):
+            assert netlink.delete(index, held)
+    assert time.monotonic() - begin < 10
     assert {held for held in before if held[2] not in (32, 128) or held[0] == "lo"} == witnessed(
         namespace
     )
 
 
-@netns
 @pytest.mark.parametrize(
     ("existing", "wanted"),
     [
@@ -130,59 +131,56 @@ def test_254_addresses_of_each_family_are_read_and_deleted_one_by_one(
     ids=["other prefix", "other address", "other label", "other IPv6 prefix"],
 )
 def test_only_the_very_address_is_deleted(
-    namespace: NetworkNamespace, existing: str, wanted: tuple[str, int, str]
+    namespace: NetworkNamespace,
+    existing: str,
+    wanted: tuple[str, int, str],
+    netlink: AddressSocket,
 ) -> None:
     """Something alike stays, and the answer is that the address is not there."""
     namespace.ip("addr", "add", existing, "dev", "one")
     before = witnessed(namespace)
     address, prefix_length, label = wanted
     held = InterfaceAddress(address=ip_address(address), prefix_length=prefix_length, label=label)
-    with AddressSocket() as netlink:
-        assert not netlink.delete(index_of("one"), held)
-        assert not netlink.delete(index_of("two"), held)
-        assert not netlink.delete(99_999, held)
+    assert not netlink.delete(index_of("one"), held)
+    assert not netlink.delete(index_of("two"), held)
+    assert not netlink.delete(99_999, held)
     assert before == witnessed(namespace)
 
 
-@netns
-def test_the_right_one_of_two_prefix_lengths_is_deleted(namespace: NetworkNamespace) -> None:
+def test_the_right_one_of_two_prefix_lengths_is_deleted(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """The same address as /24 and /32: the /32 goes, the node's own stays."""
     namespace.ip("addr", "add", "10.9.0.5/24", "dev", "one")
     namespace.ip("addr", "add", "10.9.0.5/32", "dev", "one")
     held = InterfaceAddress(address=IPv4Address("10.9.0.5"), prefix_length=32, label="one")
-    with AddressSocket() as netlink:
-        assert netlink.delete(index_of("one"), held)
+    assert netlink.delete(index_of("one"), held)
     assert ("one", "10.9.0.5", 24, "one", False) in witnessed(namespace)
     assert ("one", "10.9.0.5", 32, "one", False) not in witnessed(namespace)
 
 
-@netns
 @pytest.mark.parametrize(
     ("address", "peer"),
     [("10.9.0.5", "10.9.7.6/32"), ("fd00:9::5", "fd00:9::6/128")],
     ids=["IPv4", "IPv6"],
 )
 def test_an_address_with_a_peer_is_read_as_ours_and_deleted(
-    namespace: NetworkNamespace, address: str, peer: str
+    namespace: NetworkNamespace, address: str, peer: str, netlink: AddressSocket
 ) -> None:
     """The local end counts, not the other one."""
     namespace.ip("addr", "add", address, "peer", peer, "dev", "one")
-    with AddressSocket() as netlink:
-        (found,) = (each for each in netlink.addresses() if str(each[1].address) == address)
-        assert peer.split("/", maxsplit=1)[0] not in {
-            str(held.address) for _, held in netlink.addresses()
-        }
-        assert netlink.delete(*found)
+    (found,) = (each for each in listed(netlink) if str(each[1].address) == address)
+    assert peer.split("/", maxsplit=1)[0] not in {str(held.address) for _, held in listed(netlink)}
+    assert netlink.delete(*found)
     assert address not in {each[1] for each in witnessed(namespace)}
 
 
-@netns
 def test_addresses_that_change_meanwhile_do_not_break_the_reading(
     namespace: NetworkNamespace,
 ) -> None:
     """A dump that is torn, so that it misses addresses, is asked for again."""
     names = [f"10.9.{number // 250}.{number % 250 + 1}" for number in range(2000)]
-    namespace.ip_batch([f"addr add {name}/32 dev one" for name in names])
+    namespace.ip_batch(*(f"addr add {name}/32 dev one" for name in names))
     vanishing, staying = names[:1800], {ip_address(name) for name in names[1800:]}
     readings = 0
     with (
@@ -193,12 +191,11 @@ def test_addresses_that_change_meanwhile_do_not_break_the_reading(
         other.stdin.write("".join(f"addr del {name}/32 dev one\n" for name in vanishing))
         other.stdin.close()
         while other.poll() is None:
-            assert staying <= {held.address for _, held in netlink.addresses()}
+            assert staying <= {held.address.address for held in netlink.held_addresses()}
             readings += 1
     assert readings > 0
 
 
-@netns
 def test_what_an_address_is_good_for_is_read(namespace: NetworkNamespace) -> None:
     """Privacy addresses, duplicates, what is still being looked at, and the order of making."""
     namespace.run("sysctl", "-qw", "net.ipv6.conf.one.use_tempaddr=2")
@@ -207,13 +204,13 @@ def test_what_an_address_is_good_for_is_read(namespace: NetworkNamespace) -> Non
     time.sleep(0.05)  # the kernel counts in hundredths
     namespace.ip("addr", "add", "fd00:9::5/64", "dev", "one")
     time.sleep(0.05)
-    namespace.ip_batch(["addr add 10.9.0.1/24 dev one", "addr add 10.9.0.2/24 dev one"])
+    namespace.ip_batch("addr add 10.9.0.1/24 dev one", "addr add 10.9.0.2/24 dev one")
 
     def read() -> dict[str, InterfaceAddress]:
         with AddressSocket() as netlink:
             return {
                 str(each.address): each
-                for index, each in netlink.addresses()
+                for index, each in listed(netlink)
                 if index == index_of("one") and not each.address.is_link_local
             }
 
@@ -236,21 +233,19 @@ def test_what_an_address_is_good_for_is_read(namespace: NetworkNamespace) -> Non
     assert made[2] == read()["10.9.0.1"].created  # a renewal is none
 
 
-@netns
-def test_one_glance_shows_what_is_there_with_its_lifetime(namespace: NetworkNamespace) -> None:
+def test_one_glance_shows_what_is_there_with_its_lifetime(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """Both families; without a limit it is for ever."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.100/32 dev one label one:vip",
-            "addr add 10.9.0.101/32 dev one valid_lft 100 preferred_lft 50",
-            "addr add fd00:9::100/128 dev one nodad valid_lft 100 preferred_lft 0",
-            "addr add fd00:9::101/128 dev one nodad",
-        ]
+        "addr add 10.9.0.100/32 dev one label one:vip",
+        "addr add 10.9.0.101/32 dev one valid_lft 100 preferred_lft 50",
+        "addr add fd00:9::100/128 dev one nodad valid_lft 100 preferred_lft 0",
+        "addr add fd00:9::101/128 dev one nodad",
     )
-    with AddressSocket() as netlink:
-        found = {
-            str(each.address.address): each.valid_seconds for each in netlink.glance_at_addresses()
-        }
+    found = {
+        str(each.address.address): each.valid_seconds for each in netlink.glance_at_addresses()
+    }
     assert rtnetlink.FOR_EVER == found["10.9.0.100"] == found["fd00:9::101"]
     assert 98 <= found["10.9.0.101"] <= 100
     assert 98 <= found["fd00:9::100"] <= 100
@@ -271,19 +266,18 @@ def held_on_one(netlink: AddressSocket, *names: str) -> list[rtnetlink.HeldAddre
     return [found[name] for name in names]
 
 
-@netns
-def test_a_renewal_changes_nothing_but_lifetimes(namespace: NetworkNamespace) -> None:
+def test_a_renewal_changes_nothing_but_lifetimes(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """Label, scope, flags and preferred lifetime 0 stay; and it can be taken back."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.100/32 dev one label one:vip scope link",
-            "addr add 10.9.0.5 peer 10.9.7.6/32 dev one",
-            "addr add fd00:9::100/128 dev one nodad noprefixroute preferred_lft 0",
-            "addr add fd00:9::101/128 dev one nodad",
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.102/32 dev one metric 77",
-            "addr add fd00:9::102/128 dev one nodad metric 77",
-        ]
+        "addr add 10.9.0.100/32 dev one label one:vip scope link",
+        "addr add 10.9.0.5 peer 10.9.7.6/32 dev one",
+        "addr add fd00:9::100/128 dev one nodad noprefixroute preferred_lft 0",
+        "addr add fd00:9::101/128 dev one nodad",
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.102/32 dev one metric 77",
+        "addr add fd00:9::102/128 dev one nodad metric 77",
     )
 
     def everything() -> list[dict[str, object]]:
@@ -302,21 +296,19 @@ def test_a_renewal_changes_nothing_but_lifetimes(namespace: NetworkNamespace) ->
         *("10.9.0.100", "10.9.0.5", "10.9.0.102"),
         *("fd00:9::100", "fd00:9::101", "fd00:9::102"),
     )
-    with AddressSocket() as netlink:
-        held = held_on_one(netlink, *names)
-        assert 6 == netlink.renew(held, 30)
-        shown = lifetimes(namespace)
-        assert before == everything()
-        assert all(28 <= shown[name][0] <= 30 for name in names)
-        assert {0} == {shown["fd00:9::100"][1]}
-        assert all(28 <= shown[name][1] <= 30 for name in names if name != "fd00:9::100")
-        assert before_lifetimes["10.9.0.1"] == shown["10.9.0.1"]
-        assert 6 == netlink.renew(held, rtnetlink.FOR_EVER)
-        assert before_lifetimes == lifetimes(namespace)
-        assert 0 == netlink.renew([], 30)
+    held = held_on_one(netlink, *names)
+    assert 6 == netlink.renew(held, 30)
+    shown = lifetimes(namespace)
+    assert before == everything()
+    assert all(28 <= shown[name][0] <= 30 for name in names)
+    assert {0} == {shown["fd00:9::100"][1]}
+    assert all(28 <= shown[name][1] <= 30 for name in names if name != "fd00:9::100")
+    assert before_lifetimes["10.9.0.1"] == shown["10.9.0.1"]
+    assert 6 == netlink.renew(held, rtnetlink.FOR_EVER)
+    assert before_lifetimes == lifetimes(namespace)
+    assert 0 == netlink.renew([], 30)
 
 
-@netns
 @pytest.mark.usefixtures("namespace")
 def test_who_set_an_address_stays_when_it_is_renewed() -> None:
     """keepalived 2.3 marks its addresses with IFA_PROTO 18; iproute2 6.1 cannot set it yet."""
@@ -347,67 +339,63 @@ def test_who_set_an_address_stays_when_it_is_renewed() -> None:
     assert all(28 <= each.valid_seconds <= 30 for each in again)
 
 
-@netns
 def test_what_cannot_be_renewed_does_not_keep_the_others_from_it(
-    namespace: NetworkNamespace,
+    namespace: NetworkNamespace, netlink: AddressSocket
 ) -> None:
     """Those of an interface that is gone are counted as refused, wherever they stand."""
     names = [f"fd00:9::{n:x}" for n in range(1, 201)]
-    namespace.ip_batch([f"addr add {name}/128 dev one nodad" for name in names])
+    namespace.ip_batch(*(f"addr add {name}/128 dev one nodad" for name in names))
     refused = {0, 63, 64, 100, 199}  # the first, the last one of a batch, the very last
-    with AddressSocket() as netlink:
-        held = [
-            replace(each, index=99_999) if number in refused else each
-            for number, each in enumerate(held_on_one(netlink, *names))
-        ]
-        assert 195 == netlink.renew(held, 30)
-        assert 195 == netlink.renew(held, 60), "a late error was taken for one of these"
+    held = [
+        replace(each, index=99_999) if number in refused else each
+        for number, each in enumerate(held_on_one(netlink, *names))
+    ]
+    assert 195 == netlink.renew(held, 30)
+    assert 195 == netlink.renew(held, 60), "a late error was taken for one of these"
     shown = lifetimes(namespace)
     for number, name in enumerate(names):
         assert (shown[name][0] <= 60) == (number not in refused)
 
 
-@netns
 @pytest.mark.parametrize("address", ["10.9.0.100/32", "fd00:9::100/128"], ids=["IPv4", "IPv6"])
 def test_an_address_that_was_just_removed_comes_back(
-    namespace: NetworkNamespace, address: str
+    namespace: NetworkNamespace, address: str, netlink: AddressSocket
 ) -> None:
     """The fact that looking afterwards rests on: the kernel adds it again, for one lifetime."""
     name = address.split("/", maxsplit=1)[0]
     namespace.ip("addr", "add", address, "dev", "one")
-    with AddressSocket() as netlink:
-        held = held_on_one(netlink, name)
-        namespace.ip("addr", "del", address, "dev", "one")
-        assert 1 == netlink.renew(held, 30)
+    held = held_on_one(netlink, name)
+    namespace.ip("addr", "del", address, "dev", "one")
+    assert 1 == netlink.renew(held, 30)
     assert 28 <= lifetimes(namespace)[name][0] <= 30
 
 
-@netns
-def test_links_are_read_with_their_state(namespace: NetworkNamespace) -> None:
+def test_links_are_read_with_their_state(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """Up means up and running: a veth whose other end is down is not."""
-    with AddressSocket() as netlink:
 
-        def shown() -> dict[str, bool]:
-            return {link.name: link.is_up for link in netlink.links()}
+    def shown() -> dict[str, bool]:
+        return {link.name: link.is_up for link in netlink.links()}
 
-        # the kernel tells of a carrier a moment later
-        both_up = {"lo": True, "one": True, "two": True}
-        wait_until(lambda: both_up == shown(), 5, lambda: str(shown()))
-        namespace.ip("link", "set", "two", "down")
-        both_down = {"lo": True, "one": False, "two": False}
-        wait_until(lambda: both_down == shown(), 5, lambda: str(shown()))
+    # the kernel tells of a carrier a moment later
+    both_up = {"lo": True, "one": True, "two": True}
+    wait_until(lambda: both_up == shown(), 5, lambda: str(shown()))
+    namespace.ip("link", "set", "two", "down")
+    both_down = {"lo": True, "one": False, "two": False}
+    wait_until(lambda: both_down == shown(), 5, lambda: str(shown()))
 
 
-@netns
-def test_ports_are_read_with_what_takes_their_frames(namespace: NetworkNamespace) -> None:
+def test_ports_are_read_with_what_takes_their_frames(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """Seen by one question and among all links, and who speaks no ARP."""
     namespace.ip_batch(
-        ["link add name br0 type bridge", "link set one master br0", "link set two arp off"]
+        "link add name br0 type bridge", "link set one master br0", "link set two arp off"
     )
-    with AddressSocket() as netlink:
-        links = {each.name: each for each in netlink.links()}
-        asked = {name: netlink.port_of(each.index) for name, each in links.items()}
-        assert "" == netlink.port_of(9999)
+    links = {each.name: each for each in netlink.links()}
+    asked = {name: netlink.port_of(each.index) for name, each in links.items()}
+    assert "" == netlink.port_of(9999)
     assert {"one": "br0"} == {name: master for name, master in asked.items() if master}
     assert links["br0"].index == links["one"].master
     assert {"one"} == {each.name for each in links.values() if each.master}
@@ -425,32 +413,28 @@ def test_a_vrf_leaves_frames_to_its_ports(kind: str, master: int) -> None:
     assert master == rtnetlink.parse_link(payload).master
 
 
-@netns
-def test_default_routes_are_read_best_first(namespace: NetworkNamespace) -> None:
+def test_default_routes_are_read_best_first(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """Metrics, preferred sources, both families; other tables and blackholes are left out."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.2/32 dev one",
-            "addr add 10.8.0.1/24 dev two",
-            "addr add fd00:9::1/64 dev one nodad",
-            "route add default via 10.8.0.254 dev two metric 200",
-            "route add default via 10.9.0.254 dev one metric 50 src 10.9.0.2",
-            "route add default via 10.8.0.254 dev two metric 1 table 100",
-            "route add blackhole default metric 10",
-            "route add 10.7.0.0/16 via 10.8.0.254 dev two",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.2/32 dev one",
+        "addr add 10.8.0.1/24 dev two",
+        "addr add fd00:9::1/64 dev one nodad",
+        "route add default via 10.8.0.254 dev two metric 200",
+        "route add default via 10.9.0.254 dev one metric 50 src 10.9.0.2",
+        "route add default via 10.8.0.254 dev two metric 1 table 100",
+        "route add blackhole default metric 10",
+        "route add 10.7.0.0/16 via 10.8.0.254 dev two",
     )
     namespace.ip_batch(
-        [
-            "route add default via fd00:9::fe dev one metric 70",
-            "route add unreachable default metric 4000",
-        ],
-        "-6",
+        "route add default via fd00:9::fe dev one metric 70",
+        "route add unreachable default metric 4000",
+        options=("-6",),
     )
     one, two = index_of("one"), index_of("two")
-    with AddressSocket() as netlink:
-        found = netlink.default_routes([index_of("one"), index_of("two")])
+    found = netlink.default_routes([index_of("one"), index_of("two")])
     source = IPv4Address("10.9.0.2")
     assert (
         hop(Family.IPV4, one, 50, "10.9.0.254", source),
@@ -468,44 +452,39 @@ def hop(
     )
 
 
-@netns
 def test_the_gateway_of_a_default_route_may_be_of_the_other_family(
-    namespace: NetworkNamespace,
+    namespace: NetworkNamespace, netlink: AddressSocket
 ) -> None:
     """RFC 5549; one without a gateway leads out of a point-to-point interface."""
-    namespace.ip_batch(["addr add 10.9.0.1/24 dev one", "addr add fd00:9::1/64 dev one nodad"])
+    namespace.ip_batch("addr add 10.9.0.1/24 dev one", "addr add fd00:9::1/64 dev one nodad")
     namespace.ip_batch(
-        [
-            "route add default via inet6 fd00:9::fe dev one metric 5",
-            "route add default dev two metric 9",
-        ],
-        "-4",
+        "route add default via inet6 fd00:9::fe dev one metric 5",
+        "route add default dev two metric 9",
+        options=("-4",),
     )
-    with AddressSocket() as netlink:
-        found = netlink.default_routes([])
+    found = netlink.default_routes([])
     assert [ip_address("fd00:9::fe"), None] == [each.gateway for each in found]
 
 
-@netns
-def test_each_hop_of_a_multipath_default_route_is_read(namespace: NetworkNamespace) -> None:
+def test_each_hop_of_a_multipath_default_route_is_read(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """Both interfaces count as interfaces of the default route, in both families."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.8.0.1/24 dev two",
-            "addr add fd00:9::1/64 dev one nodad",
-            "addr add fd00:8::1/64 dev two nodad",
-            "route add default nexthop via 10.9.0.254 dev one nexthop via 10.8.0.254 dev two",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.8.0.1/24 dev two",
+        "addr add fd00:9::1/64 dev one nodad",
+        "addr add fd00:8::1/64 dev two nodad",
+        "route add default nexthop via 10.9.0.254 dev one nexthop via 10.8.0.254 dev two",
     )
     namespace.ip_batch(
-        ["route add default nexthop via fd00:9::fe dev one nexthop via fd00:8::fe dev two"], "-6"
+        "route add default nexthop via fd00:9::fe dev one nexthop via fd00:8::fe dev two",
+        options=("-6",),
     )
-    with AddressSocket() as netlink:
-        found = {
-            (each.index, str(each.gateway))
-            for each in netlink.default_routes([index_of("one"), index_of("two")])
-        }
+    found = {
+        (each.index, str(each.gateway))
+        for each in netlink.default_routes([index_of("one"), index_of("two")])
+    }
     one, two = index_of("one"), index_of("two")
     assert {
         *((one, "10.9.0.254"), (two, "10.8.0.254")),
@@ -513,7 +492,6 @@ def test_each_hop_of_a_multipath_default_route_is_read(namespace: NetworkNamespa
     } == found
 
 
-@netns
 def test_a_missing_capability_is_named(namespace: NetworkNamespace) -> None:
     """Without CAP_NET_ADMIN errors say so, and reading still works."""
     namespace.ip("addr", "add", "10.9.0.5/32", "dev", "one")
@@ -522,7 +500,7 @@ def test_a_missing_capability_is_named(namespace: NetworkNamespace) -> None:
         with AddressSocket() as netlink:
             (found,) = (
                 each
-                for each in netlink.addresses()
+                for each in listed(netlink)
                 if each[0] == index_of("one") and each[1].address.version == 4
             )
             with pytest.raises(NotPermittedError) as deleting:
@@ -541,12 +519,12 @@ def test_a_kernel_that_does_not_answer_in_time_is_not_waited_for() -> None:
     """The error says so, and the late answers are passed by when the socket is used again."""
     with AddressSocket(timeout=0) as netlink:
         routes = functools.partial(netlink.default_routes, [1])
-        for read in (netlink.links, netlink.addresses, routes):
+        for read in (netlink.links, netlink.held_addresses, routes):
             with pytest.raises(SystemRefusedError, match="no answer from rtnetlink within 0 s"):
                 read()
         netlink.timeout = 5
         assert "lo" in {link.name for link in netlink.links()}
-        assert IPv4Address("127.0.0.1") in {held.address for _, held in netlink.addresses()}
+        assert IPv4Address("127.0.0.1") in {held.address for _, held in listed(netlink)}
 
 
 def test_a_descriptor_that_cannot_be_had_is_our_error() -> None:
@@ -554,7 +532,7 @@ def test_a_descriptor_that_cannot_be_had_is_our_error() -> None:
     netlink = AddressSocket()
     netlink.close()
     with pytest.raises(SystemRefusedError, match="cannot use rtnetlink"):
-        netlink.addresses()
+        netlink.held_addresses()
 
 
 # --- parsers ------------------------------------------------------------------------------------
@@ -639,53 +617,51 @@ def test_the_32_bit_flags_decide_over_the_8_bit_ones() -> None:
     assert found.address.is_deprecated
 
 
-@netns
-def test_an_address_gets_a_label_and_is_there_all_along(namespace: NetworkNamespace) -> None:
+def test_an_address_gets_a_label_and_is_there_all_along(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """It keeps its lifetime; a socket that is bound to it meanwhile never misses it."""
     namespace.ip_batch(
-        [
-            "addr add 10.9.0.1/24 dev one",
-            "addr add 10.9.0.100/32 dev one valid_lft 100 preferred_lft 100",
-        ]
+        "addr add 10.9.0.1/24 dev one",
+        "addr add 10.9.0.100/32 dev one valid_lft 100 preferred_lft 100",
     )
-    with AddressSocket() as netlink:
-        index = index_of("one")
-        routes = namespace.ip("route", "show", "table", "all")
-        (held,) = [each for each in netlink.held_addresses() if each.address.prefix_length == 32]
-        changes = _address_changes()
-        netlink.relabel(held, "one:vip")
-        (after,) = [each for each in netlink.held_addresses() if each.address.prefix_length == 32]
-        assert ("one:vip", index) == (after.address.label, after.index)
-        assert 90 < after.valid_seconds <= 100
-        assert namespace.ip("route", "show", "table", "all") == routes
-        present = {32}
-        for is_there, prefix in _read_changes(changes):
-            (present.add if is_there else present.discard)(prefix)
-            assert present
-        assert {32} == present
-        with pytest.raises(SystemRefusedError, match=r"cannot label 10\.9\.0\.100 as two:vip"):
-            netlink.relabel(replace(held, index=index_of("two")), "two:vip")
-        assert not any(
-            each.index == index_of("two")
-            for each in netlink.held_addresses()
-            if each.address.address == held.peer
-        )
+    index = index_of("one")
+    routes = namespace.ip("route", "show", "table", "all")
+    (held,) = [each for each in netlink.held_addresses() if each.address.prefix_length == 32]
+    changes = _address_changes()
+    netlink.relabel(held, "one:vip")
+    (after,) = [each for each in netlink.held_addresses() if each.address.prefix_length == 32]
+    assert ("one:vip", index) == (after.address.label, after.index)
+    assert 90 < after.valid_seconds <= 100
+    assert namespace.ip("route", "show", "table", "all") == routes
+    present = {32}
+    for is_there, prefix in _read_changes(changes):
+        (present.add if is_there else present.discard)(prefix)
+        assert present
+    assert {32} == present
+    with pytest.raises(SystemRefusedError, match=r"cannot label 10\.9\.0\.100 as two:vip"):
+        netlink.relabel(replace(held, index=index_of("two")), "two:vip")
+    assert not any(
+        each.index == index_of("two")
+        for each in netlink.held_addresses()
+        if each.address.address == held.peer
+    )
 
 
-@netns
-def test_an_ipv6_address_is_deprecated_in_its_place(namespace: NetworkNamespace) -> None:
+def test_an_ipv6_address_is_deprecated_in_its_place(
+    namespace: NetworkNamespace, netlink: AddressSocket
+) -> None:
     """As keepalived sets it: the node does not use it as a source by itself."""
-    namespace.ip_batch(["addr add fd00:9::100/128 dev one nodad"])
-    with AddressSocket() as netlink:
-        (held,) = [
-            each
-            for each in netlink.held_addresses()
-            if each.address.prefix_length == 128 and each.index == index_of("one")
-        ]
-        netlink.deprecate(held)
-        assert ("one", "fd00:9::100", 128, "", True) in witnessed(namespace)
-        (after,) = [each for each in netlink.held_addresses() if each.address.address == held.peer]
-        assert rtnetlink.FOR_EVER == after.valid_seconds
+    namespace.ip_batch("addr add fd00:9::100/128 dev one nodad")
+    (held,) = [
+        each
+        for each in netlink.held_addresses()
+        if each.address.prefix_length == 128 and each.index == index_of("one")
+    ]
+    netlink.deprecate(held)
+    assert ("one", "fd00:9::100", 128, "", True) in witnessed(namespace)
+    (after,) = [each for each in netlink.held_addresses() if each.address.address == held.peer]
+    assert rtnetlink.FOR_EVER == after.valid_seconds
 
 
 def _address_changes() -> socket.socket:

@@ -6,35 +6,24 @@ import os
 import shutil
 import socket
 import struct
-import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from ipfailover_agent.firewall.accept_rules import (
-    LookFailed,
-    Report,
-    RuleInserted,
-    RuleRemoved,
-    owner_advice,
-    tag_for,
-)
+from ipfailover_agent.firewall import accept_rules
+from ipfailover_agent.firewall.accept_rules import LookFailed, Report, RuleInserted, RuleRemoved
 from ipfailover_agent.firewall.nft import owned_tables, read_generation
 from ipfailover_agent.firewall.ruleset import Table
 from ipfailover_agent.firewall.service import Firewall, remove_all
-from ipfailover_agent.linux import process
+from ipfailover_agent.linux import process, rtnetlink
+from ipfailover_agent.model import IPAddress
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from ipfailover_agent.model import IPAddress
 
 pytestmark = [
     pytest.mark.netns,
@@ -44,7 +33,7 @@ pytestmark = [
     ),
 ]
 
-TAG = tag_for("lab")
+TAG = accept_rules.tag_for("lab")
 GROUP4, GROUP6 = IPv4Address("224.0.0.18"), IPv6Address("ff02::12")
 PEER4, PEER6 = IPv4Address("10.9.0.2"), IPv6Address("fd09::2")
 OWN4, OWN6 = "10.9.0.1", "fd09::1"
@@ -144,9 +133,7 @@ class Keeper:
 
     def __init__(self, environment: Mapping[str, str] | None = None, tag: str = TAG) -> None:
         self.reports: list[Report] = []
-        self.firewall = Firewall(
-            tag=tag, environment=environment or os.environ, report=self.reports.append
-        )
+        self.firewall = Firewall(tag, environment or os.environ, self.reports.append)
         self.children = 0
 
     def want(self, addresses: frozenset[IPAddress] = WANTED) -> list[Report]:
@@ -160,9 +147,8 @@ class Keeper:
         def is_over() -> bool:
             self.turn()
             deadline = self.firewall.deadline
-            return not self.firewall.is_looking and (
-                deadline is None or deadline > time.monotonic()
-            )
+            is_due = deadline is not None and deadline <= time.monotonic()
+            return self.firewall.is_active is not None and not is_due
 
         wait_until(is_over, timeout=20, message=lambda: f"looking goes on: {self.reports}")
         reports, self.reports[:] = list(self.reports), []
@@ -256,7 +242,7 @@ IPTABLES = {
 
 def _put_up(namespace: NetworkNamespace, name: str) -> None:
     if name in FIREWALLS:
-        namespace.run("nft", "-f", "-", stdin=_one_per_line(FIREWALLS[name]))
+        namespace.nft(_one_per_line(FIREWALLS[name]))
         return
     for program, icmp in (("iptables-nft", "icmp"), ("ip6tables-nft", "ipv6-icmp")):
         namespace.run("sh", "-ec", IPTABLES[name].format(program, icmp))
@@ -321,12 +307,9 @@ def test_rules_stand_at_the_head_one_per_address(segment: Segment) -> None:
 def test_a_firewall_that_cannot_drop_vrrp_is_left_alone(segment: Segment) -> None:
     """No drop, or a drop of another protocol only: no rule, no report, nothing changed."""
     segment.near.run("iptables-nft", "-A", "INPUT", "-p", "tcp", "--dport", "9", "-j", "REJECT")
-    segment.near.run(
-        "nft",
-        "-f",
-        "-",
-        stdin="table inet open {\n chain input {\n type filter hook input priority 0\n"
-        "udp dport 53 drop\n tcp dport { 1, 2 } reject\n}\n chain unused {\n drop\n}\n}\n",
+    segment.near.nft(
+        "table inet open {\n chain input {\n type filter hook input priority 0\n"
+        "udp dport 53 drop\n tcp dport { 1, 2 } reject\n}\n chain unused {\n drop\n}\n}\n"
     )
     before = segment.near.run("nft", "list", "ruleset")
     assert Keeper().want() == []
@@ -335,12 +318,9 @@ def test_a_firewall_that_cannot_drop_vrrp_is_left_alone(segment: Segment) -> Non
 
 def test_an_output_hook_that_drops_lets_adverts_out(segment: Segment) -> None:
     """Adverts to the group and to peers leave."""
-    segment.near.run(
-        "nft",
-        "-f",
-        "-",
-        stdin="table inet out {\n chain o {\n type filter hook output priority 0; policy drop\n"
-        "meta l4proto ipv6-icmp accept\n}\n}\n",
+    segment.near.nft(
+        "table inet out {\n chain o {\n type filter hook output priority 0; policy drop\n"
+        "meta l4proto ipv6-icmp accept\n}\n}\n"
     )
     destinations = [str(GROUP4), str(PEER4), str(GROUP6), str(PEER6)]
     assert [each for each in destinations if segment.leaves(each)] == []
@@ -415,7 +395,7 @@ def test_rules_of_a_former_run_are_kept_and_those_of_a_former_peer_removed(
 def test_rules_of_another_configuration_are_not_ours(segment: Segment) -> None:
     """Two agents on one node, one name the beginning of the other: each removes its own."""
     _put_up(segment.near, "policy drop")
-    other = Keeper(tag=tag_for("lab two"))
+    other = Keeper(tag=accept_rules.tag_for("lab two"))
     other.want(frozenset({GROUP4}))
     theirs = segment.near.run("nft", "list", "ruleset")
     keeper = Keeper()
@@ -435,7 +415,7 @@ def test_removing_is_done_although_a_look_is_under_way(segment: Segment) -> None
     keeper.want(frozenset({GROUP4}))
     keeper.firewall.want(WANTED, time.monotonic())
     keeper.firewall.tick(time.monotonic())
-    assert keeper.firewall.is_looking
+    assert keeper.firewall.is_active is None
     keeper.firewall.remove_all()
     assert segment.near.run("nft", "list", "ruleset") == before
     assert list(process.reap()) == []
@@ -457,16 +437,18 @@ def test_without_nft_the_failure_is_told_once_and_looked_at_again(
     assert segment.arrives(str(GROUP4))
 
 
+def another_nft(directory: Path, command: str) -> dict[str, str]:
+    """Return an environment in which nft is this command."""
+    program = directory / "nft"
+    program.write_text(f"#!/bin/sh\nexec {command}\n", encoding="utf-8")
+    program.chmod(0o755)
+    return {"PATH": f"{directory}:{os.environ['PATH']}"}
+
+
 def test_without_the_right_to_use_it_nft_says_so(segment: Segment, tmp_path: Path) -> None:
     """NET_ADMIN is missing: nft's own words are the reason."""
-    wrapper = tmp_path / "nft"
-    real = shutil.which("nft")
-    wrapper.write_text(
-        f'#!/bin/sh\nexec setpriv --bounding-set -net_admin --inh-caps -net_admin {real} "$@"\n',
-        encoding="utf-8",
-    )
-    wrapper.chmod(0o755)
-    keeper = Keeper({"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    without = "setpriv --bounding-set -net_admin --inh-caps -net_admin"
+    keeper = Keeper(another_nft(tmp_path, f'{without} {shutil.which("nft")} "$@"'))
     _put_up(segment.near, "policy drop")
     reports = keeper.want()
     assert reports == [LookFailed(reason="Operation not permitted (you must be root)")]
@@ -478,10 +460,7 @@ def test_an_nft_that_hangs_is_killed(
     """It gets its time, then it is ended and that is told."""
     del segment
     monkeypatch.setattr("ipfailover_agent.firewall.service._RUN_LIMIT", 0.2)
-    wrapper = tmp_path / "nft"
-    wrapper.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
-    wrapper.chmod(0o755)
-    keeper = Keeper({"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    keeper = Keeper(another_nft(tmp_path, "sleep 60"))
     assert keeper.want() == [LookFailed(reason="nft was killed")]
 
 
@@ -495,20 +474,16 @@ def test_a_table_that_refuses_is_told_and_the_others_are_served(segment: Segment
         failed = [each for each in reports if isinstance(each, LookFailed)]
         assert [each.table for each in failed] == ["inet owned"]
         # whether nft was refused or, 1.0.6, prints what lies in memory for the flag: no JSON
-        assert failed[0].reason == owner_advice(Table(family="inet", name="owned"))
+        assert failed[0].reason == accept_rules.owner_advice(Table(family="inet", name="owned"))
         assert owned_tables() == {Table(family="inet", name="owned")}
-        assert {each.table for each in reports if isinstance(each, RuleInserted)} == {
-            "inet filter",
-            "inet firewalld",
-        }
+        changed = {each.table for each in reports if isinstance(each, RuleInserted)}
+        assert {"inet filter", "inet firewalld"} == changed
         assert keeper.firewall.is_active is False
 
 
 def test_many_tables_are_all_asked_about(segment: Segment) -> None:
     """The kernel tells of them in several parts; none is owned."""
-    del segment
-    text = "".join(f"table inet {'x' * 200}{number} {{ }}\n" for number in range(300))
-    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+    segment.near.nft("".join(f"table inet {'x' * 200}{number} {{ }}\n" for number in range(300)))
     with owned_table():
         assert owned_tables() == {Table(family="inet", name="owned")}
 
@@ -522,34 +497,17 @@ def owned_table() -> socket.socket:
         return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
     def message(kind: int, flags: int, family: int, resource: int, data: bytes) -> bytes:
-        return (
-            struct.pack("=IHHII", 20 + len(data), kind, flags, 0, 0)
-            + struct.pack(">BBH", family, 0, resource)
-            + data
-        )
+        header = struct.pack(">BBH", family, 0, resource)
+        return rtnetlink.build_message(kind, flags, 0, header + data)
 
     hook = attribute(1, struct.pack(">I", 1)) + attribute(2, struct.pack(">I", 0))
-    inet, create = 1, 0x401
+    inet, create, name = 1, 0x401, attribute(1, b"owned\0")
+    chain = name + attribute(3, b"input\0") + attribute(0x8000 | 4, hook)
+    chain += attribute(5, struct.pack(">I", 0)) + attribute(7, b"filter\0")
     owner.send(
         message(16, 1, 0, 10, b"")
-        + message(
-            10 << 8 | 0,
-            create,
-            inet,
-            0,
-            attribute(1, b"owned\0") + attribute(2, struct.pack(">I", 2)),
-        )
-        + message(
-            10 << 8 | 3,
-            create,
-            inet,
-            0,
-            attribute(1, b"owned\0")
-            + attribute(3, b"input\0")
-            + attribute(0x8000 | 4, hook)
-            + attribute(5, struct.pack(">I", 0))
-            + attribute(7, b"filter\0"),
-        )
+        + message(10 << 8 | 0, create, inet, 0, name + attribute(2, struct.pack(">I", 2)))
+        + message(10 << 8 | 3, create, inet, 0, chain)
         + message(17, 1, 0, 10, b"")
     )
     return owner

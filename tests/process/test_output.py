@@ -10,17 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from ipfailover_agent.linux.loop import Loop, SignalReceived, Writable
 from ipfailover_agent.linux.output import LineSink
+from tests.support.apart import mounted
 from tests.support.pipes import open_pipe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LINE = b"2024-01-01 (ipfailover_VIP_1) Entering MASTER STATE " + b"." * 50
 PROMPT = 0.05
@@ -71,7 +70,7 @@ def timed(call: Callable[[], object]) -> float:
 def test_a_line_is_written_at_once_with_its_newline(pipe: tuple[int, int]) -> None:
     """Nothing waits in the buffer while the reader keeps up."""
     reading, writing = pipe
-    with LineSink(writing) as sink:
+    with closing(LineSink(writing)) as sink:
         sink.write_line(b"one")
         sink.write_line(b"two\n")
         assert not sink.wants_write
@@ -81,7 +80,7 @@ def test_a_line_is_written_at_once_with_its_newline(pipe: tuple[int, int]) -> No
 def test_the_shared_descriptor_keeps_its_flags(pipe: tuple[int, int]) -> None:
     """The pipe's own open file description, which others share, stays blocking."""
     _, writing = pipe
-    with LineSink(writing) as sink:
+    with closing(LineSink(writing)) as sink:
         sink.write_line(b"one")
         assert fcntl.fcntl(sink.fileno(), fcntl.F_GETFL) & os.O_NONBLOCK
         assert not fcntl.fcntl(writing, fcntl.F_GETFL) & os.O_NONBLOCK
@@ -92,7 +91,7 @@ def test_the_shared_descriptor_keeps_its_flags(pipe: tuple[int, int]) -> None:
 def test_a_pipe_that_nobody_reads_blocks_nothing(pipe: tuple[int, int]) -> None:
     """Ten thousand lines into a full blocking pipe return at once; the loop hears signals."""
     _, writing = pipe
-    with LineSink(writing, limit_bytes=1 << 18) as sink, Loop([signal.SIGTERM]) as loop:
+    with closing(LineSink(writing, limit_bytes=1 << 18)) as sink, Loop([signal.SIGTERM]) as loop:
         assert timed(lambda: write_lines(sink, 10_000)) < 1
         assert sink.wants_write
         assert sink.dropped > 0
@@ -108,7 +107,7 @@ def test_a_pipe_that_nobody_reads_blocks_nothing(pipe: tuple[int, int]) -> None:
 def test_lines_come_out_whole_and_the_missing_ones_are_counted(pipe: tuple[int, int]) -> None:
     """What was buffered, a line that says how many are missing, then what came later."""
     reading, writing = pipe
-    with LineSink(writing, limit_bytes=10_000) as sink:
+    with closing(LineSink(writing, limit_bytes=10_000)) as sink:
         for number in range(20_000):
             sink.write_line(b"line %d" % number)
         dropped = sink.dropped
@@ -125,7 +124,7 @@ def test_lines_come_out_whole_and_the_missing_ones_are_counted(pipe: tuple[int, 
 def test_one_dropped_line_is_said_in_the_singular(pipe: tuple[int, int]) -> None:
     """A person reads this."""
     reading, writing = pipe
-    with LineSink(writing, limit_bytes=100) as sink:
+    with closing(LineSink(writing, limit_bytes=100)) as sink:
         sink.write_line(b"x" * 200)
         sink.write_line(b"next")
     text = read_available(reading)
@@ -135,7 +134,9 @@ def test_one_dropped_line_is_said_in_the_singular(pipe: tuple[int, int]) -> None
 def test_the_notice_can_be_worded_by_the_caller(pipe: tuple[int, int]) -> None:
     """Where every line is JSON, this one is too."""
     reading, writing = pipe
-    with LineSink(writing, limit_bytes=50, notice=lambda count: b'{"n":%d}' % count) as sink:
+    with closing(
+        LineSink(writing, limit_bytes=50, notice=lambda count: b'{"n":%d}' % count)
+    ) as sink:
         sink.write_line(b"x" * 200)
         sink.write_line(b"next")
     assert read_available(reading) == b'{"n":1}\nnext\n'
@@ -145,7 +146,7 @@ def test_a_slow_reader_does_not_get_a_notice_between_all_lines(pipe: tuple[int, 
     """Once lines are dropped, dropping goes on until half of the buffer is free."""
     reading, writing = pipe
     text = b""
-    with LineSink(writing, limit_bytes=10_000) as sink:
+    with closing(LineSink(writing, limit_bytes=10_000)) as sink:
         for _ in range(5000):
             sink.write_line(LINE)
             text += os.read(reading, 50)  # half of what comes in
@@ -164,7 +165,7 @@ def test_a_line_that_was_written_in_part_is_continued(pipe: tuple[int, int]) -> 
     reading, writing = pipe
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     long = b"y" * 100_000
-    with LineSink(writing) as sink:
+    with closing(LineSink(writing)) as sink:
         sink.write_line(b"first")
         sink.write_line(long)
         sink.write_line(b"last")
@@ -176,7 +177,7 @@ def test_a_line_that_was_written_in_part_is_continued(pipe: tuple[int, int]) -> 
 def test_a_reader_that_went_away_is_no_error(pipe: tuple[int, int]) -> None:
     """Lines are counted, buffered ones too, nothing is raised and nothing waits."""
     reading, writing = pipe
-    with LineSink(writing) as sink:
+    with closing(LineSink(writing)) as sink:
         os.close(reading)
         for _ in range(3):
             sink.write_line(LINE)
@@ -188,7 +189,7 @@ def test_a_reader_that_went_away_is_no_error(pipe: tuple[int, int]) -> None:
 def test_a_reader_that_goes_away_while_lines_wait_is_no_error(pipe: tuple[int, int]) -> None:
     """The loop reports the descriptor, the flush finds out, and the loop is left in peace."""
     reading, writing = pipe
-    with LineSink(writing) as sink, Loop([]) as loop:
+    with closing(LineSink(writing)) as sink, Loop([]) as loop:
         write_lines(sink, 2000)
         loop.watch_writable(sink.fileno(), "stdout")
         os.close(reading)
@@ -218,7 +219,7 @@ def test_a_closed_descriptor_is_no_error() -> None:
     """Started with stdout closed, the agent writes nowhere and counts."""
     fd = os.open(os.devnull, os.O_WRONLY)
     os.close(fd)
-    with LineSink(fd) as sink:
+    with closing(LineSink(fd)) as sink:
         sink.write_line(LINE)
         assert (sink.dropped, sink.wants_write) == (1, False)
 
@@ -228,7 +229,7 @@ def test_a_regular_file_is_written_where_its_offset_is(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb", buffering=0) as file:
         file.write(b"before\n")
-        with LineSink(file.fileno()) as sink:
+        with closing(LineSink(file.fileno())) as sink:
             sink.write_line(b"ours")
             assert not sink.wants_write
         file.write(b"after\n")
@@ -237,18 +238,13 @@ def test_a_regular_file_is_written_where_its_offset_is(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_no_error_and_is_said_once_there_is_room(tmp_path: Path) -> None:
     """Lines that do not fit on the disk are counted; later ones are written again."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(mount)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        filler = mount / "filler"
+    with mounted(tmp_path, "size=128k"):
+        filler = tmp_path / "filler"
         filler.write_bytes(bytes(1 << 16))
-        log = mount / "log"
+        log = tmp_path / "log"
         with (
             log.open("wb", buffering=0) as file,
-            LineSink(file.fileno(), limit_bytes=20_000) as sink,
+            closing(LineSink(file.fileno(), limit_bytes=20_000)) as sink,
         ):
             for _ in range(1000):
                 sink.write_line(LINE)
@@ -265,15 +261,13 @@ def test_a_full_disk_is_no_error_and_is_said_once_there_is_room(tmp_path: Path) 
         assert set(lines[:-2]) == {LINE}
         assert lines[-2].startswith(b"%d lines dropped" % (dropped + 1))
         assert len(lines) - 2 + dropped == 1000
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 def test_a_socket_that_nobody_reads_blocks_nothing() -> None:
     """The socket stays blocking for others, the agent's writes do not wait."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        with LineSink(ours.fileno(), limit_bytes=1 << 16) as sink:
+        with closing(LineSink(ours.fileno(), limit_bytes=1 << 16)) as sink:
             assert timed(lambda: write_lines(sink, 20_000)) < 2
             assert sink.dropped > 0
             assert sink.wants_write
@@ -289,7 +283,7 @@ def test_a_socket_whose_reader_went_away_is_no_error() -> None:
     """No SIGPIPE, no exception."""
     ours, theirs = socket.socketpair()
     theirs.close()
-    with ours, LineSink(ours.fileno()) as sink:
+    with ours, closing(LineSink(ours.fileno())) as sink:
         sink.write_line(LINE)
         assert sink.dropped == 1
 
@@ -298,7 +292,7 @@ def test_a_terminal_that_is_stopped_blocks_nothing() -> None:
     """Ctrl-S, or a terminal that no program reads: lines wait, then are dropped."""
     controller, terminal = pty.openpty()
     try:
-        with LineSink(terminal, limit_bytes=1 << 16) as sink:
+        with closing(LineSink(terminal, limit_bytes=1 << 16)) as sink:
             assert timed(lambda: write_lines(sink, 5000)) < 1
             assert sink.dropped > 0
             assert sink.wants_write
@@ -354,7 +348,7 @@ def test_a_pipe_of_another_user_blocks_nothing_either(pipe: tuple[int, int]) -> 
 def test_draining_waits_for_a_slow_reader_but_not_for_ever(pipe: tuple[int, int]) -> None:
     """The last lines before the exit get their bounded time."""
     reading, writing = pipe
-    with LineSink(writing) as sink:
+    with closing(LineSink(writing)) as sink:
         write_lines(sink, 2000)
         assert 0.1 <= timed(lambda: sink.drain(0.1)) < 0.1 + PROMPT
         with subprocess.Popen(["cat"], stdin=reading, stdout=subprocess.DEVNULL) as reader:

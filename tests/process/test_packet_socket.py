@@ -14,41 +14,24 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ipfailover_agent.errors import NotPermittedError, SystemRefusedError
+from ipfailover_agent.linux.rtnetlink import parse_link
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.bpf import ADDRESSES_LIMIT, kernel_filter
-from ipfailover_agent.vrrp.neighbour import question
-from ipfailover_agent.vrrp.packet_socket import (
-    Frame,
-    PacketSocket,
-    host_macs,
-    parse_macs,
-    usable_addresses,
-)
-from ipfailover_agent.vrrp.packets import (
-    Advert,
-    Announcement,
-    NeighbourReply,
-    gratuitous_arp,
-    parse_frame,
-    unsolicited_advertisement,
-)
+from ipfailover_agent.vrrp.packet_socket import Frame, PacketSocket, host_macs, usable_addresses
 from tests.support import frames
+from tests.support.adverts import heard_advert
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.program import KEEPALIVED
 from tests.support.rights import as_nobody
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from ipfailover_agent.vrrp.packets import Packet
 
 pytestmark = pytest.mark.netns
 
@@ -57,96 +40,30 @@ _TIME = time.time
 
 VIP = IPv4Address("10.9.0.50")
 VIP6 = IPv6Address("fd00:9::50")
-CONFIG = """
-global_defs {
-  max_auto_priority -1
-  vrrp_garp_master_delay 1
+SIGNED = "authentication {{\nauth_type PASS\nauth_pass {}\n}}"
+INSTANCES = {
+    51: (SIGNED.format("OpenShif"), "10.9.0.50", "10.9.0.51", "10.9.0.52"),
+    52: ("", "10.9.0.60"),
+    53: (SIGNED.format("short") + "\nunicast_peer {\n10.9.0.1\n}", "10.9.0.70"),
+    54: ("version 3\nadvert_int 0.25", "10.9.0.80", "10.9.0.81"),
+    55: ("version 3", "fd00:9::50", "fd00:9::51"),
+    56: ("version 3\nunicast_src_ip fd00:9::2\nunicast_peer {\nfd00:9::1\n}", "fd00:9::60"),
 }
-vrrp_instance password {
-  interface far0
-  virtual_router_id 51
-  priority 101
-  advert_int 1
-  authentication {
-    auth_type PASS
-    auth_pass OpenShif
-  }
-  virtual_ipaddress {
-    10.9.0.50/32
-    10.9.0.51/32
-    10.9.0.52/32
-  }
-}
-vrrp_instance plain {
-  interface far0
-  virtual_router_id 52
-  priority 102
-  advert_int 1
-  virtual_ipaddress {
-    10.9.0.60/32
-  }
-}
-vrrp_instance unicast {
-  interface far0
-  virtual_router_id 53
-  priority 103
-  advert_int 1
-  authentication {
-    auth_type PASS
-    auth_pass short
-  }
-  unicast_peer {
-    10.9.0.1
-  }
-  virtual_ipaddress {
-    10.9.0.70/32
-  }
-}
-vrrp_instance three {
-  interface far0
-  version 3
-  virtual_router_id 54
-  priority 104
-  advert_int 0.25
-  virtual_ipaddress {
-    10.9.0.80/32
-    10.9.0.81/32
-  }
-}
-vrrp_instance six {
-  interface far0
-  version 3
-  virtual_router_id 55
-  priority 105
-  advert_int 1
-  virtual_ipaddress {
-    fd00:9::50/128
-    fd00:9::51/128
-  }
-}
-vrrp_instance six_unicast {
-  interface far0
-  version 3
-  virtual_router_id 56
-  priority 106
-  advert_int 1
-  unicast_src_ip fd00:9::2
-  unicast_peer {
-    fd00:9::1
-  }
-  virtual_ipaddress {
-    fd00:9::60/128
-  }
-}
-"""
-ADDRESSES = {
-    51: ("10.9.0.50", "10.9.0.51", "10.9.0.52"),
-    52: ("10.9.0.60",),
-    53: ("10.9.0.70",),
-    54: ("10.9.0.80", "10.9.0.81"),
-    55: ("fd00:9::50", "fd00:9::51"),
-    56: ("fd00:9::60",),
-}
+"""By virtual router id: what else an instance says, and its addresses."""
+ADDRESSES = {number: addresses for number, (_, *addresses) in INSTANCES.items()}
+
+
+def config() -> str:
+    """Return a keepalived.conf of all instances; keepalived takes the last of two words."""
+    text = "global_defs {\nmax_auto_priority -1\nvrrp_garp_master_delay 1\n}\n"
+    for number, (rest, *addresses) in INSTANCES.items():
+        held = "\n".join(f"{each}/{ip_address(each).max_prefixlen}" for each in addresses)
+        text += (
+            f"vrrp_instance i{number} {{\ninterface far0\nvirtual_router_id {number}\n"
+            f"priority {50 + number}\nadvert_int 1\n{rest}\n"
+            f"virtual_ipaddress {{\n{held}\n}}\n}}\n"
+        )
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +88,8 @@ def mac_of(namespace: NetworkNamespace, interface: str) -> bytes:
 def fresh_segment() -> Iterator[Segment]:
     with fresh_namespace() as near, fresh_namespace() as far:
         for each in (near, far):
-            each.run(
-                "sysctl",
-                "-qw",
-                "net.ipv6.conf.all.accept_dad=0",
-                "net.ipv6.conf.default.accept_dad=0",
-            )
+            names = (f"net.ipv6.conf.{name}.accept_dad=0" for name in ("all", "default"))
+            each.run("sysctl", "-qw", *names)
         near.join("near0", "far0", far)
         for namespace, interface, host in ((near, "near0", 1), (far, "far0", 2)):
             namespace.ip("address", "add", f"10.9.0.{host}/24", "dev", interface)
@@ -238,15 +151,15 @@ def lost(wire: PacketSocket) -> int:
     return int(dropped)
 
 
-def until_marked(wire: PacketSocket, remote: socket.socket) -> list[Packet]:
+def until_marked(wire: PacketSocket, remote: socket.socket) -> list[packets.Packet]:
     """Return what was seen up to now: a frame sent last says that all others have come."""
     remote.send(advert_frame(router_id=255))
     seen = receive_until(wire, lambda seen: seen and is_mark(seen[-1].packet))
     return [each.packet for each in seen[:-1]]
 
 
-def is_mark(packet: Packet) -> bool:
-    return isinstance(packet, Advert) and packet.virtual_router_id == 255
+def is_mark(packet: packets.Packet) -> bool:
+    return isinstance(packet, packets.Advert) and packet.virtual_router_id == 255
 
 
 # --- what keepalived itself sends ---------------------------------------------------------------
@@ -260,27 +173,27 @@ class Recording:
     received: list[Frame] = field(default_factory=list)
     sent: list[Frame] = field(default_factory=list)
 
-    def adverts(self, router_id: int) -> list[Advert]:
+    def adverts(self, router_id: int) -> list[packets.Advert]:
         """Return the adverts of an instance that the other host heard."""
         found = (each.packet for each in self.received)
         return [
             each
             for each in found
-            if isinstance(each, Advert) and each.virtual_router_id == router_id
+            if isinstance(each, packets.Advert) and each.virtual_router_id == router_id
         ]
 
-    def announced(self) -> set[Announcement]:
+    def announced(self) -> set[packets.Announcement]:
         """Return the announcements that the other host heard."""
         found = (each.packet for each in self.received)
-        return {each for each in found if isinstance(each, Announcement)}
+        return {each for each in found if isinstance(each, packets.Announcement)}
 
 
 @contextlib.contextmanager
 def keepalived(namespace: NetworkNamespace, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a keepalived of its own paths; whatever happens, it ends."""
-    config = directory / "keepalived.conf"
-    config.write_text(CONFIG, encoding="ascii")
-    config.chmod(0o600)
+    written = directory / "keepalived.conf"
+    written.write_text(config(), encoding="ascii")
+    written.chmod(0o600)
     pids = [
         word
         for name in ("pid", "vrrp_pid", "checkers_pid")
@@ -290,7 +203,7 @@ def keepalived(namespace: NetworkNamespace, directory: Path) -> Iterator[subproc
         running = subprocess.Popen(
             [
                 *("ip", "netns", "exec", namespace.name),
-                *(KEEPALIVED, "-n", "-l", "-P", "-f", str(config), *pids),
+                *(KEEPALIVED, "-n", "-l", "-P", "-f", str(written), *pids),
             ],
             env=os.environ | {"TMPDIR": str(directory)},
             stdin=subprocess.DEVNULL,
@@ -347,59 +260,40 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
         yield recorded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What the adverts of an instance say; ``source`` is how their sender's address begins."""
-
-    router_id: int
-    version: int = 2
-    interval: float = 1.0
-    password: bytes | None = None
-    source: str = "10.9.0.2"
-    destination: str = "224.0.0.18"
-    ttl: int = 255
+THREE: dict[str, object] = {"version": 3}
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    ("router_id", "source", "destination", "said"),
     [
-        Wanted(router_id=51, password=b"OpenShif"),
-        Wanted(router_id=52),
-        Wanted(router_id=53, password=b"short", destination="10.9.0.1"),
-        Wanted(router_id=54, version=3, interval=0.25),
-        Wanted(router_id=55, version=3, source="fe80::", destination="ff02::12"),
-        Wanted(router_id=56, version=3, source="fd00:9::2", destination="fd00:9::1", ttl=64),
+        (51, "10.9.0.2", "224.0.0.18", {"authentication": 1, "password": b"OpenShif"}),
+        (52, "10.9.0.2", "224.0.0.18", {}),
+        (53, "10.9.0.2", "10.9.0.1", {"authentication": 1, "password": b"short"}),
+        (54, "10.9.0.2", "224.0.0.18", THREE | {"interval": 0.25}),
+        (55, "fe80::", "ff02::12", THREE),
+        (56, "fd00:9::2", "fd00:9::1", THREE | {"ttl": 64}),
     ],
     ids=["v2 password", "v2", "v2 unicast", "v3 IPv4", "v3 IPv6", "v3 IPv6 unicast"],
 )
-def test_keepalived_s_adverts_are_read(recording: Recording, wanted: Wanted) -> None:
+def test_keepalived_s_adverts_are_read(
+    recording: Recording, router_id: int, source: str, destination: str, said: dict[str, object]
+) -> None:
     """Every field, the checksum among them, of every advert from the first to the last."""
-    adverts = recording.adverts(wanted.router_id)
-    assert {50 + wanted.router_id, 0} == {each.priority for each in adverts}
+    adverts = recording.adverts(router_id)
+    assert {50 + router_id, 0} == {each.priority for each in adverts}
     assert 0 == adverts[-1].priority
+    said = said | {"destination": ip_address(destination), "virtual_router_id": router_id}
+    addresses = tuple(map(ip_address, ADDRESSES[router_id]))
     for each in adverts:
-        assert str(each.source).startswith(wanted.source)
-        expected = Advert(
-            source_mac=recording.mac,
-            source=each.source,
-            destination=ip_address(wanted.destination),
-            version=wanted.version,
-            virtual_router_id=wanted.router_id,
-            priority=each.priority,
-            addresses=tuple(map(ip_address, ADDRESSES[wanted.router_id])),
-            interval=wanted.interval,
-            authentication=int(wanted.password is not None),
-            password=wanted.password,
-            ttl=wanted.ttl,
-            is_checksum_right=True,
-        )
-        assert expected == each
+        assert str(each.source).startswith(source)
+        said |= {"priority": each.priority}
+        assert heard_advert(each.source, *addresses, mac=recording.mac, **said) == each
 
 
 def test_keepalived_s_announcements_are_recognised(recording: Recording) -> None:
     """Gratuitous ARP and unsolicited advertisements at its takeover, one kind per address."""
     expected = {
-        Announcement(
+        packets.Announcement(
             source_mac=recording.mac, announced_mac=recording.mac, address=ip_address(text)
         )
         for texts in ADDRESSES.values()
@@ -415,7 +309,7 @@ def test_the_sender_s_own_host_sees_the_same_as_outgoing(recording: Recording) -
     """
     assert recording.sent
     for each in recording.sent:
-        assert isinstance(each.packet, NeighbourReply) is not each.is_outgoing
+        assert isinstance(each.packet, packets.NeighbourReply) is not each.is_outgoing
     assert {False} == {each.is_outgoing for each in recording.received}
     received = {each.packet for each in recording.received}
     assert received == received & {each.packet for each in recording.sent}
@@ -433,19 +327,18 @@ def test_answers_are_no_announcements(
     """
     with segment.far.entered():
         far = PacketSocket("far0", kernel_filter())
-    segment.far.ip("address", "add", f"{VIP}/32", "dev", "far0")
-    segment.far.ip("address", "add", f"{VIP6}/128", "dev", "far0", "nodad")
+    segment.far.ip_batch(*(f"address add {each} dev far0 nodad" for each in (VIP, VIP6)))
     segment.near.run("arping", "-c", "2", "-I", "near0", str(VIP))
     segment.near.run("ping", "-6", "-c", "1", "-W", "5", str(VIP6))
     known = segment.near.ip("neighbour", "show", str(VIP6))
     assert segment.far_mac.hex(":") in known
     found = until_marked(wire, remote)
-    assert {NeighbourReply(mac=segment.far_mac, address=each) for each in (VIP, VIP6)} == set(
-        found
-    )
+    assert {
+        packets.NeighbourReply(mac=segment.far_mac, address=each) for each in (VIP, VIP6)
+    } == set(found)
     with far:
         sent = [each.packet for each in far.receive(100) if each.is_outgoing]
-    assert not any(isinstance(each, NeighbourReply) for each in sent)
+    assert not any(isinstance(each, packets.NeighbourReply) for each in sent)
 
 
 @pytest.mark.parametrize("is_alone", [True, False], ids=["the holder", "everybody"])
@@ -453,14 +346,17 @@ def test_our_questions_are_answered(
     segment: Segment, wire: PacketSocket, *, is_alone: bool
 ) -> None:
     """By a kernel that has the addresses, whether it alone is asked or all are."""
-    segment.far.ip("address", "add", f"{VIP}/32", "dev", "far0")
-    segment.far.ip("address", "add", f"{VIP6}/128", "dev", "far0", "nodad")
+    segment.far.ip_batch(*(f"address add {each} dev far0 nodad" for each in (VIP, VIP6)))
     wire.replace_filter(kernel_filter({VIP, VIP6}))
     receiver = segment.far_mac if is_alone else None
-    wire.send(question(wire.mac, IPv4Address("10.9.0.1"), VIP, receiver=receiver))
-    wire.send(question(wire.mac, IPv6Address("fd00:9::1"), VIP6, receiver=receiver))
+    wire.send(
+        packets.neighbour_question(wire.mac, IPv4Address("10.9.0.1"), VIP, receiver=receiver)
+    )
+    wire.send(
+        packets.neighbour_question(wire.mac, IPv6Address("fd00:9::1"), VIP6, receiver=receiver)
+    )
     seen = receive_until(wire, lambda seen: len(seen) > 1)
-    expected = {NeighbourReply(mac=segment.far_mac, address=each) for each in (VIP, VIP6)}
+    expected = {packets.NeighbourReply(mac=segment.far_mac, address=each) for each in (VIP, VIP6)}
     assert expected == {each.packet for each in seen}
 
 
@@ -478,14 +374,16 @@ def test_a_proxy_s_answer_to_our_announcement_is_none(
     segment.far.join("else0", "else1")
     segment.far.ip("route", "add", "192.0.2.0/24", "dev", "else0")
     elsewhere = IPv4Address("192.0.2.5")
-    wire.send(gratuitous_arp(wire.mac, elsewhere))
+    wire.send(packets.gratuitous_arp(wire.mac, elsewhere))
     answer = receive_frame(remote, lambda frame: frame[12:14] == b"\x08\x06" and frame[21] == 2)
     assert (wire.mac, elsewhere.packed, elsewhere.packed) == (
         answer[:6],
         answer[28:32],
         answer[38:42],
     )
-    assert [NeighbourReply(mac=segment.far_mac, address=elsewhere)] == until_marked(wire, remote)
+    assert [packets.NeighbourReply(mac=segment.far_mac, address=elsewhere)] == until_marked(
+        wire, remote
+    )
 
 
 def receive_frame(remote: socket.socket, is_wanted: Callable[[bytes], bool]) -> bytes:
@@ -518,7 +416,7 @@ def test_the_kernel_lets_through_what_the_program_says(
         frames.arp(1, VIP, VIP, tag=0xE000),
         advert_frame(router_id=7),
         frames.ethernet(extended, frames.IPV6, destination=bytes.fromhex("333300000012")),
-        unsolicited_advertisement(frames.THEIR_MAC, VIP6),
+        packets.unsolicited_advertisement(frames.THEIR_MAC, VIP6),
         frames.icmpv6(VIP6, nodes, frames.neighbour(VIP6, flags=0xA0)),
     ]
     other = IPv4Address("10.9.0.51")
@@ -529,7 +427,7 @@ def test_the_kernel_lets_through_what_the_program_says(
         frames.arp(2, VIP, VIP, destination=bytes.fromhex("5254000000ff")),
         frames.arp(1, VIP, VIP, tag=7),
         frames.arp(1, VIP, VIP, destination=bytes.fromhex("5254000000ff")),
-        unsolicited_advertisement(frames.THEIR_MAC, IPv6Address("fd00:9::51")),
+        packets.unsolicited_advertisement(frames.THEIR_MAC, IPv6Address("fd00:9::51")),
         frames.icmpv6(VIP6, nodes, frames.neighbour(VIP6, flags=0x60)),
         frames.icmpv6(VIP6, nodes, frames.neighbour(VIP6, kind=135)),
         frames.ethernet(frames.ipv4(bytes(9), here, VIP, protocol=17), frames.IPV4),
@@ -537,7 +435,7 @@ def test_the_kernel_lets_through_what_the_program_says(
     for each in unwanted + wanted:
         remote.send(each)
     assert [
-        parse_frame(each.replace(bytes.fromhex("8100e000"), b"")) for each in wanted
+        packets.parse_frame(each.replace(bytes.fromhex("8100e000"), b"")) for each in wanted
     ] == until_marked(wire, remote)
     assert 0 == lost(wire)
 
@@ -550,10 +448,10 @@ def test_the_kernel_takes_a_filter_for_many_addresses(
     last = VIP + count - 1
     wire.replace_filter(kernel_filter({VIP + number for number in range(count)}))
     for each in (VIP - 1, last, last + 1):
-        remote.send(gratuitous_arp(frames.THEIR_MAC, each))
+        remote.send(packets.gratuitous_arp(frames.THEIR_MAC, each))
     found = until_marked(wire, remote)
     assert ([last] if count else []) == [
-        each.address for each in found if isinstance(each, Announcement)
+        each.address for each in found if isinstance(each, packets.Announcement)
     ]
 
 
@@ -597,9 +495,9 @@ def test_our_announcements_are_believed(segment: Segment, wire: PacketSocket) ->
                 *("dev", "far0", "nud", "stale"),
             )
             if isinstance(address, IPv4Address):
-                wire.send(gratuitous_arp(wire.mac, address, is_reply=is_reply))
+                wire.send(packets.gratuitous_arp(wire.mac, address, is_reply=is_reply))
             else:
-                wire.send(unsolicited_advertisement(wire.mac, address, is_router=is_reply))
+                wire.send(packets.unsolicited_advertisement(wire.mac, address, is_router=is_reply))
             wait_until_known(segment, address, wire.mac)
             routers = " router " in known(segment, address)
             assert (is_reply and address == VIP6) == routers
@@ -619,11 +517,11 @@ def test_a_socket_does_not_see_what_itself_sends(
 ) -> None:
     """Another one on the same interface does, as outgoing."""
     with PacketSocket("near0", kernel_filter()) as second:
-        wire.send(gratuitous_arp(wire.mac, VIP))
+        wire.send(packets.gratuitous_arp(wire.mac, VIP))
         assert [] == until_marked(wire, remote)
         (seen, _) = receive_until(second, lambda seen: len(seen) == 2)
     assert seen.is_outgoing
-    assert isinstance(seen.packet, Announcement)
+    assert isinstance(seen.packet, packets.Announcement)
     assert VIP == seen.packet.address
 
 
@@ -648,7 +546,7 @@ def test_a_link_that_comes_back_is_heard_again(
     assert () == wire.receive(10)
     assert not select.select([wire], [], [], 0.05)[0]
     with pytest.raises(SystemRefusedError, match="cannot send on near0: Network is down"):
-        wire.send(gratuitous_arp(wire.mac, VIP))
+        wire.send(packets.gratuitous_arp(wire.mac, VIP))
     segment.near.ip("link", "set", "near0", "up")
     wait_until(lambda: "LOWER_UP" in segment.far.ip("link", "show", "far0"), 5, "no carrier")
     assert [] == until_marked(wire, remote)
@@ -660,7 +558,7 @@ def test_an_interface_that_is_gone_is_silent(segment: Segment, wire: PacketSocke
     assert () == wire.receive(10)
     assert not select.select([wire], [], [], 0.05)[0]
     with pytest.raises(SystemRefusedError, match="cannot send on near0: No such device"):
-        wire.send(gratuitous_arp(wire.mac, VIP))
+        wire.send(packets.gratuitous_arp(wire.mac, VIP))
     with pytest.raises(SystemRefusedError, match="cannot listen on near0: No such device"):
         PacketSocket("near0", kernel_filter())
 
@@ -724,9 +622,9 @@ def test_the_mac_that_a_card_was_made_with_is_known() -> None:
         struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
         for kind, value in attributes
     )
-    assert {used, made} == parse_macs(payload)
+    assert {used, made} == parse_link(payload).macs
     tunnel = bytes(16) + struct.pack("=HH", 8, 1) + IPv4Address("10.0.0.1").packed
-    assert set() == parse_macs(tunnel)
+    assert set() == parse_link(tunnel).macs
 
 
 # --- what may be sent from ----------------------------------------------------------------------

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -17,30 +18,33 @@ from msgspec.structs import replace
 
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.keepalived.lifecycle import Occurrence
 from ipfailover_agent.linux import host
 from ipfailover_agent.linux.loop import Loop, Readable
-from ipfailover_agent.model import Family, Settings
+from ipfailover_agent.model import Family, IPAddress, Settings
 from ipfailover_agent.peers import peers_record
 from ipfailover_agent.peers import service as peering
-from ipfailover_agent.peers.names import LookupResult, Question
-from ipfailover_agent.peers.peers import PeersPolicy
+from ipfailover_agent.peers.peers import LookupResult, PeersPolicy, Question
 from ipfailover_agent.peers.service import SOURCE, Peering
-from tests.support.services import common
+from tests.support.services import candidate, common
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ipfailover_agent.keepalived.supervision import Occurrence
-    from ipfailover_agent.model import IPAddress
 
 FAST = PeersPolicy(interval=0.05, again=0.01, settle=0.03, grace=0.5, timeout=1.0, note_every=0.1)
 SETTINGS = Settings(
     virtual_addresses=(ip_address("10.0.0.100"),), unicast_peer_names=("10.0.0.1", "10.0.0.2")
 )
 QUESTIONS = tuple(Question(name=name, family=Family.IPV4) for name in SETTINGS.unicast_peer_names)
+BOTH = tuple(map(ip_address, SETTINGS.unicast_peer_names))
 FACTS = host_facts({"eth0": ["10.0.0.1/24"]})
+
+
+def record(path: str, age: float) -> None:
+    """Record that every name has its address, as confirmed so many seconds ago."""
+    known = [
+        LookupResult(question=question, addresses=(address,), age=age)
+        for question, address in zip(QUESTIONS, BOTH, strict=True)
+    ]
+    peers_record.record_peers(path, known)
 
 
 class Rig:
@@ -51,17 +55,15 @@ class Rig:
         self.path = path
         self.changes = 0
         self.events: list[Any] = []
-        self.peering = Peering(
-            common(path.removesuffix("/peers.json"), loop=loop, dispatch=self.dispatch),
-            policy=FAST,
-        )
+        made = common(path.removesuffix("/peers.json"), loop=loop, dispatch=self.dispatch)
+        self.peering = Peering(made, policy=FAST)
 
     def dispatch(self, _: Occurrence) -> None:
         self.changes += 1
 
     def put_in_force(self, *addresses: IPAddress) -> None:
-        candidate: Any = SimpleNamespace(facts=replace(FACTS, resolved_peers=addresses))
-        self.peering.configure(candidate, InstanceStates())
+        made = candidate(None, facts=replace(FACTS, resolved_peers=addresses))
+        self.peering.configure(made, InstanceStates())
 
     def run(self, seconds: float, *, until_changed: bool = False) -> None:
         """Go round as the agent does."""
@@ -100,7 +102,7 @@ def test_a_set_is_found_told_and_recorded(rig: Rig) -> None:
     assert rig.peering.add_to(SETTINGS, FACTS).resolved_peers is None
     rig.run(10, until_changed=True)
     found = rig.peering.add_to(SETTINGS, FACTS).resolved_peers
-    assert (ip_address("10.0.0.1"), ip_address("10.0.0.2")) == found
+    assert BOTH == found
     (told,) = rig.named("peers.changed")
     assert (["10.0.0.1", "10.0.0.2"], [], 2) == (told["added"], told["removed"], told["count"])
     with open(rig.path, encoding="utf-8") as file:  # noqa: PTH123 - a string
@@ -149,8 +151,8 @@ def test_what_cannot_be_recorded_is_used_all_the_same(rig: Rig, tmp_path: Path) 
 
 def test_a_recorded_set_is_used_at_a_restart(rig: Rig, tmp_path: Path) -> None:
     """Together with the first answer, which adds to it."""
-    record = {"peers": {"10.0.0.1": {"ipv4": ["10.0.0.9"]}}}
-    (tmp_path / "peers.json").write_text(json.dumps(record), encoding="utf-8")
+    stored = {"peers": {"10.0.0.1": {"ipv4": ["10.0.0.9"]}}}
+    (tmp_path / "peers.json").write_text(json.dumps(stored), encoding="utf-8")
     rig.peering.add_to(SETTINGS, FACTS)
     rig.run(10, until_changed=True)
     found = rig.peering.add_to(SETTINGS, FACTS).resolved_peers
@@ -159,14 +161,9 @@ def test_a_recorded_set_is_used_at_a_restart(rig: Rig, tmp_path: Path) -> None:
 
 def test_a_set_that_was_confirmed_a_moment_ago_is_used_at_once(rig: Rig) -> None:
     """The plan has it from the first question on, and the log says why."""
-    addresses = [(ip_address(f"10.0.0.{number}"),) for number in (1, 2)]
-    known = [
-        LookupResult(question=Question(name=name, family=Family.IPV4), addresses=each, age=50.0)
-        for name, each in zip(SETTINGS.unicast_peer_names, addresses, strict=True)
-    ]
-    peers_record.record_peers(rig.path, known)
+    record(rig.path, age=50.0)
     found = rig.peering.add_to(SETTINGS, FACTS)
-    assert (ip_address("10.0.0.1"), ip_address("10.0.0.2")) == found.resolved_peers
+    assert BOTH == found.resolved_peers
     (told,) = rig.named("peers.changed")
     assert "stored, and confirmed by DNS within the last 600 s" == told["basis"]
     rig.run(0.3)
@@ -179,11 +176,7 @@ def test_a_recorded_set_is_read_again_where_the_kernel_refused_the_first_time(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it keepalived would wait for DNS."""
-    recorded = [
-        LookupResult(question=each, addresses=(ip_address(each.name),), age=1.0)
-        for each in QUESTIONS
-    ]
-    peers_record.record_peers(rig.path, tuple(recorded))
+    record(rig.path, age=1.0)
 
     def refuse(_: object) -> frozenset[IPAddress]:
         raise SystemRefusedError("no answer from rtnetlink within 2 s")
@@ -194,7 +187,7 @@ def test_a_recorded_set_is_read_again_where_the_kernel_refused_the_first_time(
             with pytest.raises(SystemRefusedError):
                 rig.peering.add_to(SETTINGS, FACTS)
     found = rig.peering.add_to(SETTINGS, FACTS).resolved_peers
-    assert (ip_address("10.0.0.1"), ip_address("10.0.0.2")) == found
+    assert BOTH == found
 
 
 def test_a_set_that_did_not_come_into_force_is_asked_for_again(
@@ -207,6 +200,6 @@ def test_a_set_that_did_not_come_into_force_is_asked_for_again(
     rig.put_in_force(ip_address("10.0.0.1"))
     rig.run(10, until_changed=True)
     assert 2 == rig.changes
-    rig.put_in_force(ip_address("10.0.0.1"), ip_address("10.0.0.2"))
+    rig.put_in_force(*BOTH)
     rig.run(0.6)
     assert 2 == rig.changes

@@ -2,88 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import resource
 import socket
-import subprocess
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-import structlog
+from msgspec.structs import replace
 
 from ipfailover_agent.errors import SystemRefusedError
-from ipfailover_agent.health.service import SOURCE, Probes
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-from ipfailover_agent.linux.loop import Loop, Readable
+from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.model import PortCheck, PortProbes, VrrpState
-from ipfailover_agent.paths import RunPaths
-from tests.support.services import common
-from tests.support.waiting import wait_until
+from tests.support.agent_process import AgentProcess, World
+from tests.support.checking import Checking, no_descriptors
+from tests.support.netns import NetworkNamespace
 from tests.unit.test_instance_states import instance
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from structlog.testing import LogCapture
-
-    from tests.support.agent_process import AgentProcess, World
-    from tests.support.netns import NetworkNamespace
 
 pytestmark = pytest.mark.netns
 
 HERE = ip_address("127.0.0.1")
-
-
-class Checking:
-    """Probes in a directory of their own, the loop that drives them, and what they tell."""
-
-    def __init__(self, directory: Path, loop: Loop) -> None:
-        self.loop = loop
-        self.capture: LogCapture = structlog.testing.LogCapture()
-        self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
-        self.track, self.reason = Path(self.paths.check_track), Path(self.paths.check_reason)
-        log = structlog.wrap_logger(None, processors=[self.capture])
-        self.verdicts: list[str | None] = []
-        self.probes = Probes(common(log=log, paths=self.paths, loop=loop), self.verdicts.append)
-
-    def begin(self, port: int, **more: float) -> PortProbes:
-        """Do what a start does; return what is probed."""
-        wanted = probing(port, **more)
-        self.probes.prepare(wanted, InstanceStates())
-        self.probes.apply(wanted)
-        return wanted
-
-    def turn(self) -> None:
-        """Go round the loop once."""
-        events = self.loop.wait(self.probes.resume_at)
-        self.probes.resume(time.monotonic())
-        if Readable(source=SOURCE) in events:
-            self.probes.readable()
-
-    def until_told(self, event: str, count: int = 1) -> None:
-        """Turn until an event was logged that often."""
-
-        def is_told() -> bool:
-            if self.events.count(event) < count:
-                self.turn()
-            return self.events.count(event) >= count
-
-        wait_until(is_told, 5, lambda: f"{self.capture.entries}")
-
-    @property
-    def events(self) -> list[str]:
-        """Return the names of what was logged."""
-        return [each["event"] for each in self.capture.entries]
-
-    @property
-    def said(self) -> tuple[str, str]:
-        """Return what the track file says, and the file for people."""
-        return self.track.read_text(), self.reason.read_text() if self.reason.exists() else ""
 
 
 @pytest.fixture
@@ -97,14 +38,9 @@ def checking(tmp_path: Path, namespace: NetworkNamespace) -> Iterator[Checking]:
 
 def probing(port: int, **more: float) -> PortProbes:
     """Return a check of one port, ten times a second."""
-    return PortProbes(
-        name="chk_x",
-        interval=more.get("interval", 0.1),
-        timeout=more.get("timeout", 0.1),
-        rise=1,
-        fall=1,
-        ports=(PortCheck(address=HERE, port=port),),
-    )
+    ports = (PortCheck(address=HERE, port=port),)
+    usual = PortProbes(name="chk_x", ports=ports, interval=0.1, timeout=0.1, rise=1, fall=1)
+    return replace(usual, **more)
 
 
 def port_of(application: socket.socket) -> int:
@@ -118,23 +54,12 @@ def closed_port() -> int:
         return port_of(made)
 
 
-@contextlib.contextmanager
-def nft(namespace: NetworkNamespace, rules: str) -> Iterator[None]:
-    """Have rules of nft in a namespace for a while."""
-    enter = ["ip", "netns", "exec", namespace.name, "nft", "-f", "-"]
-    subprocess.run(enter, input=rules, text=True, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(enter, input="flush ruleset", text=True, check=True)
-
-
 def test_a_port_that_answers_is_known_before_keepalived_starts(
     checking: Checking, application: socket.socket
 ) -> None:
     """The first probe is answered at once; what an earlier run said for people goes."""
     checking.reason.write_text("cannot reach what was\n")
-    checking.begin(port_of(application))
+    checking.begin(probing(port_of(application)))
     assert ("0\n", "") == checking.said
     assert not checking.reason.exists()
     assert ["check.passed"] == checking.events
@@ -143,7 +68,7 @@ def test_a_port_that_answers_is_known_before_keepalived_starts(
 def test_a_port_that_refuses_keeps_everything_in_fault(checking: Checking) -> None:
     """And people read why."""
     port = closed_port()
-    checking.begin(port)
+    checking.begin(probing(port))
     assert ("1\n", f"cannot reach port {port} of 127.0.0.1: refused\n") == checking.said
     (told,) = checking.capture.entries
     expected = ("check.failed", "warning", f"port {port} of 127.0.0.1: refused")
@@ -153,7 +78,7 @@ def test_a_port_that_refuses_keeps_everything_in_fault(checking: Checking) -> No
 def test_every_change_is_told_once(checking: Checking, application: socket.socket) -> None:
     """Ten rounds a second are no ten lines."""
     port = port_of(application)
-    checking.begin(port)
+    checking.begin(probing(port))
     application.close()
     checking.until_told("check.failed")
     for _ in range(5):
@@ -167,7 +92,7 @@ def test_every_change_is_told_once(checking: Checking, application: socket.socke
 
 def test_a_reason_that_stays_is_written_once(checking: Checking) -> None:
     """Ten rounds a second would be ten files a second."""
-    checking.begin(closed_port())
+    checking.begin(probing(closed_port()))
     before = checking.reason.stat().st_ino, checking.reason.stat().st_mtime_ns
     for _ in range(5):
         checking.turn()
@@ -180,13 +105,14 @@ def test_a_late_answer_counts_when_it_comes(
 ) -> None:
     """Not when the round ends: the kernel asks a silent port again after a second."""
     if is_second:  # with the same number of a descriptor as the probes that have ended
-        checking.begin(closed_port())
-        checking.probes.apply(None)
+        checking.begin(probing(closed_port()))
+        checking.configure(None)
     begun = time.monotonic()
     drop = "table inet dropping { chain input { type filter hook input priority 0\n tcp dport"
-    with nft(namespace, f"{drop} {port_of(application)} drop\n }}\n }}"):
-        checking.begin(port_of(application), interval=20, timeout=20)
-        assert ("1\n", "") == checking.said
+    namespace.nft(f"{drop} {port_of(application)} drop\n }}\n }}")
+    checking.begin(probing(port_of(application), interval=20, timeout=20))
+    assert ("1\n", "") == checking.said
+    namespace.run("nft", "flush", "ruleset")
     checking.until_told("check.passed")
     assert ("0\n", "") == checking.said
     assert time.monotonic() - begun < 10
@@ -195,14 +121,9 @@ def test_a_late_answer_counts_when_it_comes(
 def test_the_reason_for_people_follows(checking: Checking, namespace: NetworkNamespace) -> None:
     """Refused is no longer so when nothing answers at all."""
     port = closed_port()
-    checking.begin(port)
+    checking.begin(probing(port))
     namespace.ip("link", "set", "lo", "down")  # and with it the route to 127.0.0.1
-
-    def has_changed() -> bool:
-        checking.turn()
-        return "refused" not in checking.said[1]
-
-    wait_until(has_changed, 5, lambda: f"{checking.said}")
+    checking.until(lambda: "refused" not in checking.said[1])
     assert checking.said[1].startswith(f"cannot reach port {port} of 127.0.0.1: ")
     assert ["check.failed"] == checking.events
 
@@ -232,7 +153,7 @@ def test_what_was_found_so_far_holds_until_the_first_answer(
 def test_without_probes_nothing_is_written(checking: Checking) -> None:
     """keepalived runs the check, or there is none."""
     checking.probes.prepare(None, InstanceStates())
-    checking.probes.apply(None)
+    checking.configure(None)
     assert not checking.track.exists()
     assert checking.probes.resume_at is None
     checking.probes.resume(time.monotonic())
@@ -241,13 +162,14 @@ def test_without_probes_nothing_is_written(checking: Checking) -> None:
 
 def test_a_verdict_is_kept_over_a_reload(checking: Checking, application: socket.socket) -> None:
     """The file says what is known, whatever keepalived is doing; another port is asked at once."""
-    wanted = checking.begin(port_of(application))
+    wanted = probing(port_of(application))
+    checking.begin(wanted)
     deadline = checking.probes.resume_at
     checking.probes.prepare(wanted, InstanceStates())
     assert "0\n" == checking.track.read_text()
-    checking.probes.apply(wanted)
+    checking.configure(wanted)
     assert deadline == checking.probes.resume_at
-    checking.probes.apply(probing(closed_port()))
+    checking.configure(probing(closed_port()))
     assert "1\n" == checking.track.read_text()
     checking.probes.prepare(wanted, InstanceStates())
     assert "1\n" == checking.track.read_text()
@@ -256,8 +178,8 @@ def test_a_verdict_is_kept_over_a_reload(checking: Checking, application: socket
 def test_an_end_leaves_nothing_behind(checking: Checking) -> None:
     """No descriptor, no deadline, and no reason that nobody keeps up any more."""
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
-    checking.begin(closed_port())
-    checking.probes.apply(None)
+    checking.begin(probing(closed_port()))
+    checking.configure(None)
     assert before == len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as above
     assert checking.probes.resume_at is None
     assert not checking.reason.exists()
@@ -277,19 +199,14 @@ def test_a_track_file_that_cannot_be_written_is_told_and_tried_again(
     checking: Checking, application: socket.socket
 ) -> None:
     """Until it says what was found."""
-    checking.begin(port_of(application))
+    checking.begin(probing(port_of(application)))
     checking.track.unlink()
     checking.track.mkdir()
     application.close()
     checking.until_told("check.unwritten")
     assert "check.failed" in checking.events
     checking.track.rmdir()
-
-    def is_written() -> bool:
-        checking.turn()
-        return checking.track.exists()
-
-    wait_until(is_written, 5, lambda: f"{checking.capture.entries}")
+    checking.until(checking.track.exists)
     assert "1\n" == checking.track.read_text()
     assert 1 == checking.events.count("check.unwritten")
 
@@ -298,13 +215,9 @@ def test_want_of_descriptors_is_told_and_changes_no_verdict(
     checking: Checking, application: socket.socket
 ) -> None:
     """It says nothing about the port."""
-    checking.begin(port_of(application))
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
-    try:
+    checking.begin(probing(port_of(application)))
+    with no_descriptors():
         checking.until_told("check.inconclusive")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert ("0\n", "") == checking.said
     assert ["check.passed", "check.inconclusive"] == checking.events
 
@@ -312,7 +225,7 @@ def test_want_of_descriptors_is_told_and_changes_no_verdict(
 def test_a_reason_that_cannot_be_written_changes_nothing(checking: Checking) -> None:
     """It is for people only."""
     checking.reason.mkdir()
-    checking.begin(closed_port())
+    checking.begin(probing(closed_port()))
     assert "1\n" == checking.track.read_text()
     assert ["check.failed"] == checking.events
 

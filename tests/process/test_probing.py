@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import socket
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from ipfailover_agent.health.fsm import ProbePolicy, ReportHealth
+from ipfailover_agent.health.fsm import ReportHealth
 from ipfailover_agent.health.probing import Prober
-from ipfailover_agent.model import PortCheck
+from ipfailover_agent.model import PortCheck, PortProbes
+from tests.support.checking import no_descriptors
+from tests.support.netns import NetworkNamespace
 from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.netns import NetworkNamespace
-
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("namespace")]
 
 GOOD = ReportHealth(is_healthy=True, reason="")
 INTERVAL = 0.1
+
+
+def checking(*ports: PortCheck, **more: float) -> PortProbes:
+    """Return a check of ports, ten times a second."""
+    usual = PortProbes(
+        name="chk", ports=ports, interval=INTERVAL, timeout=INTERVAL, rise=1, fall=1
+    )
+    return replace(usual, **more)
 
 
 class Probing:
@@ -34,16 +39,11 @@ class Probing:
 
     def __init__(self, *ports: PortCheck, **more: float) -> None:
         self.reports: list[ReportHealth] = []
-        self.policy = ProbePolicy(
-            ports=ports,
-            interval=more.get("interval", INTERVAL),
-            timeout=more.get("timeout", INTERVAL),
-        )
-        self.prober = Prober(self.policy, self.reports.append)
+        self.prober = Prober(checking(*ports, **more), self.reports.append)
 
     def turn(self) -> None:
         """Wait for an answer or the deadline as a loop does, and handle it."""
-        deadline = self.prober.deadline
+        deadline = self.prober.state.deadline
         assert deadline is not None
         pause = max(deadline - time.monotonic(), 0)
         select.select([self.prober], [], [], pause)
@@ -85,6 +85,16 @@ def port_of(listening: socket.socket) -> PortCheck:
     return PortCheck(address=ip_address(address), port=port)
 
 
+@contextlib.contextmanager
+def accepts_no_more() -> Iterator[socket.socket]:
+    """Listen with a queue that is full: the kernel drops each SYN."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as made,
+        socket.create_connection(made.getsockname()),
+    ):
+        yield made
+
+
 def seen_by(listening: socket.socket) -> list[bytes | str]:
     """Return what an application that accepts now gets from each connection."""
     seen: list[bytes | str] = []
@@ -110,11 +120,8 @@ def test_a_port_that_answers_is_known_before_begin_returns(application: socket.s
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_an_application_that_ends_is_noticed_within_an_interval(
-    namespace: NetworkNamespace, host: str
-) -> None:
+def test_an_application_that_ends_is_noticed_within_an_interval(host: str) -> None:
     """And one that starts again, in both families."""
-    del namespace
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, 0), family=family)
     port = port_of(listening)
@@ -150,14 +157,9 @@ def test_an_answer_that_is_taken_late_is_closed_as_bash_does(
     assert seen_by(application) == [b""]
 
 
-def test_an_application_that_accepts_no_more_times_out(namespace: NetworkNamespace) -> None:
+def test_an_application_that_accepts_no_more_times_out() -> None:
     """Its queue is full: the kernel drops our SYN."""
-    del namespace
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=0) as listening,
-        socket.create_connection(listening.getsockname()),
-        probing(port_of(listening)) as made,
-    ):
+    with accepts_no_more() as listening, probing(port_of(listening)) as made:
         assert made.reports == []
         reason = f"port {port_of(listening).port} of 127.0.0.1: timed out after 0.1 s"
         assert made.until(1) == ReportHealth(is_healthy=False, reason=reason)
@@ -165,9 +167,8 @@ def test_an_application_that_accepts_no_more_times_out(namespace: NetworkNamespa
         assert made.until(2) == GOOD
 
 
-def test_an_address_that_cannot_be_reached_is_told_in_words(namespace: NetworkNamespace) -> None:
+def test_an_address_that_cannot_be_reached_is_told_in_words() -> None:
     """No route: at once, and on the next grid point again."""
-    del namespace
     with probing(PortCheck(address=ip_address("192.0.2.1"), port=80)) as made:
         reason = "port 80 of 192.0.2.1: network is unreachable"
         assert made.reports == [ReportHealth(is_healthy=False, reason=reason)]
@@ -180,14 +181,9 @@ def test_a_port_that_only_meets_itself_is_refused(namespace: NetworkNamespace) -
         assert made.until(1).reason == "port 40000 of 127.0.0.1: refused"
 
 
-def test_a_sleep_of_ours_is_no_timeout(namespace: NetworkNamespace) -> None:
+def test_a_sleep_of_ours_is_no_timeout() -> None:
     """Frozen or starved for longer than the timeout: what was answered meanwhile counts."""
-    del namespace
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=0) as listening,
-        socket.create_connection(listening.getsockname()),
-        probing(port_of(listening), timeout=0.5) as made,
-    ):
+    with accepts_no_more() as listening, probing(port_of(listening), timeout=0.5) as made:
         listening.accept()[0].close()  # so that the kernel's second SYN, after 1 s, is answered
         wait_until(
             lambda: select.select([made.prober], [], [], 0)[0], 5, "the SYN is not repeated"
@@ -199,15 +195,10 @@ def test_a_sleep_of_ours_is_no_timeout(namespace: NetworkNamespace) -> None:
 def test_without_descriptors_the_verdict_stays(application: socket.socket) -> None:
     """The fault is ours: told as trouble, and over with the next round."""
     with probing(port_of(application)) as made:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as it is, a number
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(3, used), hard))
-        try:
+        with no_descriptors():
             time_is_up = time.monotonic() + 0.25
             while time.monotonic() < time_is_up:
                 made.prober.tick(time.monotonic())
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert "too many open files" in made.prober.state.trouble
         made.rounds(2)
         assert made.prober.state.trouble == ""
@@ -217,8 +208,7 @@ def test_without_descriptors_the_verdict_stays(application: socket.socket) -> No
 def test_other_ports_are_probed_after_a_reload(application: socket.socket) -> None:
     """The verdict goes on from what it was; nothing is told in between."""
     with probing(port_of(application)) as made, socket.create_server(("127.0.0.1", 0)) as other:
-        policy = ProbePolicy(ports=(port_of(other),), interval=INTERVAL, timeout=INTERVAL)
-        made.prober.begin(time.monotonic(), policy)
+        made.prober.begin(time.monotonic(), checking(port_of(other)))
         made.rounds(2)
         assert made.reports == [GOOD]
         application.close()
@@ -226,15 +216,10 @@ def test_other_ports_are_probed_after_a_reload(application: socket.socket) -> No
         assert made.reports == [GOOD]
 
 
-def test_closing_gives_every_descriptor_back(namespace: NetworkNamespace) -> None:
+def test_closing_gives_every_descriptor_back() -> None:
     """Also while a connection waits for its answer."""
-    del namespace
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as it is, a number
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=0) as listening,
-        socket.create_connection(listening.getsockname()),
-        probing(port_of(listening), timeout=5) as made,
-    ):
+    with accepts_no_more() as listening, probing(port_of(listening), timeout=5) as made:
         assert made.prober.state.waiting
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - likewise
 

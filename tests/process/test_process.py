@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,13 +18,17 @@ from ipfailover_agent.errors import KeepalivedMissingError, SystemRefusedError
 from ipfailover_agent.linux import process
 from ipfailover_agent.linux.loop import LineReceived, Loop, SignalReceived
 from ipfailover_agent.linux.process import ChildExit
+from tests.support.apart import run_code
 from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 ENVIRONMENT = {"PATH": os.environ["PATH"], "MARK": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_is_left() -> Iterator[None]:
+    before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as it is
+    yield
+    assert before == sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - likewise
 
 
 @pytest.fixture
@@ -160,11 +165,7 @@ def test_an_orphan_is_handed_to_us_and_reaped(tmp_path: Path) -> None:
 
 def run_script(script: str) -> list[object]:
     """Run Python code in a process of its own; return the JSON lines it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in run_code(script).splitlines()]
 
 
 def test_a_child_starts_with_a_clean_signal_state(spawned: Callable[..., int]) -> None:
@@ -347,3 +348,80 @@ def test_running_out_of_descriptors_is_no_crash_of_spawn(null: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for fd in taken:
             os.close(fd)
+
+
+# --- output that is kept in memory --------------------------------------------------------------
+
+
+def ran(
+    script: str, *, limit: int = 1 << 20, is_split: bool = False
+) -> tuple[process.CapturedRun, int]:
+    """Run a script to its end; return the run and the exit code."""
+    run = process.CapturedRun(
+        ["/bin/sh", "-c", script], ENVIRONMENT, limit=limit, is_split=is_split
+    )
+    _, status = os.waitpid(run.pid, 0)
+    return run, os.waitstatus_to_exitcode(status)
+
+
+def test_output_and_errors_are_one_stream_in_their_order() -> None:
+    """As keepalived writes its log."""
+    run, code = ran("echo a; echo b >&2; printf c; exit 3")
+    assert (3, ("a\nb\nc",)) == (code, run.end())
+
+
+def test_output_and_errors_can_be_apart() -> None:
+    """Of nft one is JSON."""
+    run, _ = ran("echo a; echo b >&2; printf c", is_split=True)
+    assert ("a\nc", "b\n") == run.end()
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("exit 0", ()),
+        ("printf a", ("a",)),
+        ("echo a; echo; echo b", ("a", "", "b")),
+        (r"printf 'a\377\n'", (r"a\xff",)),
+        ("seq 60", tuple(map(str, range(1, 51)))),
+        (
+            r"printf 'red \033[31m\tand a bell \007\n'",
+            (r"red \x1b[31m" + "\t" + r"and a bell \x07",),
+        ),
+        ("head -c 400000 /dev/zero | tr '\\000' a", ("a" * (1 << 16),)),
+    ],
+)
+def test_a_person_reads_the_first_lines(script: str, expected: tuple[str, ...]) -> None:
+    """keepalived may write one for each of 254 instances."""
+    run, _ = ran(script)
+    assert expected == run.end_in_lines()
+
+
+def test_a_flood_is_refused_at_the_limit() -> None:
+    """It neither fills the memory nor blocks; what came before is there."""
+    run, code = ran("echo a; head -c 10000000 /dev/zero", limit=100_000)
+    (text,) = run.end()
+    assert (1, "a\n\0\0") == (code, text[:4])
+    assert 50_000 < len(text) <= 100_000
+
+
+def test_a_child_that_keeps_the_output_open_is_not_waited_for() -> None:
+    """The program itself has ended, and that is all there is to wait for."""
+    run, _ = ran("echo a; sleep 600 & echo $!")
+    first, child = run.end_in_lines()
+    os.kill(int(child), 9)
+    assert "a" == first
+
+
+def test_what_is_abandoned_is_killed_with_its_group() -> None:
+    """And left to the reaper."""
+    run = process.CapturedRun(["/bin/sh", "-c", "sleep 600 & wait"], ENVIRONMENT)
+    run.abandon()
+    assert 9 == os.WTERMSIG(os.waitpid(run.pid, 0)[1])
+    wait_until(lambda: not process.group_exists(run.pid), 5, "a child lives on")
+
+
+def test_a_program_that_is_missing_leaves_nothing() -> None:
+    """Neither memory nor a descriptor."""
+    with pytest.raises(KeepalivedMissingError, match="it is not there"):
+        process.CapturedRun(["/no/such"], ENVIRONMENT)

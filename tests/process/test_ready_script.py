@@ -7,15 +7,11 @@ import resource
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.linux import host
-from tests.support.agent_process import SHORT, STANDING_BY
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import AgentProcess, World
+from tests.support.agent_process import SHORT, STANDING_BY, AgentProcess, World
 
 pytestmark = pytest.mark.netns
 
@@ -23,11 +19,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / "image" / "ready.sh"
 STARTING = "starting: the agent has not written its state yet\n"
 
 
-def probe(directory: Path) -> tuple[int, str]:
-    """Return what the kubelet gets."""
+def run(directory: Path, *words: str | Path, path: str = "/nowhere") -> tuple[int, str]:
+    """Return how a program that looks at a run directory ends, and what it says."""
     done = subprocess.run(
-        [SCRIPT],
-        env={"IPFAILOVER_RUN_DIR": str(directory), "PATH": "/nowhere"},
+        words,
+        env={"IPFAILOVER_RUN_DIR": str(directory), "PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -35,6 +31,11 @@ def probe(directory: Path) -> tuple[int, str]:
         timeout=10,
     )
     return done.returncode, done.stdout
+
+
+def probe(directory: Path) -> tuple[int, str]:
+    """Return what the kubelet gets."""
+    return run(directory, SCRIPT)
 
 
 def wait_for(agent: AgentProcess, world: World, code: int, text: str) -> str:
@@ -70,11 +71,8 @@ def test_an_agent_of_another_container_is_not_believed(world: World) -> None:
     assert "1" == (world.run_directory / "ready").read_text().split()[0]
     other = "starting: there is only what another agent, or an earlier one, left here\n"
     assert (1, other) == probe(world.run_directory)
-    inside = ["nsenter", "--target", str(agent.pid), "--pid", "--mount", str(SCRIPT)]
-    done = subprocess.run(
-        inside, env={"IPFAILOVER_RUN_DIR": str(world.run_directory)}, check=False, timeout=10
-    )
-    assert 0 == done.returncode
+    inside = ("nsenter", "--target", str(agent.pid), "--pid", "--mount", SCRIPT)
+    assert 0 == run(world.run_directory, *inside, path=os.environ["PATH"])[0]
 
 
 def test_a_first_configuration_that_is_refused_is_told_of(world: World) -> None:
@@ -126,17 +124,10 @@ def test_a_stamp_that_is_no_number_is_not_calculated_with(tmp_path: Path, shell:
     pid, left = os.getpid(), tmp_path / "left"
     hostile = f"x[$({{echo,a}}>{left})]"
     (tmp_path / "ready").write_text(f"{pid} {host.process_started_at(pid)} {hostile} ready\n")
-    done = subprocess.run(
-        [shell, str(SCRIPT)],
-        env={"IPFAILOVER_RUN_DIR": str(tmp_path), "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=10,
-    )
+    code, said = run(tmp_path, shell, SCRIPT, path=os.environ["PATH"])
     assert not left.exists()
-    assert 1 == done.returncode
-    assert done.stdout.startswith("starting: ")
+    assert 1 == code
+    assert said.startswith("starting: ")
 
 
 def test_reasons_are_shown_as_they_are(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -19,19 +21,18 @@ from ipfailover_agent.config import planner
 from ipfailover_agent.conflict import contexts
 from ipfailover_agent.firewall import shields
 from ipfailover_agent.firewall.nft import NftRun
+from ipfailover_agent.firewall.shield import Signature
 from ipfailover_agent.firewall.shields import Shields
-from ipfailover_agent.linux import process, raw_sockets
+from ipfailover_agent.keepalived.instance_states import InstanceStates
+from ipfailover_agent.linux import process, sockets
 from ipfailover_agent.model import ConflictMode, Settings
 from ipfailover_agent.status.status_model import Protection
 from ipfailover_agent.vrrp.packets import Advert, Carp
+from tests.support.adverts import heard_advert
 from tests.support.netns import NetworkNamespace, fresh_namespace
-from tests.support.services import common
+from tests.support.services import candidate, common
 from tests.support.vectors import host_facts
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.netns,
@@ -40,19 +41,8 @@ pytestmark = [
 
 OURS = ip_address("192.168.55.50")
 ON = Settings(virtual_addresses=(OURS,), config_name="here")
-FOREIGN = Advert(
-    source_mac=b"\2\0\0\0\0\7",
-    source=IPv4Address("192.168.55.77"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=100,
-    addresses=(IPv4Address("192.168.55.200"),),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
+FOREIGN = heard_advert(
+    IPv4Address("192.168.55.77"), IPv4Address("192.168.55.200"), mac=b"\2\0\0\0\0\7"
 )
 
 
@@ -66,9 +56,8 @@ class World:
         self.changes = 0
         self.environment = dict(os.environ)
         keepalived: Any = self
-        self.shields = Shields(
-            common(environment=self.environment, changed=self._changed), keepalived
-        )
+        made = common(environment=self.environment, changed=self._changed)
+        self.shields = Shields(made, keepalived)
 
     @property
     def keepalived(self) -> int | None:
@@ -84,7 +73,7 @@ class World:
             config, facts, mac=bytes(6), host_macs=frozenset()
         ).values()
         (self.name,) = [each.name for each in config.instances]
-        self.shields.apply(settings, config, time.monotonic())
+        self.shields.configure(candidate(config, settings), InstanceStates())
 
     def hear(self, advert: Advert = FOREIGN, *, is_ours: bool = False) -> None:
         now = time.monotonic()
@@ -102,38 +91,29 @@ class World:
             self.shields.child_exited(child)
         self.shields.tick(time.monotonic())
 
-    def until(self, *, dropping: bool) -> None:
-        """Go round until the kernel drops something, or nothing."""
-
-        def is_so() -> bool:
-            self.turn()
-            return not self.shields.is_busy and dropping is ("counter" in self.table())
-
-        wait_until(is_so, timeout=20, message=f"dropping is {dropping}")
-
-    def pass_time(self) -> None:
-        """Go round for as long as the shield may take to act."""
-        until = time.monotonic() + 1.5
-
-        def is_over() -> bool:
-            self.turn()
-            return time.monotonic() > until
-
-        wait_until(is_over, timeout=20, message="time passes")
-
     def until_so(self, condition: Callable[[], bool], what: str) -> None:
+        """Go round until something is so."""
+
         def is_so() -> bool:
             self.turn()
             return condition()
 
         wait_until(is_so, timeout=20, message=what)
 
-    def until_off(self, reason: str) -> None:
-        def is_off() -> bool:
-            self.turn()
-            return reason in self.shields.protection().reason
+    def until(self, *, dropping: bool) -> None:
+        """Go round until the kernel drops something, or nothing."""
+        self.until_so(
+            lambda: not self.shields.is_busy and dropping is ("counter" in self.table()),
+            f"dropping is {dropping}",
+        )
 
-        wait_until(is_off, timeout=20, message=f"the shield is off: {reason}")
+    def pass_time(self) -> None:
+        """Go round for as long as the shield may take to act."""
+        until = time.monotonic() + 1.5
+        self.until_so(lambda: time.monotonic() > until, "time passes")
+
+    def until_off(self, reason: str) -> None:
+        self.until_so(lambda: reason in self.shields.protection().reason, f"off: {reason}")
 
     def named(self) -> list[str]:
         return [each["event"] for each in self.events]
@@ -168,7 +148,7 @@ def test_what_is_heard_twice_is_dropped_and_what_is_gone_let_in(world: World) ->
     world.hear()
     world.until(dropping=True)
     assert "192.168.55.77 timeout 1m" in world.table()
-    assert Protection(kind="shield", active=True) == world.shields.protection()
+    assert Protection(kind="shield", active=True, reason="") == world.shields.protection()
     assert "are dropped here" in world.shields.outlook()
     assert ["shield.raised"] == world.named()
     world.configure(replace(ON, virtual_addresses=(ip_address("192.168.55.200"),)))
@@ -177,10 +157,10 @@ def test_what_is_heard_twice_is_dropped_and_what_is_gone_let_in(world: World) ->
 
 
 def test_carp_is_dropped_too(world: World) -> None:
-    """By its form."""
+    """By its form: it lists no address at all."""
     carp = Carp(source_mac=bytes(6), source=FOREIGN.source, router_id=11, skew=0, ttl=255)
-    for _ in range(2):
-        world.shields.heard_carp(carp, world.context, time.monotonic())
+    found = {world.shields.heard_carp(carp, world.context, time.monotonic()) for _ in range(2)}
+    assert {Signature(source=FOREIGN.source, router_id=11, is_carp=True)} == found
     world.until(dropping=True)
     assert "ip length 56" in world.table()
 
@@ -270,7 +250,7 @@ def test_a_shield_that_is_not_wanted_any_more_goes(
     world.until(dropping=True)
     world.configure(settings)
     world.until(dropping=False)
-    assert Protection(kind="shield", active=False) == world.shields.protection()
+    assert Protection(kind="shield", active=False, reason="") == world.shields.protection()
     assert f"nothing drops it here ({why})" in world.shields.outlook()
     world.hear()
     world.pass_time()
@@ -337,7 +317,7 @@ def test_a_shield_without_nft_is_off_and_says_so(world: World) -> None:
     world.environment["PATH"] = path
     world.hear()
     world.until(dropping=True)
-    assert Protection(kind="shield", active=True) == world.shields.protection()
+    assert Protection(kind="shield", active=True, reason="") == world.shields.protection()
 
 
 def test_an_nft_that_hangs_is_killed_and_not_waited_for(
@@ -360,7 +340,7 @@ def test_an_nft_that_hangs_is_killed_and_not_waited_for(
     monkeypatch.undo()
     world.hear()
     world.until(dropping=True)
-    assert Protection(kind="shield", active=True) == world.shields.protection()
+    assert Protection(kind="shield", active=True, reason="") == world.shields.protection()
 
 
 def test_a_table_of_a_run_that_was_killed_goes(world: World) -> None:
@@ -387,4 +367,4 @@ def test_sockets_of_a_process_that_is_gone_are_not_known() -> None:
     """Its pid may be another's soon."""
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
-    assert raw_sockets.sockets_of(ended.pid) is None
+    assert sockets.sockets_of(ended.pid) is None

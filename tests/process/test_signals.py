@@ -7,18 +7,14 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.agent_process import AgentProcess
-
-if TYPE_CHECKING:
-    from tests.support.agent_process import World
+from tests.support.agent_process import AgentProcess, World
+from tests.support.apart import run_code
 
 pytestmark = pytest.mark.netns
 _CHECKOUT = Path(__file__).parents[2]
@@ -141,11 +137,4 @@ def test_only_the_agent_blocks_signals() -> None:
         "entry.main()"
     )
     for words, blocked in ((("status",), False), (("run",), True)):
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words],
-            cwd=_CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert blocked is ("SIGTERM" in done.stdout)
+        assert blocked is ("SIGTERM" in run_code(program, *words))

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.config import sources
-from ipfailover_agent.errors import SettingsError
+from ipfailover_agent.errors import Problem, SettingsError
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ADDRESSES = "OPENSHIFT_HA_VIRTUAL_IPS"
 
@@ -29,6 +26,12 @@ def write(directory: Path, content: bytes | str) -> str:
     path = directory / "variables.env"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(path)
+
+
+def refused(path: str) -> tuple[Problem, ...]:
+    with pytest.raises(SettingsError) as caught:
+        sources.read_source(path)
+    return caught.value.problems
 
 
 def mount_config_map(path: Path, generation: str, data: dict[str, str]) -> None:
@@ -107,18 +110,15 @@ def test_any_other_line_is_refused_with_file_and_number(
 ) -> None:
     """The content is not repeated: it may be a secret that went astray."""
     path = write(tmp_path, f"# first\nB=2\n{line}\nC=3\n")
-    with pytest.raises(SettingsError, match=reason) as caught:
-        sources.read_source(path)
-    (problem,) = caught.value.problems
+    (problem,) = refused(path)
+    assert reason in problem.reason
     assert (problem.variable, problem.element) == ("IPFAILOVER_CONFIG", f"{path}:3")
 
 
 def test_all_bad_lines_are_reported_together(tmp_path: Path) -> None:
     """An operator mends a file once."""
     path = write(tmp_path, "A\nB=1\nC\n")
-    with pytest.raises(SettingsError) as caught:
-        sources.read_source(path)
-    assert [f"{path}:1", f"{path}:3"] == [each.element for each in caught.value.problems]
+    assert [f"{path}:1", f"{path}:3"] == [each.element for each in refused(path)]
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,9 @@ def test_a_file_that_is_no_text_of_variables_is_refused(
 
 def test_a_source_that_is_missing_is_named(tmp_path: Path) -> None:
     """The variable that points there, the path and the reason."""
-    path = tmp_path / "missing"
+    path = f"{tmp_path}/missing"
     message = f"IPFAILOVER_CONFIG: '{path}': cannot be read: No such file or directory"
-    with pytest.raises(SettingsError) as caught:
-        sources.read_source(str(path))
-    assert message == str(caught.value)
+    assert [message] == list(map(str, refused(path)))
 
 
 def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
@@ -207,22 +205,18 @@ def test_a_value_that_is_no_text_is_refused_by_name(
     for name in ("A", "B"):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "C").write_text("fine")
-    with pytest.raises(SettingsError, match=reason) as caught:
-        sources.read_source(str(tmp_path))
-    expected = [f"{tmp_path}/A", f"{tmp_path}/B"]
-    assert expected == [each.element for each in caught.value.problems]
+    found = refused(str(tmp_path))
+    assert all(reason in each.reason for each in found)
+    assert [f"{tmp_path}/A", f"{tmp_path}/B"] == [each.element for each in found]
 
 
 def test_entries_that_are_neither_file_nor_directory_are_refused_by_name(tmp_path: Path) -> None:
     """A dangling link and a FIFO are mistakes, not variables."""
     (tmp_path / "A").symlink_to("nowhere")
     os.mkfifo(tmp_path / "B")
-    with pytest.raises(SettingsError) as caught:
-        sources.read_source(str(tmp_path))
-    assert [
-        "cannot be read: No such file or directory",
-        "cannot be read: it is not a regular file",
-    ] == [each.reason for each in caught.value.problems]
+    reasons = ("No such file or directory", "it is not a regular file")
+    expected = [f"cannot be read: {each}" for each in reasons]
+    assert expected == [each.reason for each in refused(str(tmp_path))]
 
 
 def test_values_of_two_generations_are_never_mixed(tmp_path: Path) -> None:
@@ -266,12 +260,7 @@ def test_the_source_overrides_the_environment_for_contract_variables_only() -> N
     environment = {"PATH": "/bin", ADDRESSES: "10.9.0.5", "OPENSHIFT_HA_CONFIG_NAME": "a"}
     source = {ADDRESSES: "10.9.0.6", "PATH": "/evil", "LD_PRELOAD": "x", "OPENSHIFT_HA_X": "y"}
     merged, ignored = sources.merge(environment, source, is_contract=is_contract)
-    assert merged == {
-        "PATH": "/bin",
-        ADDRESSES: "10.9.0.6",
-        "OPENSHIFT_HA_CONFIG_NAME": "a",
-        "OPENSHIFT_HA_X": "y",
-    }
+    assert merged == {**environment, ADDRESSES: "10.9.0.6", "OPENSHIFT_HA_X": "y"}
     assert ignored == ("LD_PRELOAD", "PATH")
 
 
@@ -319,11 +308,8 @@ def test_an_edit_in_place_that_keeps_size_and_time_is_seen(tmp_path: Path) -> No
 
     wait_until(edit, 2, "another time of change")
     after = path.stat()
-    assert (before.st_ino, before.st_size, before.st_mtime_ns) == (
-        after.st_ino,
-        after.st_size,
-        after.st_mtime_ns,
-    )
+    for kept in ("st_ino", "st_size", "st_mtime_ns"):
+        assert getattr(before, kept) == getattr(after, kept)
     assert first != sources.fingerprint(str(path))
 
 

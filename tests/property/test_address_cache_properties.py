@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from ipfailover_agent.linux import rtnetlink
-from ipfailover_agent.linux.address_cache import AddressCache
+from ipfailover_agent.linux.dump_caches import AddressCache
 from ipfailover_agent.model import InterfaceAddress
 
 CACHE_INFO = 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,9 +10,7 @@ from hypothesis import strategies as st
 from ipfailover_agent.config import shell_reading
 from ipfailover_agent.config.addresses import MAX_ADDRESSES, expand
 from ipfailover_agent.config.values import Fields, peers
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.model import IPAddress
 
 IPV4 = st.integers(0x0100_0001, 0x7EFF_FFFF).map(IPv4Address)
 IPV6 = st.integers(0x2000 << 112, (0x2001 << 112) - 1).map(IPv6Address)
@@ -44,7 +41,6 @@ VALUES = st.lists(ELEMENTS, max_size=5).flatmap(
 def test_what_is_formatted_is_parsed_again(addresses: list[IPAddress], separator: str) -> None:
     """Every list of usable addresses survives being written out, in its order."""
     expansion = expand(separator.join(map(str, addresses)))
-
     assert tuple(addresses) == expansion.addresses
     assert expansion.problems + expansion.left_out_by_old == ()
 
@@ -56,7 +52,6 @@ def test_plain_addresses_were_always_read_alike(
     """Addresses one by one mean the same to both images, but for a final ``::``."""
     texts = [text for text in map(str, addresses) if not text.endswith("::")]
     emitted = shell_reading.emitted(separator.join(texts))
-
     assert emitted is not None
     assert expand(separator.join(texts)).addresses == shell_reading.parse_emitted(emitted)
 
@@ -67,7 +62,6 @@ def test_ranges_hold_every_address_between_their_ends(one: int, other: int, hext
     first, last = sorted((one, other))
     ipv4 = f"10.0.0.{first}-{last}"
     ipv6 = f"2001:DB8::{hextet + first:X}-{hextet + last:X}"
-
     for text in (ipv4, ipv6):
         expansion = expand(text)
         values = [int(each) for each in expansion.addresses]
@@ -91,7 +85,6 @@ def test_an_accepted_element_was_read_alike_or_not_at_all(value: str) -> None:
         return
     ours = expansion.addresses
     emitted = shell_reading.emitted(value)
-
     assert emitted is not None
     old = shell_reading.parse_emitted(emitted)
     assert len(old) == len(emitted)
@@ -109,7 +102,6 @@ def test_what_may_be_left_out_was_left_out_by_the_old_image(value: str) -> None:
     if expansion.problems:
         return
     old = shell_reading.parse_emitted(shell_reading.emitted(value) or ())
-
     known = set(old)
     assert [each for each in expansion.addresses if each in known] == list(old)
 
@@ -118,7 +110,6 @@ def test_what_may_be_left_out_was_left_out_by_the_old_image(value: str) -> None:
 def test_expanding_is_idempotent(value: str) -> None:
     """Expanding what came out gives the same again: each address once, in order, bounded."""
     addresses = expand(value).addresses
-
     assert len(set(addresses)) == len(addresses) <= MAX_ADDRESSES
     assert addresses == expand(",".join(map(str, addresses))).addresses
 
@@ -127,7 +118,6 @@ def test_expanding_is_idempotent(value: str) -> None:
 def test_any_text_is_expanded_or_refused(value: str) -> None:
     """No text raises, and nothing of it disappears: something is read, or something is said."""
     expansion = expand(value)
-
     is_said = expansion.addresses or expansion.problems or expansion.left_out_by_old
     assert bool(is_said) == bool(value.strip(" \t\n,"))
 
@@ -136,7 +126,6 @@ def test_any_text_is_expanded_or_refused(value: str) -> None:
 def test_any_text_is_a_list_of_peers_or_refused(value: str) -> None:
     """No text raises; every element is read or refused."""
     fields = Fields({})
-
     assert bool(peers(fields, "PEERS", value) or fields.problems) == bool(value.strip(" \t\n,"))
 
 

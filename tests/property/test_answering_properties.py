@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, ip_network
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.conflict.answering import (
-    AddressAnswered,
-    AddressesConfigured,
-    Answering,
     AnsweringPolicy,
     AskForAddress,
-    Due,
-    Event,
     ForeignMaster,
-    Missed,
+    Report,
     Unanswered,
-    deadline,
-    due_instances,
-    step,
 )
-
-if TYPE_CHECKING:
-    from ipfailover_agent.conflict.answering import Action
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.model import IPAddress
+from tests.support.answering_world import AnsweringWorld
 
 POLICY = AnsweringPolicy(burst=2)
 OWN = IPv4Address("10.0.0.99")
 VIRTUAL = [IPv4Address(f"10.0.0.{number}") for number in range(1, 7)]
-LINKS = ((ip_network("10.0.0.0/24"), OWN),)
+LINK = (ip_network("10.0.0.0/24"), OWN)
 SOURCES = (IPv4Address("10.0.0.50"), IPv4Address("10.0.0.51"))
 MACS = (b"\2\0\0\0\0\1", b"\2\0\0\0\0\2")
 
@@ -48,20 +38,19 @@ happenings = st.one_of(
 )
 
 
-class World:
-    """The machine, fed at its deadlines, and what it did."""
+class World(AnsweringWorld):
+    """The machine, and which of its questions stayed unanswered."""
 
     def __init__(self) -> None:
-        self.state = Answering()
-        self.now = 1000.0
-        self.holders: dict[str, ForeignMaster] = {}
+        super().__init__(POLICY, LINK, {}, lambda _: False)
         self.answering: set[IPAddress] = set()
-        self.asked: list[tuple[float, IPAddress]] = []
         self.silent: dict[IPAddress, int] = dict.fromkeys(VIRTUAL, 0)
-        self.feed(
-            AddressesConfigured(instances={each: str(each) for each in VIRTUAL}, links=LINKS)
-        )
+        self.choose(range(6))
         self.hold([0] * 6)
+
+    def choose(self, chosen: Iterable[int]) -> None:
+        """Configure some of the addresses."""
+        self.configure({VIRTUAL[each]: str(VIRTUAL[each]) for each in chosen})
 
     def hold(self, choice: list[int]) -> None:
         """Choose a holder for each address, 2 for none."""
@@ -81,62 +70,41 @@ class World:
                 chosen[name] = before
         self.holders = chosen
 
-    def feed(self, event: Event) -> None:
-        self.state, actions = step(self.state, event, self.now, POLICY)
-        for each in actions:
-            self.take(each)
+    def ask(self, question: AskForAddress) -> None:
+        super().ask(question)
+        if question.target in self.silent:
+            self.silent[question.target] += 1
+            holder = self.holders[self.state.inquiries[question.target].instance]
+            assert self.now >= holder.since + POLICY.settle
+        if question.target in self.answering:
+            self.answer(question.target, MACS[0])
 
-    def take(self, action: Action) -> None:
-        match action:
-            case AskForAddress(target=target):
-                self.asked.append((self.now, target))
-                if target in self.silent:
-                    self.silent[target] += 1
-                    name = self.state.inquiries[target].instance
-                    holder = self.holders[name]
-                    assert self.now >= holder.since + POLICY.settle
-                if target in self.answering:
-                    self.answer(target)
-            case Unanswered(addresses=addresses):
-                for address in addresses:
-                    assert self.silent[address] >= POLICY.limit, "an answer came"
-            case _:
-                pass
+    def take(self, report: Report) -> None:
+        if isinstance(report, Unanswered):
+            for address in report.addresses:
+                assert self.silent[address] >= POLICY.limit, "an answer came"
 
-    def answer(self, address: IPAddress, *, is_unasked: bool = False) -> None:
+    def answer(self, address: IPAddress, mac: bytes, *, is_unasked: bool = False) -> None:
         found = self.state.inquiries.get(address)
-        is_holder = found is not None and found.holder is not None and found.holder.mac == MACS[0]
-        self.feed(AddressAnswered(address=address, mac=MACS[0], is_unasked=is_unasked))
+        is_holder = found is not None and found.holder is not None and found.holder.mac == mac
+        super().answer(address, mac, is_unasked=is_unasked)
         if address in self.silent and (not is_unasked or is_holder):
             self.silent[address] = 0
-
-    def wait(self, seconds: float) -> None:
-        until = self.now + seconds
-        while (due := deadline(self.state, POLICY)) is not None and due <= until:
-            self.now = max(self.now, due)
-            names = due_instances(self.state, self.now, POLICY)
-            self.feed(Due(holders={k: v for k, v in self.holders.items() if k in names}))
-            following = deadline(self.state, POLICY)
-            assert following is None or following > self.now, "that would keep the loop busy"
-        self.now = until
 
     def happen(self, kind: str, value: object) -> None:
         match kind, value:
             case "configure", set() as chosen:
-                instances: dict[IPAddress, str] = {
-                    VIRTUAL[each]: str(VIRTUAL[each]) for each in chosen
-                }
-                self.feed(AddressesConfigured(instances=instances, links=LINKS))
+                self.choose(chosen)
             case "holders", list() as choice:
                 self.hold(choice)
             case "answering", set() as addresses:
                 self.answering = addresses
             case "announce", IPv4Address() as address:
-                self.answer(address, is_unasked=True)
+                self.answer(address, MACS[0], is_unasked=True)
             case "missed", IPv4Address() | None as target:
-                self.feed(Missed(target))
+                self.miss(target)
             case "wait", float() as seconds:
-                self.wait(seconds)
+                self.run(seconds)
             case _:
                 raise AssertionError(kind)
 
@@ -148,11 +116,11 @@ def test_no_address_is_asked_for_twice_a_minute(happened: list[tuple[str, object
     for kind, value in happened:
         world.happen(kind, value)
     latest: dict[IPAddress, float] = {}
-    for at, target in world.asked:
-        if target in latest:
-            assert at - latest[target] >= POLICY.interval - 1e-6
-        latest[target] = at
-    times = [at for at, target in world.asked if target in VIRTUAL]
+    for at, each in world.asked:
+        if each.target in latest:
+            assert at - latest[each.target] >= POLICY.interval - 1e-6
+        latest[each.target] = at
+    times = [at for at, each in world.asked if each.target in VIRTUAL]
     for first, later in zip(times, times[POLICY.burst :], strict=False):
         assert later - first >= POLICY.tick - 1e-6
 
@@ -173,10 +141,10 @@ def test_a_holder_that_stays_silent_is_named_at_last(happened: list[tuple[str, o
     world = World()
     for kind, value in happened:
         world.happen(kind, value)
-    world.feed(AddressesConfigured(instances={each: str(each) for each in VIRTUAL}, links=LINKS))
+    world.choose(range(6))
     world.hold([0] * 6)
     world.answering = {SOURCES[0], *VIRTUAL[3:]}
-    world.wait(900)
+    world.run(900)
     silent = {address for address, each in world.state.inquiries.items() if each.since is not None}
     assert set(VIRTUAL[:3]) == silent
     assert {SOURCES[0]} == {world.state.inquiries[each].reported_for for each in silent}

@@ -130,7 +130,6 @@ def test_a_lone_node_is_never_held(
         world.freeze(0, seconds, agent_only=agent_only)
         world.run(pause)
     world.run(60.0)
-
     assert [] == holds(world)
     assert {0} == world.holders
 
@@ -234,8 +233,7 @@ def test_a_pause_holds_nobody(
     """However late what came meanwhile is read: who hears the other's adverts steps down."""
     world = World(nodes, seed)
     world.network = Network(lag=lag)
-    for node in world.nodes:
-        node.start()
+    world.start()
     world.run(40.0)
     for index, seconds, pause in pauses:
         world.freeze(index, seconds)
@@ -264,8 +262,7 @@ def test_a_node_that_hears_nobody_is_left_alone_with_the_address(
 ) -> None:
     """All others yield within the bound, also those that get none of its adverts, and stay so."""
     world = World(nodes, seed)
-    for node in world.nodes:
-        node.start()
+    world.start()
     world.run(60.0)
     others = {0, 1, 2} - {deaf}
     world.network = Network(
@@ -293,8 +290,7 @@ def test_the_model_shows_two_holders_without_agents() -> None:
         ]
     )
     world.network = Network(input_blocked={0, 1})
-    for node in world.nodes:
-        node.start()
+    world.start()
     world.run(10.0)
 
     with pytest.raises(AssertionError, match="no single holder"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import hypothesis.strategies as st
 import pytest
@@ -17,23 +17,13 @@ from ipfailover_agent import codec
 from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
 from ipfailover_agent.drain.drain_requests import LONGEST, DrainRequest, parse_duration
-from ipfailover_agent.drain.fsm import (
-    AnswerRequest,
-    ClearHold,
-    DrainPhase,
-    DrainPolicy,
-    DrainSpec,
-    DrainState,
-    InstanceDrain,
-    SetHold,
-    Target,
-)
+from ipfailover_agent.drain.fsm import DrainPhase, DrainSpec, DrainState, Target
+from ipfailover_agent.model import IPAddress
+from ipfailover_agent.status.status_model import DrainRequestStatus as Answer
+from tests.support.adverts import heard_advert
 from tests.support.building import builds
 
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
-
-POLICY = DrainPolicy(requests_limit=3)
+POLICY = fsm.DrainPolicy(requests_limit=3)
 SILENCE = 5.0
 CLOCK = DrainClock(boot="b", wall=1e9, monotonic=1000.0)
 ADDRESSES = [*(ip_address(f"10.0.0.{number}") for number in range(1, 6)), ip_address("fd00::6")]
@@ -77,19 +67,19 @@ class Machine(RuleBasedStateMachine):
         self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         for action in actions:
             match action:
-                case SetHold(name=name):
+                case fsm.SetHold(name=name, is_held=True):
                     assert name not in self.held
                     self.held.add(name)
                     self.begin(name)
-                case ClearHold(name=name):
+                case fsm.SetHold(name=name):
                     self.held.remove(name)
                 case fsm.SaveDrains():
                     assert action is actions[0]
                     self.saved = self.record()
-                case AnswerRequest(id=key, verdict=None):
+                case Answer(id=key, verdict=None):
                     assert key not in self.answered
                     self.open.add(key)
-                case AnswerRequest(id=key):
+                case Answer(id=key):
                     assert key not in self.answered
                     self.answered.add(key)
                     self.open.discard(key)
@@ -134,7 +124,7 @@ class Machine(RuleBasedStateMachine):
             fsm.DrainRequested(id=key, request=request, masters=masters, blind=blind)
         )
         assert key in self.open | (self.answered - was)
-        if any(isinstance(each, AnswerRequest) and each.verdict == "refused" for each in actions):
+        if any(isinstance(each, Answer) and each.verdict == "refused" for each in actions):
             assert replace(before, deadline=self.state.deadline) == self.state
             return
         for name, each in self.state.drains.items():
@@ -164,22 +154,16 @@ class Machine(RuleBasedStateMachine):
         if found:
             for each in listed:
                 self.served_at[each] = self.now
-        self.advert(name, sender, listed, is_leaving=False)
+        self.advert(name, sender, listed)
 
     @rule(name=names, sender=st.integers(2, 4))
     def leave(self, name: str, sender: int) -> None:
-        self.advert(name, sender, [], is_leaving=True)
+        self.advert(name, sender, [], priority=0)
 
-    def advert(self, name: str, sender: int, listed: list[IPAddress], *, is_leaving: bool) -> None:
-        advert = fsm.SuccessorAdvert(
-            mac=bytes([sender] * 6),
-            router_id=11,
-            source=f"10.0.0.{sender}",
-            addresses=frozenset(listed),
-            interval=1.0,
-            at=self.now,
-        )
-        self.feed(fsm.SuccessorHeard(name=name, advert=advert, is_leaving=is_leaving))
+    def advert(self, name: str, sender: int, listed: list[IPAddress], **changes: object) -> None:
+        source = ip_address(f"10.0.0.{sender}")
+        advert = heard_advert(source, *listed, mac=bytes([sender] * 6), **changes)
+        self.feed(fsm.SuccessorHeard(name=name, advert=advert))
 
     @rule(name=names, is_master=st.booleans())
     def enter(self, name: str, *, is_master: bool) -> None:
@@ -216,13 +200,12 @@ class Machine(RuleBasedStateMachine):
 
     def follow(self, before: DrainState, event: fsm.TargetsConfigured) -> None:
         """Take a configuration: what was drained stays so, what served serves, by address."""
-        drained, held = (
-            {address for each in found for address in each.target.every}
-            for found in (
-                [each for each in before.drains.values() if each.phase is not DrainPhase.SERVING],
-                [each for each in before.drains.values() if each.phase.is_held],
-            )
-        )
+        drained, held = set[object](), set[object]()
+        for each in before.drains.values():
+            if each.phase is not DrainPhase.SERVING:
+                drained |= each.target.every
+            if each.phase.is_held:
+                held |= each.target.every
         self.feed(event)
         assert list(event.targets) == list(self.state.drains)
         every = (each.every for each in event.targets.values())
@@ -308,7 +291,7 @@ specs = builds(
     DrainSpec, is_forced=st.booleans(), until=st.one_of(st.none(), st.integers(1000, 10**9))
 )
 drains = builds(
-    InstanceDrain,
+    fsm.InstanceDrain,
     target=builds(
         Target,
         addresses=st.frozensets(st.ip_addresses(), max_size=3),
@@ -358,7 +341,7 @@ def test_a_request_is_read_as_it_was_written(
 )
 def test_a_record_is_read_as_it_was_written(
     boots: tuple[str, str],
-    drains: dict[str, InstanceDrain],
+    drains: dict[str, fsm.InstanceDrain],
     everything: DrainSpec | None,
     later: int,
 ) -> None:

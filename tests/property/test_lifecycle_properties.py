@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ipfailover_agent.errors import ExitCode
 from ipfailover_agent.keepalived import lifecycle
-from ipfailover_agent.keepalived import supervision as does
-from ipfailover_agent.keepalived.supervision import (
+from ipfailover_agent.keepalived.lifecycle import (
     AgentPhase,
     CandidateVerdict,
     Occurrence,
@@ -22,18 +19,18 @@ from ipfailover_agent.keepalived.supervision import (
 
 POLICY = SupervisionPolicy()
 VERDICTS = st.builds(
-    does.PreparationEnded,
+    lifecycle.PreparationEnded,
     verdict=st.sampled_from(CandidateVerdict),
     signals=st.integers(0, 2),
     may_change=st.booleans(),
 )
 EXITS = st.builds(
-    does.KeepalivedEnded,
+    lifecycle.KeepalivedEnded,
     exit_code=st.sampled_from([None, 0, 1, 2, 4, 6, 255]),
     host_changed=st.booleans(),
 )
-UNSEEN = does.VerificationEnded(doubt="it gave no answer within 10 s")
-UNPLANNED = does.VerificationEnded(difference="10.0.0.1 is still on eth0")
+UNSEEN = lifecycle.VerificationEnded(doubt="it gave no answer within 10 s")
+UNPLANNED = lifecycle.VerificationEnded(difference="10.0.0.1 is still on eth0")
 
 
 class Machine(RuleBasedStateMachine):
@@ -41,7 +38,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = does.Lifecycle()
+        self.state = lifecycle.Lifecycle()
         self.now = 1000.0
         self.preparing = False
         self.alive = False  # keepalived's parent
@@ -53,18 +50,18 @@ class Machine(RuleBasedStateMachine):
         self.taken_back = False  # the active configuration is the one before the candidate
         self.asked = 0  # reloads that wait for a verdict
         self.stop_asked_at: float | None = None
-        self.finished: does.Finish | None = None
+        self.finished: lifecycle.Finish | None = None
         self.unseen = UNSEEN
 
-    def feed(self, event: does.Event) -> None:
+    def feed(self, event: lifecycle.Event) -> None:
         """Feed one event and what its actions cause."""
         events = [event]
         while events:
-            self.state, actions = lifecycle.step(self.state, events.pop(0), self.now, POLICY)
+            self.state, actions = lifecycle.step(self.state, events.pop(0), self.now)
             for action in actions:
                 events += self.carry_out(action)
 
-    def carry_out(self, action: does.Action) -> list[does.Event]:
+    def carry_out(self, action: lifecycle.Action) -> list[lifecycle.Event]:
         """Model one action; return what it causes."""
         assert self.finished is None
         match action:
@@ -91,8 +88,8 @@ class Machine(RuleBasedStateMachine):
                 assert self.in_place, "started with files that nobody tested"
                 self.alive = self.group = True
                 self.released = False
-                return [does.Spawned(pid=7)]
-            case does.SignalKeepalived(signal=signal.SIGHUP):
+                return [lifecycle.Spawned(pid=7)]
+            case Order.HUP:
                 assert self.state.phase is AgentPhase.RUNNING, "signalled before it can bear it"
                 assert self.in_place
             case Order.CHECK_GROUP:
@@ -100,9 +97,9 @@ class Machine(RuleBasedStateMachine):
                     return [Occurrence.GROUP_GONE]
             case Order.RELEASE_ADDRESSES:
                 self.released = not self.alive
-            case does.EndReload():
+            case lifecycle.EndReload():
                 self.asked = 0 if not self.state.reload_again else self.asked
-            case does.Finish():
+            case lifecycle.Finish():
                 self.finished = action
             case _:
                 pass
@@ -115,7 +112,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.preparing)
     @rule(verdict=VERDICTS)
-    def preparation_ends(self, verdict: does.PreparationEnded) -> None:
+    def preparation_ends(self, verdict: lifecycle.PreparationEnded) -> None:
         """A candidate is accepted or refused."""
         self.preparing = False
         self.feed(verdict)
@@ -132,18 +129,18 @@ class Machine(RuleBasedStateMachine):
     def verification_ends(self, difference: str) -> None:
         """What keepalived does is as planned, or is not."""
         self.seen = not difference and self.state.reload is Reload.VERIFYING
-        self.feed(does.VerificationEnded(difference=difference))
+        self.feed(lifecycle.VerificationEnded(difference=difference))
 
     @precondition(lambda self: self.alive)
     @rule(seen=st.sampled_from([UNSEEN, UNPLANNED]))
-    def the_time_for_a_look_is_up(self, seen: does.VerificationEnded) -> None:
+    def the_time_for_a_look_is_up(self, seen: lifecycle.VerificationEnded) -> None:
         """Whether it is as planned is not known, or that it is not."""
         self.unseen = seen
         self.feed(seen)
 
     @precondition(lambda self: self.alive)
     @rule(ended=EXITS, child_lingers=st.booleans())
-    def keepalived_ends(self, *, ended: does.KeepalivedEnded, child_lingers: bool) -> None:
+    def keepalived_ends(self, *, ended: lifecycle.KeepalivedEnded, child_lingers: bool) -> None:
         """Its parent process ends; the VRRP child may linger."""
         self.alive, self.group = False, child_lingers
         self.feed(ended)
@@ -170,7 +167,7 @@ class Machine(RuleBasedStateMachine):
     def restart(self) -> None:
         """The interface is another one: keepalived is to be started anew."""
         attempts = self.state.attempts
-        self.feed(does.RestartWanted(reason="eth0 is another interface now"))
+        self.feed(lifecycle.RestartWanted(reason="eth0 is another interface now"))
         assert self.state.attempts == attempts
 
     @rule()
@@ -210,7 +207,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def a_stop_is_bounded(self) -> None:
-        """Ten seconds after TERM the agent has ended, whatever keepalived does."""
+        """Ten seconds after TERM the agent has ended, whatever keepalived lifecycle."""
         if self.stop_asked_at is not None and self.now - self.stop_asked_at > 10:
             assert self.finished is not None
 

@@ -13,30 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipfailover_agent.keepalived import liveness
 from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
 from ipfailover_agent.keepalived.liveness import (
     DumpFailed,
     DumpReceived,
-    DumpWanted,
     Event,
     Kill,
     Liveness,
-    LivenessPolicy,
     Mode,
-    ReloadBegan,
-    ReloadEnded,
     RequestDump,
-    Suspicion,
-    Ticked,
-    TicksMissed,
-    WatchBegan,
-    WatchEnded,
+    WatchOccurrence,
     step,
 )
 from ipfailover_agent.model import VrrpState
 from tests.support.building import builds
+from tests.support.dumps import instance_dump
 
-POLICY = LivenessPolicy()
 STEP = 0.01
 GRAIN = round(1 / STEP)
 
@@ -60,7 +53,7 @@ class World:
     suspects: bool = False  # the wire looks silent all the time
     steps: int = 0
     state: Liveness = Liveness()  # noqa: RUF009 - it is frozen
-    question: int | None = None
+    has_open: bool = False
     ran_for_it: int = 0
     is_answered: bool = False
     sent: int = 0
@@ -75,11 +68,11 @@ class World:
     def feed(self, event: Event) -> None:
         if self.killed_at is not None:
             return
-        self.state, actions = step(self.state, event, self.now, POLICY)
+        self.state, actions = step(self.state, event, self.now)
         for action in actions:
             match action:
-                case RequestDump(question=number):
-                    self.question, self.ran_for_it, self.is_answered = number, 0, False
+                case RequestDump():
+                    self.has_open, self.ran_for_it, self.is_answered = True, 0, False
                     self.asks += 1
                 case Kill():
                     self.killed_at = self.now
@@ -93,7 +86,7 @@ class World:
                 self._run_agent()
 
     def _run_keepalived(self) -> None:
-        if self.question is not None:
+        if self.has_open:
             self.ran_for_it += 1
             if self.ran_for_it >= self.cost * GRAIN:
                 self.is_answered = True
@@ -102,29 +95,16 @@ class World:
             self.next_advert = self.now + self.interval
 
     def _run_agent(self) -> None:
-        if self.is_answered and self.question is not None:
-            question, self.question, self.is_answered = self.question, None, False
-            self.feed(DumpReceived(question=question, instances=(self._instance(),)))
+        if self.is_answered and self.has_open:
+            self.has_open = self.is_answered = False
+            self.feed(DumpReceived(instances=(self._instance(),)))
         if self.state.deadline is not None and self.now >= self.state.deadline:
-            self.feed(Ticked())
+            self.feed(WatchOccurrence.TICKED)
         if self.suspects:
-            self.feed(Suspicion())
+            self.feed(WatchOccurrence.SUSPECTED)
 
     def _instance(self) -> InstanceDump:
-        return InstanceDump(
-            name="vi1",
-            interface="eth0",
-            virtual_router_id=1,
-            version=2,
-            state=VrrpState.MASTER,
-            base_priority=100,
-            effective_priority=100,
-            advert_interval=self.interval,
-            master_advert_interval=self.interval,
-            has_addresses=True,
-            last_transition=0.0,
-            counters=VrrpStatistics(advert_rcvd=0, advert_sent=self.sent),
-        )
+        return instance_dump(VrrpState.MASTER, sent=self.sent, interval=self.interval)
 
 
 def seconds(low: float, high: float) -> st.SearchStrategy[float]:
@@ -169,10 +149,10 @@ def test_a_keepalived_that_answers_in_time_of_its_own_is_never_killed(
     tick begins anew.
     """
     cost, stuns = schedule
-    limit = POLICY.unanswered_least + POLICY.unanswered_intervals * interval
-    fast = min(1.0, limit / 2 - POLICY.tick)
+    limit = liveness.UNANSWERED_LEAST + liveness.UNANSWERED_INTERVALS * interval
+    fast = min(1.0, limit / 2 - liveness.TICK)
     world = World(cost=int(cost * fast * GRAIN) * STEP, interval=interval, suspects=suspects)
-    world.feed(WatchBegan())
+    world.feed(WatchOccurrence.WATCH_BEGAN)
     for quiet, who, length in stuns:
         world.run(quiet, Runs.BOTH)
         world.run(length * (fast if who is Runs.WE else 1), who)
@@ -180,7 +160,7 @@ def test_a_keepalived_that_answers_in_time_of_its_own_is_never_killed(
     assert world.killed_at is None
 
 
-BOUND = POLICY.ask_every + POLICY.unanswered_limit + 1.5  # of rounding in a world of steps
+BOUND = liveness.ASK_EVERY + liveness.UNANSWERED_LIMIT + 1.5  # of rounding in a world of steps
 
 
 @given(long_stuns, seconds(0, 8), seconds(0, 1.0), st.booleans())
@@ -193,7 +173,7 @@ def test_a_keepalived_that_stops_for_good_is_killed_in_time(
 ) -> None:
     """Within the interval of questions and the limit; under suspicion within the limit."""
     world = World(cost=cost, suspects=suspects)
-    world.feed(WatchBegan())
+    world.feed(WatchOccurrence.WATCH_BEGAN)
     for between, who, length in stuns:
         world.run(between, Runs.BOTH)
         world.run(length, who)
@@ -211,10 +191,10 @@ def test_time_in_which_only_late_ticks_come_kills_nobody(
 ) -> None:
     """We run for a moment after each pause, and keepalived not at all."""
     world = World(cost=0.05)
-    world.feed(WatchBegan())
+    world.feed(WatchOccurrence.WATCH_BEGAN)
     world.run(quiet, Runs.BOTH)
     for pause in pauses:
-        world.run(POLICY.tick + pause, Runs.NOBODY)
+        world.run(liveness.TICK + pause, Runs.NOBODY)
         world.run(STEP, Runs.WE)
     assert world.killed_at is None
 
@@ -228,14 +208,14 @@ def test_a_master_that_stops_sending_is_killed_in_time(
 ) -> None:
     """Two dumps alike, further apart than its interval, then its limit in time on time."""
     world = World(cost=0.01, interval=interval)
-    world.feed(WatchBegan())
+    world.feed(WatchOccurrence.WATCH_BEGAN)
     world.run(quiet, Runs.BOTH)
     world.sends, world.suspects = False, suspects
     begin = world.now
-    limit = max(POLICY.standing_least, POLICY.standing_intervals * interval)
-    first_dumps = POLICY.ask_every + max(POLICY.ask_every, 2.5 * interval)
+    limit = max(liveness.STANDING_LEAST, liveness.STANDING_INTERVALS * interval)
+    first_dumps = liveness.ASK_EVERY + max(liveness.ASK_EVERY, 2.5 * interval)
     # a question may be open or just closed, the next dump comes half an interval later
-    bound = (POLICY.ask_every if suspects else first_dumps) + limit + max(1.0, interval)
+    bound = (liveness.ASK_EVERY if suspects else first_dumps) + limit + max(1.0, interval)
     world.run(bound + 0.5, Runs.BOTH)
     assert world.killed_at is not None
     assert limit - interval - 0.5 <= world.killed_at - begin <= bound + 0.5
@@ -244,11 +224,8 @@ def test_a_master_that_stops_sending_is_killed_in_time(
 states = builds(
     InstanceDump,
     name=st.sampled_from("ab"),
-    interface=st.just("eth0"),
     virtual_router_id=st.just(1),
-    version=st.just(2),
     state=st.sampled_from(VrrpState),
-    base_priority=st.just(1),
     effective_priority=st.just(1),
     advert_interval=st.sampled_from([0.01, 1.0, 300.0]),
     master_advert_interval=st.sampled_from([0.01, 1.0, 300.0]),
@@ -256,27 +233,10 @@ states = builds(
     last_transition=st.just(0.0),
     counters=builds(VrrpStatistics, advert_rcvd=st.just(0), advert_sent=st.integers(0, 3)),
 )
-numbers = st.integers(0, 6)
 events: st.SearchStrategy[Event] = st.one_of(
-    st.sampled_from(
-        [
-            WatchBegan(),
-            WatchEnded(),
-            ReloadBegan(),
-            ReloadEnded(),
-            Ticked(),
-            Ticked(),
-            Suspicion(),
-            DumpWanted(),
-            TicksMissed(),
-        ]
-    ),
-    builds(
-        DumpReceived,
-        question=numbers,
-        instances=st.lists(states, min_size=1, max_size=2).map(tuple),
-    ),
-    builds(DumpFailed, question=numbers, reason=st.just("x")),
+    st.sampled_from([*WatchOccurrence, WatchOccurrence.TICKED]),
+    builds(DumpReceived, instances=st.lists(states, min_size=1, max_size=2).map(tuple)),
+    builds(DumpFailed, reason=st.just("x")),
 )
 
 
@@ -285,15 +245,15 @@ events: st.SearchStrategy[Event] = st.one_of(
 def test_whatever_comes_in_whatever_order_the_machine_stays_sound(
     story: list[tuple[Event, float]],
 ) -> None:
-    """Numbers only grow, nobody who is off is asked or killed, a deadline waits."""
-    state, now, last, is_up = Liveness(), 0.0, 0, False
+    """Nobody who is off is asked or killed, a deadline waits."""
+    state, now, is_up = Liveness(), 0.0, False
     for event, pause in story:
         now += pause
-        state, actions = step(state, event, now, POLICY)
+        state, actions = step(state, event, now)
         match event:
-            case WatchBegan():
+            case WatchOccurrence.WATCH_BEGAN:
                 is_up = True
-            case WatchEnded():
+            case WatchOccurrence.WATCH_ENDED:
                 is_up = False
             case _:
                 pass
@@ -303,21 +263,20 @@ def test_whatever_comes_in_whatever_order_the_machine_stays_sound(
             assert state.deadline is None or state.deadline > now
         for action in actions:
             match action:
-                case RequestDump(question=number):
-                    assert last + 1 == number == state.question
-                    last = number
+                case RequestDump():
+                    assert state.is_open
                 case Kill():
                     is_up = False
         assert is_up == (state.mode is not Mode.OFF)
         assert (state.mode is not Mode.OFF) == (state.deadline is not None)
-        assert state.question is None or state.question == last
+        assert is_up or not state.is_open
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["alive", "frozen"])
 def test_the_world_itself_tells_the_two_apart(frozen: bool) -> None:  # noqa: FBT001
     """A check of the world: otherwise nothing here would show anything."""
     world = World(cost=0.05)
-    world.feed(WatchBegan())
+    world.feed(WatchOccurrence.WATCH_BEGAN)
     world.run(20, Runs.BOTH)
     world.run(20, Runs.WE if frozen else Runs.BOTH)
     assert frozen == (world.killed_at is not None)

@@ -8,18 +8,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.bpf import kernel_filter
-from ipfailover_agent.vrrp.packets import (
-    Advert,
-    Announcement,
-    Carp,
-    NeighbourReply,
-    goodbye,
-    gratuitous_arp,
-    parse_frame,
-    unsolicited_advertisement,
-)
 from tests.support import classic_bpf, frames
+from tests.support.adverts import heard_advert
 
 MACS = st.binary(min_size=6, max_size=6)
 HOSTS = st.integers(1, 0xDFFFFFFF).map(IPv4Address)
@@ -122,18 +114,18 @@ def damaged_frames(draw: st.DrawFn) -> bytes:
 @given(frame=st.binary(max_size=200) | damaged_frames())
 def test_no_bytes_raise(frame: bytes) -> None:
     """Whatever comes is an advert, an announcement or nothing; addresses fit their family."""
-    found = parse_frame(frame)
+    found = packets.parse_frame(frame)
     match found:
-        case Advert():
+        case packets.Advert():
             assert {found.source.version} | {each.version for each in found.addresses} == {
                 found.destination.version
             }
             assert found.version in (2, 3)
-        case Carp():
+        case packets.Carp():
             assert 6 == len(found.source_mac)
-        case NeighbourReply():
+        case packets.NeighbourReply():
             assert 6 == len(found.mac)
-        case Announcement():
+        case packets.Announcement():
             assert (6, 6) == (len(found.source_mac), len(found.announced_mac))
         case None:
             pass
@@ -142,21 +134,21 @@ def test_no_bytes_raise(frame: bytes) -> None:
 @given(frame=damaged_frames())
 def test_the_filter_loses_nothing(frame: bytes) -> None:
     """Whatever the parser understands passes, damaged or whole."""
-    if parse_frame(frame) is not None:
+    if packets.parse_frame(frame) is not None:
         assert classic_bpf.run(ANY_TARGET, frame) >= len(frame)
 
 
 @given(frame=WELL_FORMED)
 def test_the_filter_and_the_parser_agree_on_valid_packets(frame: bytes) -> None:
     """What passes is understood, what does not is not."""
-    assert bool(classic_bpf.run(ANY_TARGET, frame)) == (parse_frame(frame) is not None)
+    assert bool(classic_bpf.run(ANY_TARGET, frame)) == (packets.parse_frame(frame) is not None)
 
 
 @given(frame=other_frames())
 def test_nothing_else_passes(frame: bytes) -> None:
     """The rest of the wire's traffic never wakes the agent."""
     assert not classic_bpf.run(ANY_TARGET, frame)
-    assert parse_frame(frame) is None
+    assert packets.parse_frame(frame) is None
 
 
 @given(frame=WELL_FORMED, others=st.sets(HOSTS | HOSTS6, max_size=5), includes=st.booleans())
@@ -164,14 +156,14 @@ def test_announcements_pass_for_our_addresses(
     frame: bytes, others: set[IPv4Address | IPv6Address], *, includes: bool
 ) -> None:
     """Adverts pass whatever the addresses; announcements and answers by the last 32 bits."""
-    found = parse_frame(frame)
+    found = packets.parse_frame(frame)
     ours = set(others)
-    if includes and isinstance(found, Announcement | NeighbourReply):
+    if includes and isinstance(found, packets.Announcement | packets.NeighbourReply):
         ours.add(found.address)
     program = kernel_filter(ours)
     classic_bpf.verify(program)
     expected = found is not None
-    if isinstance(found, Announcement | NeighbourReply):
+    if isinstance(found, packets.Announcement | packets.NeighbourReply):
         expected = int(found.address) % 2**32 in {int(each) % 2**32 for each in ours}
     assert expected == bool(classic_bpf.run(program, frame))
 
@@ -184,7 +176,9 @@ def test_other_networks_and_hosts_never_pass(frame: bytes, tag: int, packet_type
     """
     found = classic_bpf.run(ANY_TARGET, frame, vlan_tag=tag, packet_type=packet_type)
     untagged = classic_bpf.run(ANY_TARGET, frame)
-    barred = {1, 2, 3, 4} if isinstance(parse_frame(frame), NeighbourReply) else {3}
+    barred = (
+        {1, 2, 3, 4} if isinstance(packets.parse_frame(frame), packets.NeighbourReply) else {3}
+    )
     assert (untagged if tag & 0xFFF == 0 and packet_type not in barred else 0) == found
 
 
@@ -218,21 +212,18 @@ def test_an_advert_is_read_as_it_was_written(  # noqa: PLR0917 - hypothesis
         authentication=1,
         password=password,
     )
-    expected = Advert(
-        source_mac=frames.THEIR_MAC,
-        source=source,
+    expected = heard_advert(
+        source,
+        *addresses,
+        mac=frames.THEIR_MAC,
         destination=destination,
-        version=2,
         virtual_router_id=router_id,
         priority=priority,
-        addresses=tuple(addresses),
         interval=float(seconds),
         authentication=1,
         password=password,
-        ttl=255,
-        is_checksum_right=True,
     )
-    assert expected == parse_frame(frames.packet(message, source, destination))
+    assert expected == packets.parse_frame(frames.packet(message, source, destination))
 
 
 @given(mac=MACS, address=HOSTS, is_reply=st.booleans())
@@ -240,11 +231,7 @@ def test_a_gratuitous_arp_is_read_as_it_was_built(
     mac: bytes, address: IPv4Address, *, is_reply: bool
 ) -> None:
     """And passes the filter; every cut of it is nothing."""
-    frame = gratuitous_arp(mac, address, is_reply=is_reply)
-    expected = Announcement(source_mac=mac, announced_mac=mac, address=address)
-    assert expected == parse_frame(frame)
-    assert classic_bpf.run(kernel_filter({address}), frame)
-    assert {None} == {parse_frame(frame[:length]) for length in range(len(frame))}
+    check_announcement(packets.gratuitous_arp(mac, address, is_reply=is_reply), mac, address)
 
 
 @given(mac=MACS, address=HOSTS6, is_router=st.booleans())
@@ -252,26 +239,32 @@ def test_an_advertisement_is_read_as_it_was_built(
     mac: bytes, address: IPv6Address, *, is_router: bool
 ) -> None:
     """And passes the filter; every cut of it is nothing."""
-    frame = unsolicited_advertisement(mac, address, is_router=is_router)
-    expected = Announcement(source_mac=mac, announced_mac=mac, address=address)
-    assert expected == parse_frame(frame)
+    check_announcement(
+        packets.unsolicited_advertisement(mac, address, is_router=is_router), mac, address
+    )
+
+
+def check_announcement(frame: bytes, mac: bytes, address: IPv4Address | IPv6Address) -> None:
+    """Hold what was built against the parser and the filter; every cut of it is nothing."""
+    expected = packets.Announcement(source_mac=mac, announced_mac=mac, address=address)
+    assert expected == packets.parse_frame(frame)
     assert classic_bpf.run(kernel_filter({address}), frame)
-    assert {None} == {parse_frame(frame[:length]) for length in range(len(frame))}
+    assert {None} == {packets.parse_frame(frame[:length]) for length in range(len(frame))}
 
 
 @given(frame=WELL_FORMED, length=st.integers(0, 60))
 def test_a_truncated_frame_is_nothing_or_the_same(frame: bytes, length: int) -> None:
     """Only Ethernet's filling can be missing."""
-    found = parse_frame(frame[:-length] if length else frame)
-    assert found in (None, parse_frame(frame))
+    found = packets.parse_frame(frame[:-length] if length else frame)
+    assert found in (None, packets.parse_frame(frame))
 
 
 @given(vrrp_frames())
 def test_a_goodbye_is_the_advert_with_priority_0(frame: bytes) -> None:
     """Whatever else it says, and whatever its checksum covers, both families and versions."""
-    advert = parse_frame(frame)
+    advert = packets.parse_frame(frame)
     header = frame[14] & 0xF if frame[12:14] == b"\x08\x00" else frame[20]
     is_plain = frame[12:14] != b"\x81\x00" and header in {5, 112}
-    assume(isinstance(advert, Advert) and is_plain)
-    assert isinstance(advert, Advert)
-    assert replace(advert, priority=0) == parse_frame(goodbye(frame))
+    assume(isinstance(advert, packets.Advert) and is_plain)
+    assert isinstance(advert, packets.Advert)
+    assert replace(advert, priority=0) == packets.parse_frame(packets.goodbye(frame))

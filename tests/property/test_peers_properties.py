@@ -9,20 +9,10 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.config import priority
 from ipfailover_agent.model import Family, IPAddress
-from ipfailover_agent.peers import names, peers
-from ipfailover_agent.peers.names import LookupResult, Question
-from ipfailover_agent.peers.peers import (
-    Event,
-    LookUp,
-    LookupEnded,
-    Peers,
-    PeersChanged,
-    PeersDeadlinePassed,
-    PeersPolicy,
-    PeersWanted,
-)
+from ipfailover_agent.peers import peers
+from ipfailover_agent.peers.peers import Event, LookUp, LookupEnded, LookupResult, Peers, Question
 
-POLICY = PeersPolicy()
+POLICY = peers.PeersPolicy()
 QUESTION = Question(name="nodes", family=Family.IPV4)
 OWN = IPv4Address("10.0.0.1")
 VIRTUAL = frozenset({IPv4Address("10.0.0.5")})
@@ -99,12 +89,12 @@ def test_whatever_dns_says_the_set_holds_nodes_only(
     stored = (
         (LookupResult(question=QUESTION, addresses=(ip_address("10.0.0.2"),)),) if stores else ()
     )
-    wanted = PeersWanted(
+    wanted = peers.PeersWanted(
         questions=(QUESTION,), own=frozenset({OWN}), virtual=VIRTUAL, stored=stored
     )
     state, now, told, is_asked = Peers(), 50.0, set[IPAddress](), False
     for seconds, said in [(0.0, None), *story]:
-        events: list[Event] = [wanted if state == Peers() else PeersDeadlinePassed()]
+        events: list[Event] = [wanted if state == Peers() else peers.PeersDeadlinePassed()]
         if said is not None and is_asked:
             text, found = (said, ()) if isinstance(said, str) else ("", said)
             answer = LookupResult(question=QUESTION, addresses=found, failure=text)
@@ -117,11 +107,11 @@ def test_whatever_dns_says_the_set_holds_nodes_only(
                 if isinstance(action, LookUp):
                     assert not is_asked
                     is_asked = True
-                if isinstance(action, PeersChanged):
+                if isinstance(action, peers.PeersChanged):
                     told = (told | {*action.added}) - {*action.removed}
         assert state.deadline is not None
         if state.is_ready:
             assert told == {*state.addresses}
             assert told
         known = LookupResult(question=QUESTION, addresses=state.addresses)
-        assert not told or not names.judged(known, VIRTUAL, POLICY.limit, {}).failure
+        assert not told or not peers.judged(known, wanted, POLICY).failure

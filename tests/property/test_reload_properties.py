@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis
 from hypothesis import assume, event, example, given
@@ -14,12 +14,9 @@ from msgspec.structs import replace
 from ipfailover_agent.config import planner
 from ipfailover_agent.errors import AgentError
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-from ipfailover_agent.model import Settings, VrrpState
+from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings, VrrpInstance, VrrpState
 from ipfailover_agent.supervisor import change, steps
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress, KeepalivedConfig, VrrpInstance
 
 OWN = ("192.0.2.10", "fd00::10")
 FACTS = host_facts({"eth1": [f"{OWN[0]}/24", f"{OWN[1]}/64"]})
@@ -127,6 +124,16 @@ A, B, C, SIX, SEVEN = (ip_address(each) for each in (*POOL[:3], *POOL[7:9]))
     idle=set(),
 )
 @example(
+    before=SWAPPED | {"virtual_addresses": (A, B, C)},
+    after=SWAPPED | {"virtual_addresses": (B, C, A), "address_groups": 2},
+    idle=set(),
+)
+@example(
+    before=SWAPPED | {"virtual_addresses": (A, C, B)},
+    after=SWAPPED | {"virtual_addresses": (B, C, A), "address_groups": 2},
+    idle=set(),
+)
+@example(
     before=SWAPPED | {"virtual_addresses": (A, B, C, SIX), "address_groups": 1, "mtu": 60},
     after=SWAPPED | {"virtual_addresses": (C, SIX, B, A), "config_name": "y"},
     idle=set(),
@@ -145,6 +152,10 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
     keepalived = Reloading.begin(old, masters)
     first = steps.first_step(old, new)
     event("two signals" if first else "one signal")
+    if first is not None:
+        assert {each.identity for each in old.instances} == {
+            each.identity for each in first.instances
+        }
     for each in filter(None, (first, new)):
         keepalived.reload(each)
     staying = [each for each in new.instances if each.identity in masters]
@@ -166,7 +177,7 @@ def test_the_steps_lead_to_the_candidate_and_keep_what_stays(
         )
     ).reconfigured(new.instances)
     assert {each.name for each in staying} == instance_states.names_in(VrrpState.MASTER)
-    assert change.compare(old, new).needs_second_signal is (first is not None)
+    assert first == change.compare(old, new).first_step
 
 
 @given(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from ipaddress import ip_address
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,84 +16,50 @@ from ipfailover_agent.config.settings import parse
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.config.variables import VARIABLES
 from ipfailover_agent.errors import HostNotReadyError, SettingsError, TemplateError
-from ipfailover_agent.model import Rendering, ScriptState, Settings, TrackScript
-from ipfailover_agent.paths import RunPaths
+from ipfailover_agent.model import Rendering, ScriptState, Settings
 from tests.support import keepalived_conf
+from tests.support.cases import PATHS, track_script
 from tests.support.vectors import host_facts
 
-PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keepalived.conf")
 FACTS = structs.replace(
     host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]}),
     check_script=ScriptState.USABLE,
     notify_script=ScriptState.USABLE,
 )
+WANTED = Settings(virtual_addresses=(ip_address("10.0.0.1"),))
+PLAN = plan(WANTED, FACTS)
 BASE = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1,10.0.0.2,fd00::1"}
 NAMES = [each.name for each in VARIABLES if not each.is_agent_option]
 
-# Statements and blocks of a file with three instances, whatever the values.
-GLOBAL_NAMES = {
-    "enable_script_security",
-    "max_auto_priority",
-    "notification_email",
-    "notification_email_from",
-    "router_id",
-    "script_user",
-    "smtp_connect_timeout",
-    "smtp_helo_name",
-    "smtp_server",
-    "vrrp_garp_interval",
-    "vrrp_garp_master_refresh",
-    "vrrp_garp_master_refresh_repeat",
-    "vrrp_gna_interval",
-    "vrrp_higher_prio_send_advert",
-    "vrrp_netlink_monitor_rcv_bufs",
-    "vrrp_netlink_monitor_rcv_bufs_force",
-    "vrrp_notify_fifo",
+# Statements of each block of a file, whatever the values.
+NAMES_IN = {
+    "global_defs": """enable_script_security max_auto_priority notification_email
+        notification_email_from router_id script_user smtp_connect_timeout smtp_helo_name
+        smtp_server vrrp_garp_interval vrrp_garp_master_refresh vrrp_garp_master_refresh_repeat
+        vrrp_gna_interval vrrp_higher_prio_send_advert vrrp_netlink_monitor_rcv_bufs
+        vrrp_netlink_monitor_rcv_bufs_force vrrp_notify_fifo""",
+    "vrrp_script": "fall interval rise script timeout",
+    "track_file": "file weight",
+    "vrrp_instance": """advert_int authentication interface mcast_src_ip nopreempt notify preempt
+        preempt_delay priority state track_file track_script unicast_peer unicast_src_ip version
+        virtual_ipaddress virtual_ipaddress_excluded virtual_router_id""",
 }
-SCRIPT_NAMES = {"fall", "interval", "rise", "script", "timeout"}
-INSTANCE_NAMES = {
-    "advert_int",
-    "authentication",
-    "interface",
-    "mcast_src_ip",
-    "nopreempt",
-    "notify",
-    "preempt",
-    "preempt_delay",
-    "priority",
-    "state",
-    "track_file",
-    "track_script",
-    "unicast_peer",
-    "unicast_src_ip",
-    "version",
-    "virtual_ipaddress",
-    "virtual_ipaddress_excluded",
-    "virtual_router_id",
+# Words of each line of a block within them.
+LENGTHS = {
+    "notification_email": {1},
+    "track_file": {1},
+    "track_script": {1},
+    "unicast_peer": {1},
+    "authentication": {2},
+    "virtual_ipaddress": {3, 5},
+    "virtual_ipaddress_excluded": {3, 5},
 }
+PLAIN = "10.0.0.7 a 80 300 preempt_delay /bin/x notify fd00::5 ,"
 NASTY = st.sampled_from(
     ["\n", "}", "{", "#", "!", '"', "'", "\\", "$", "`", ";", "$(id)", "\r", "\0", "~", "@", "*"]
 )
 text = st.lists(
-    st.one_of(
-        NASTY,
-        st.text(max_size=6),
-        st.sampled_from(
-            [
-                " ",
-                "10.0.0.7",
-                "a",
-                "80",
-                "300",
-                "preempt_delay",
-                "/bin/x",
-                "notify",
-                "fd00::5",
-                ",",
-            ]
-        ),
-    ),
-    max_size=8,
+    st.one_of(NASTY, st.text(max_size=6), st.sampled_from([" ", *PLAIN.split()])), max_size=8
 ).map("".join)
 
 
@@ -107,7 +74,7 @@ def check_structure(config: str, instances: int | None = None) -> None:
     """See that the file has the statements it may have, each once, and no others."""
     root = keepalived_conf.parse(config)
     names = [each.name for each in root.block or ()]
-    assert {"global_defs", "vrrp_script", "track_file", "vrrp_instance"} >= set(names)
+    assert NAMES_IN.keys() >= set(names)
     assert 1 == names.count("global_defs")
     assert names.count("vrrp_script") <= 1
     if instances is not None:
@@ -116,32 +83,15 @@ def check_structure(config: str, instances: int | None = None) -> None:
         checks = names.count("track_file") - instances
         assert checks in {0, 1}
         assert checks + names.count("vrrp_script") <= 1
-    allowed = {
-        "global_defs": GLOBAL_NAMES,
-        "vrrp_script": SCRIPT_NAMES,
-        "track_file": {"file", "weight"},
-        "vrrp_instance": INSTANCE_NAMES,
-    }
     for each in root.block or ():
         inner = [statement.name for statement in each.block or ()]
-        assert allowed[each.name] >= set(inner)
+        assert set(NAMES_IN[each.name].split()) >= set(inner)
         assert len(inner) == len(set(inner))
         for statement in each.block or ():
-            blocks = {
-                "notification_email": 1,
-                "track_file": 1,
-                "track_script": 1,
-                "unicast_peer": 1,
-                "authentication": 2,
-                "virtual_ipaddress": (3, 5),
-                "virtual_ipaddress_excluded": (3, 5),
-            }
             if statement.block is None:
                 assert len(statement.words) <= 2
-                continue
-            expected = blocks[statement.name]
-            lengths = expected if isinstance(expected, tuple) else (expected,)
-            assert {len(line.words) for line in statement.block} <= set(lengths)
+            else:
+                assert {len(line.words) for line in statement.block} <= LENGTHS[statement.name]
 
 
 def check_scripts(rendering: Rendering) -> None:
@@ -158,9 +108,8 @@ def check_scripts(rendering: Rendering) -> None:
 def test_no_text_in_any_variable_adds_a_statement(name: str, value: str) -> None:
     """It is refused, or it stays where it belongs."""
     result = rendered({**BASE, name: value})
-    if result is None:
-        return
-    check_structure(result.config.text)
+    if result is not None:
+        check_structure(result.config.text)
 
 
 @given(values=st.dictionaries(st.sampled_from(NAMES), text, max_size=4))
@@ -183,12 +132,8 @@ words = st.lists(
 @settings(max_examples=40, deadline=None)
 def test_the_words_of_a_script_reach_bash_as_they_are(command: list[str]) -> None:
     """Quoted by a user, split by us, quoted for bash: the same words come out."""
-    env = {
-        **BASE,
-        "OPENSHIFT_HA_CHECK_SCRIPT": shlex.join(command),
-        "OPENSHIFT_HA_NOTIFY_SCRIPT": shlex.join(command),
-    }
-    result = rendered(env)
+    names = ("OPENSHIFT_HA_CHECK_SCRIPT", "OPENSHIFT_HA_NOTIFY_SCRIPT")
+    result = rendered(BASE | dict.fromkeys(names, shlex.join(command)))
     if result is None:
         return
     check_structure(result.config.text, instances=3)
@@ -204,16 +149,8 @@ def test_the_words_of_a_script_reach_bash_as_they_are(command: list[str]) -> Non
 @settings(max_examples=40, deadline=None)
 def test_bash_itself_passes_the_words_on(command: list[str]) -> None:
     """Asked what it got, the user's program says the same words."""
-    track = TrackScript(
-        name="chk_x",
-        interval=1,
-        timeout=1,
-        rise=1,
-        fall=1,
-        command=("/usr/bin/printf", "%s\\0", *command),
-    )
-    config = plan(Settings(virtual_addresses=(ip_address("10.0.0.1"),)), FACTS)
-    (script,) = render(structs.replace(config, track_script=track), PATHS).scripts
+    track = track_script(command=("/usr/bin/printf", "%s\\0", *command))
+    (script,) = render(structs.replace(PLAN, track_script=track), PATHS).scripts
     done = subprocess.run(
         ["/bin/bash", "-c", script.text], capture_output=True, timeout=20, check=False
     )
@@ -224,34 +161,23 @@ def test_bash_itself_passes_the_words_on(command: list[str]) -> None:
 @settings(max_examples=40, deadline=None)
 def test_urls_and_reasons_are_one_word_of_a_script(url: str, reason: str) -> None:
     """Even what no parser let through: filters quote whatever they get."""
-    config = plan(Settings(virtual_addresses=(ip_address("10.0.0.1"),)), FACTS)
-    plain = TrackScript(name="chk_x", interval=1, timeout=1, rise=1, fall=1)
     url, reason = (each.replace("\0", "") or "x" for each in (url, reason))
-    for track, value in (
-        (structs.replace(plain, url=url), url),
-        (structs.replace(plain, always_fails=reason), reason),
-    ):
-        result = render(structs.replace(config, track_script=track), PATHS)
+    for fields, value in (({"url": url}, url), ({"always_fails": reason}, reason)):
+        result = render(structs.replace(PLAN, track_script=track_script(**fields)), PATHS)
         check_scripts(result)
         assert shlex.quote(value) in result.scripts[0].text
 
 
-@given(value=text, field=st.sampled_from(["config_name", "smtp_server", "admin_emails", "label"]))
+@given(
+    value=text,
+    field=st.sampled_from(["config_name", "smtp_server", "admin_emails", "address_label"]),
+)
 @settings(max_examples=200, deadline=None)
 def test_the_files_do_not_rely_on_the_parser(value: str, field: str) -> None:
     """Settings made by hand: the filters of the templates refuse a text, or write one word."""
-    wanted = Settings(virtual_addresses=(ip_address("10.0.0.1"),))
-    match field:
-        case "config_name":
-            wanted = structs.replace(wanted, config_name=value)
-        case "smtp_server":
-            wanted = structs.replace(wanted, smtp_server=value)
-        case "admin_emails":
-            wanted = structs.replace(wanted, admin_emails=(value,))
-        case _:
-            wanted = structs.replace(wanted, address_label=value)
+    changed: dict[str, Any] = {field: (value,) if field == "admin_emails" else value}
     try:
-        config = render(plan(wanted, FACTS), PATHS).config
+        config = render(plan(structs.replace(WANTED, **changed), FACTS), PATHS).config
     except TemplateError:
         return
     check_structure(config.text, instances=1)

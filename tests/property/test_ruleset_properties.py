@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ipfailover_agent.firewall.accept_rules import plan
 from ipfailover_agent.firewall.nft_commands import change_rules
-from ipfailover_agent.firewall.ruleset import Entry, Rule, RulesetError, TableRules, read
+from ipfailover_agent.firewall.ruleset import Rule, RulesetError, TableRules, read
+from tests.support.nft_json import ACCEPT, DROP, chain, entries, jump, rule, side
 
 TAG = "ipfailover-agent lab"
 WANTED = ["224.0.0.18", "ff02::12", "192.0.2.2", "2001:db8::2"]
@@ -29,17 +30,14 @@ words = st.sampled_from(
         *("data", "set", "jump", "target", "drop", "xt", "type", "name", "accept", "meta", "key"),
     )
 )
-statements = st.recursive(
+any_statements = st.recursive(
     st.none() | words | st.integers(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4),
     max_leaves=12,
 )
 verdicts = st.one_of(
-    st.just({"drop": None}),
-    st.just({"reject": None}),
-    st.just({"accept": None}),
-    st.just({"counter": {}}),
-    st.sampled_from(NAMES).map(lambda name: {"jump": {"target": name}}),
+    st.sampled_from([DROP, {"reject": None}, ACCEPT, {"counter": {}}]),
+    st.sampled_from(NAMES).map(jump),
     st.sampled_from(NAMES).map(lambda name: {"goto": {"target": name}}),
 )
 
@@ -48,36 +46,20 @@ verdicts = st.one_of(
 def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Draw a table of five chains, two of them base chains, and rules with any jumps."""
     family = draw(st.sampled_from(["ip", "ip6", "inet"]))
-    place = {"family": family, "table": "t"}
     objects: list[dict[str, Any]] = []
     for name in NAMES:
-        base = {
-            "type": "filter",
-            "hook": name,
-            "policy": draw(st.sampled_from(["accept", "drop"])),
-        }
+        policy = draw(st.sampled_from(["accept", "drop"]))
+        is_base = name in {"input", "output"}
         objects.append(
-            {"chain": {**place, "name": name, **(base if name in {"input", "output"} else {})}}
+            chain(name, family, hook=name, policy=policy) if is_base else side(name, family)
         )
     for handle in range(draw(st.integers(0, 8))):
-        comment = draw(st.sampled_from(["", TAG, "other"]))
+        comment, name = draw(st.sampled_from(["", TAG, "other"])), draw(st.sampled_from(NAMES))
+        statements = draw(st.lists(verdicts | any_statements, max_size=3))
         objects.append(
-            {
-                "rule": {
-                    **place,
-                    "chain": draw(st.sampled_from(NAMES)),
-                    "handle": handle,
-                    "comment": comment,
-                    "expr": draw(st.lists(verdicts | statements, max_size=3)),
-                }
-            }
+            rule(*statements, chain=name, family=family, handle=handle, comment=comment)
         )
     return objects
-
-
-def entries(objects: list[dict[str, Any]]) -> list[Entry]:
-    """Return what is read."""
-    return [each for each in read(json.dumps({"nftables": objects})) if each is not None]
 
 
 def carried_out(
@@ -110,15 +92,11 @@ def test_no_text_does_more_than_raise_a_ruleset_error(text: str) -> None:
         list(read(text))
 
 
-@given(st.lists(statements), st.text())
+@given(st.lists(any_statements), st.text())
 def test_no_rule_makes_reading_or_planning_fail(expr: list[object], comment: str) -> None:
     """Statements of a version to come are understood as well as it goes."""
-    place = {"family": "inet", "table": "t"}
-    objects: list[dict[str, Any]] = [
-        {"chain": {**place, "name": "input", "hook": "input"}},
-        {"rule": {**place, "chain": "input", "handle": 1, "comment": comment, "expr": expr}},
-    ]
-    plan(entries(objects), frozenset({ip_address(WANTED[0])}), TAG)
+    found = entries(chain(), rule(*expr, comment=comment))
+    plan(found, frozenset({ip_address(WANTED[0])}), TAG)
 
 
 @given(tables(), st.sets(st.sampled_from(WANTED)))
@@ -127,11 +105,11 @@ def test_a_plan_carried_out_leaves_nothing_to_do(
 ) -> None:
     """Looking again changes nothing; nothing wanted then removes exactly what is ours."""
     addresses = frozenset(map(ip_address, wanted))
-    change = plan(entries(objects), addresses, TAG)
+    change = plan(entries(*objects), addresses, TAG)
     after = carried_out(objects, change_rules(change, TAG) if change else ())
-    assert plan(entries(after), addresses, TAG) is None
+    assert plan(entries(*after), addresses, TAG) is None
     foreign = [each for each in objects if each.get("rule", {}).get("comment") != TAG]
-    removal = plan(entries(after), frozenset(), TAG)
+    removal = plan(entries(*after), frozenset(), TAG)
     bare = carried_out(after, change_rules(removal, TAG) if removal else ())
     in_base = {"input", "output"}
     left = [
@@ -148,7 +126,7 @@ def test_a_chain_may_drop_exactly_where_a_walk_through_it_finds_a_drop(
     objects: list[dict[str, Any]],
 ) -> None:
     """The same as following every jump from the base chain on, naively."""
-    read_back = entries(objects)
+    read_back = entries(*objects)
     rules = TableRules(read_back)
     by_chain: dict[str, list[Rule]] = {}
     for each in read_back:
@@ -157,11 +135,11 @@ def test_a_chain_may_drop_exactly_where_a_walk_through_it_finds_a_drop(
 
     def walk(name: str, path: tuple[str, ...]) -> bool:
         return any(
-            rule.may_drop
-            or any(target not in path and walk(target, (*path, target)) for target in rule.targets)
-            for rule in by_chain.get(name, ())
+            each.may_drop
+            or any(target not in path and walk(target, (*path, target)) for target in each.targets)
+            for each in by_chain.get(name, ())
         )
 
-    for chain in rules.base_chains:
-        expected = chain.drops_by_policy or walk(chain.name, (chain.name,))
-        assert rules.chain_may_drop(chain) == expected
+    for base in rules.base_chains:
+        expected = base.drops_by_policy or walk(base.name, (base.name,))
+        assert rules.chain_may_drop(base) == expected

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ipfailover_agent.config import shell_reading, variables
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.errors import SettingsError
+from ipfailover_agent.model import Settings
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import Settings
 
 NAMES = [each.name for each in variables.VARIABLES if not each.is_agent_option]
 SCRIPTS = {"check_script", "notify_script"}  # rendered as quoted shell words
@@ -66,7 +62,6 @@ def outcome(environment: dict[str, str]) -> Settings | SettingsError:
 def test_any_environment_is_parsed_safely_or_refused(environment: dict[str, str]) -> None:
     """Nothing but SettingsError is ever raised; its report prints, whatever was written."""
     result = outcome(environment)
-
     if isinstance(result, SettingsError):
         assert result.problems
         assert str(result).replace("\n", "").isprintable()
@@ -80,7 +75,6 @@ def test_any_environment_is_parsed_safely_or_refused(environment: dict[str, str]
 def test_any_text_in_one_variable_is_safe(name: str, text: str) -> None:
     """Alone, so that no other variable's fault hides what this one lets through."""
     result = outcome({"OPENSHIFT_HA_VIRTUAL_IPS": "192.0.2.10", name: text})
-
     if isinstance(result, SettingsError):
         assert {each.variable for each in result.problems} == {name}
     else:
@@ -113,7 +107,6 @@ def test_valid_input_is_read_alike(
     }
     ours = parse(environment)
     old = shell_reading.read(environment, NODE).instances
-
     assert ours.virtual_addresses == tuple(address for each in old for address in each.served)
     assert len(old) == (min(groups, count) if groups else count)
     identifiers = [each.virtual_router_id for each in old]

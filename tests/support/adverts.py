@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from ipfailover_agent.model import IPAddress
 from ipfailover_agent.vrrp.packets import Advert
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
 
 
 def heard_advert(source: IPAddress, *addresses: IPAddress, mac: bytes, **more: object) -> Advert:

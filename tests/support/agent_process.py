@@ -9,15 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from tests.support.netns import NetworkNamespace
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from tests.support.netns import NetworkNamespace
 
 _IP = shutil.which("ip") or "ip"  # some tests have a PATH without it
 _CHECKOUT = Path(__file__).parents[2]
@@ -157,9 +154,23 @@ class AgentProcess:
         """Send SIGHUP."""
         self.signal(signal.SIGHUP)
 
+    def reloaded(self, **variables: str) -> tuple[str, list[str]]:
+        """Write the variables that are given, ask for a reload; return its verdict and lines."""
+        ended: int = self.status["reload"]["ended"]
+        if variables:
+            self._world.write(**variables)
+        self.reload()
+        told = self.wait_for_reloads(ended + 1)
+        return told["verdict"], told["lines"]
+
     def wait_for_phase(self, *phases: str, timeout: float = 10) -> None:
         """Wait until the status file says one of the phases."""
         self.wait_for(lambda: self.status.get("phase") in phases, timeout)
+
+    def wait_for_starts(self, count: int) -> None:
+        """Wait until keepalived was started that often, and runs."""
+        self.wait_for(lambda: self._world.fake.count("start") == count)
+        self.wait_for_phase("running")
 
     def wait_for_reloads(self, ended: int, timeout: float = 10) -> dict[str, Any]:
         """Wait until that many reloads have ended; return the last one's verdict."""
@@ -294,6 +305,12 @@ class World:
         self.agents.append(agent)
         return agent
 
+    def ended(self, code: int, **options: Any) -> AgentProcess:  # noqa: ANN401 - those of start
+        """Start an agent with short delays, and see it end with that exit code."""
+        agent = self.start(**{"policy": SHORT, **options})
+        assert code == agent.ends()
+        return agent
+
     def running(self, **options: Any) -> AgentProcess:  # noqa: ANN401 - those of start
         """Start an agent with short delays and wait until it runs."""
         agent = self.start(**{"policy": SHORT, **options})
@@ -308,16 +325,39 @@ class World:
         timeout: float = 30,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the agent to its end; ``before`` are words that run it."""
-        return subprocess.run(
+        with self.commanded(*words, environment=environment, before=before) as popen:
+            output, errors = popen.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(popen.args, popen.returncode, output, errors)
+
+    def prints(self, code: int, *words: str, **options: Any) -> str:  # noqa: ANN401 - of command
+        """Run a command that ends with this code; return its standard output."""
+        done = self.command(*words, **options)
+        assert code == done.returncode, done
+        return done.stdout
+
+    @contextlib.contextmanager
+    def commanded(
+        self,
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        stdout: int | IO[str] = subprocess.PIPE,
+        stderr: int | IO[str] = subprocess.PIPE,
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start a command of the agent, and end it if it has not ended by itself."""
+        with subprocess.Popen(
             [*self.enter(), *before, sys.executable, "-m", "ipfailover_agent", *words],
             cwd=_CHECKOUT,
             env={**self.environment, **(environment or {})},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
-            timeout=timeout,
-            check=False,
-        )
+        ) as popen:
+            try:
+                yield popen
+            finally:
+                popen.kill()
 
     def write(self, **variables: str) -> None:
         """Replace the variables in ``config_file``; names without OPENSHIFT_HA_."""

@@ -9,7 +9,7 @@ import time
 from ipfailover_agent import entry
 from ipfailover_agent.cli.run import run
 from ipfailover_agent.config.prepare import Options
-from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from ipfailover_agent.linux.files import TERMINATION_LOG
 from ipfailover_agent.status.reporter import Reporter
 

@@ -11,13 +11,13 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+from tests.support import missing
 
 _SECONDS = 30.0  # for one answer; the first one comes when it has started
 #: The browser reads commands from descriptor 3 and answers on 4.
@@ -28,9 +28,7 @@ def find() -> str:
     """Return the browser's program, or skip where there is none."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail("REQUIRE_BROWSER=1, and there is no chromium")
-        pytest.skip("chromium is not installed")
+        missing.skip("chromium is not installed", "REQUIRE_BROWSER")
     return found
 
 

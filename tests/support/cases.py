@@ -6,13 +6,14 @@ import dataclasses
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from msgspec import structs
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.config.templating import render
-from ipfailover_agent.model import HostFacts, KeepalivedConfig, Rendering, ScriptState
+from ipfailover_agent.model import HostFacts, KeepalivedConfig, Rendering, ScriptState, TrackScript
 from ipfailover_agent.paths import RunPaths
 from tests.support.vectors import host_facts
 
@@ -38,6 +39,12 @@ class Case:
     def rendering(self) -> Rendering:
         """Return what the case is rendered to."""
         return render(self.config(), PATHS)
+
+
+def track_script(**fields: Any) -> TrackScript:  # noqa: ANN401 - fields of TrackScript
+    """Return a check that runs each second and has a second, unless fields say otherwise."""
+    usual = {"name": "chk_x", "interval": 1, "timeout": 1, "rise": 1, "fall": 1}
+    return TrackScript(**{**usual, **fields})
 
 
 def load_cases() -> list[Case]:

@@ -5,10 +5,7 @@ Source: Documentation/networking/filter.rst and linux/filter.h; only what packet
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 LONGEST = 4096  # BPF_MAXINSNS
 _CELLS = 16  # BPF_MEMWORDS

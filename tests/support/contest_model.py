@@ -14,9 +14,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ipfailover_agent.conflict.contexts import ContestContext
 from ipfailover_agent.conflict.fsm import step
@@ -27,20 +28,15 @@ from ipfailover_agent.conflict.state import (
     AnnouncementSeen,
     Contest,
     ContestOrder,
-    ContestPolicy,
     ContestSign,
     DumpAnswered,
     Event,
     HoldInstance,
     LoopStalled,
-    StateEntered,
 )
 from ipfailover_agent.keepalived.dump import VrrpStatistics
 from ipfailover_agent.model import PreemptionMode, VrrpState
 from ipfailover_agent.vrrp.packets import Advert, Announcement
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 VIRTUAL: Final = IPv4Address("10.0.0.5")
 GROUP: Final = IPv4Address("224.0.0.18")
@@ -180,11 +176,7 @@ class Node:
             if self.setup.has_agent:
                 self.routine(self.timer)
                 self.after(LEAVING, self.look, is_agent=True)
-        self.after(
-            self.world.random.uniform(0, 0.05),
-            lambda: self.hear(StateEntered(state=state)),
-            is_agent=True,
-        )
+        self.after(self.world.random.uniform(0, 0.05), lambda: self.hear(state), is_agent=True)
 
     def routine(self, timer: int) -> None:
         """Announce every ten seconds while MASTER."""
@@ -342,7 +334,7 @@ class Node:
         for event in unread:
             self.tell(event)
 
-    def hear(self, word: StateEntered | DumpAnswered) -> None:
+    def hear(self, word: VrrpState | DumpAnswered) -> None:
         """Give the contest keepalived's word; what waits to be read came before it."""
         self.read()
         self.tell(word)
@@ -361,7 +353,7 @@ class Node:
             gap, self.last_run = now - self.last_run, now
             self.tell(LoopStalled(seconds=gap))
         self.last_run = now
-        self.contest, actions = step(self.contest, event, now, self.world.policy)
+        self.contest, actions = step(self.contest, event, now)
         is_begun = self.contest.count.baseline is not None
         assert is_begun or not self.contest.count.is_counting, (
             "nothing is asked while nothing is counted"
@@ -415,17 +407,19 @@ class Node:
 class World:
     """Nodes, the network between them, and time."""
 
-    def __init__(
-        self, setups: Iterable[NodeSetup], seed: int = 0, policy: ContestPolicy | None = None
-    ) -> None:
+    def __init__(self, setups: Iterable[NodeSetup], seed: int = 0) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a simulation
-        self.policy = policy or ContestPolicy()
         self.now = 1000.0
         self.network = Network()
         self.queue: list[tuple[float, int, Node | None, int, bool, Callable[[], None]]] = []
         self.order = itertools.count()
         self.history: list[tuple[float, frozenset[int]]] = []
         self.nodes = [Node(self, index, setup) for index, setup in enumerate(setups)]
+
+    def start(self) -> None:
+        """Start all nodes."""
+        for node in self.nodes:
+            node.start()
 
     # --- time
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
 
 from hypothesis import strategies as st
 
-from ipfailover_agent.conflict import timing
+from ipfailover_agent.conflict import held
 from ipfailover_agent.model import PreemptionMode
 from tests.support.contest_model import VIRTUAL, Dialect, Network, NodeSetup, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Pair = tuple[int, int]
 
@@ -64,20 +62,8 @@ def setups(
         interval=st.just(interval),
     )
     macs = st.permutations(range(1, count + 1))
-    return st.tuples(st.tuples(*[node] * count), macs).map(_with_macs)
-
-
-def _with_macs(drawn: tuple[tuple[NodeSetup, ...], list[int]]) -> tuple[NodeSetup, ...]:
-    return tuple(
-        NodeSetup(
-            priority=node.priority,
-            mac=mac,
-            preemption=node.preemption,
-            preempt_delay=node.preempt_delay,
-            dialect=node.dialect,
-            interval=node.interval,
-        )
-        for node, mac in zip(*drawn, strict=True)
+    return st.tuples(st.tuples(*[node] * count), macs).map(
+        lambda drawn: tuple(replace(node, mac=mac) for node, mac in zip(*drawn, strict=True))
     )
 
 
@@ -195,9 +181,7 @@ def settling_time(world: World) -> float:
     living = [node for node in world.nodes if node.is_alive]
     down = max(node.down_time for node in living)
     silence = max(
-        timing.silence_after_loss(node.contest, world.now, world.policy)
-        if node.contest.losses
-        else 0.0
+        held.silence_after_loss(node.contest, world.now) if node.contest.losses else 0.0
         for node in living
     )
     return silence + 4 * down + 0.3 + 3.5

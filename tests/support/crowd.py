@@ -10,14 +10,11 @@ import itertools
 import socket
 import struct
 import sys
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from ipfailover_agent.linux import rtnetlink
 from ipfailover_agent.model import InterfaceAddress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 _CREATE_ONLY = 0x600  # NLM_F_CREATE, NLM_F_EXCL
 _BATCH = 500  # requests in a datagram

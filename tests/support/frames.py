@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.model import IPAddress
 
 EVERYONE = bytes.fromhex("ffffffffffff")
 VRRP_GROUP = bytes.fromhex("01005e000012")

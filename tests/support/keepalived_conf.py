@@ -7,11 +7,8 @@ double quotes start a comment.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _TOKEN = re.compile(r'\s+|"(?P<quoted>[^"\n]*)"|(?P<comment>[#!].*)|(?P<word>[^\s"#!]+)')
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OVERLAYS = ("kubernetes", "openshift")
@@ -21,59 +19,49 @@ Manifest = dict[str, Any]
 
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 
+
+def _strict(*required: str, **properties: Manifest) -> Manifest:
+    """Return the schema of an object that has these properties, and no others."""
+    schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def _listed(items: Manifest) -> Manifest:
+    """Return the schema of an array of these items."""
+    return {"type": "array", "items": items}
+
+
+def _all(names: str, schema: Manifest) -> dict[str, Manifest]:
+    """Return properties that have one schema, by their names."""
+    return dict.fromkeys(names.split(), schema)
+
+
+_TEXT: Manifest = {"type": "string"}
+
 #: The Prometheus operator's rule, as far as it is used here: its schema is in no package.
-RULE_SCHEMA: Manifest = {
-    "type": "object",
-    "required": ["apiVersion", "kind", "metadata", "spec"],
-    "additionalProperties": False,
-    "properties": {
-        "apiVersion": {"const": "monitoring.coreos.com/v1"},
-        "kind": {"const": "PrometheusRule"},
-        "metadata": {
-            "type": "object",
-            "required": ["name"],
-            "additionalProperties": False,
-            "properties": {
-                "name": {"type": "string"},
-                "namespace": {"type": "string"},
-                "labels": _TEXTS,
-            },
-        },
-        "spec": {
-            "type": "object",
-            "required": ["groups"],
-            "additionalProperties": False,
-            "properties": {
-                "groups": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["name", "rules"],
-                        "additionalProperties": False,
-                        "properties": {
-                            "name": {"type": "string"},
-                            "rules": {
-                                "type": "array",
-                                "items": {
-                                    "type": "object",
-                                    "required": ["alert", "expr", "labels", "annotations"],
-                                    "additionalProperties": False,
-                                    "properties": {
-                                        "alert": {"type": "string"},
-                                        "expr": {"type": "string"},
-                                        "for": {"type": "string", "pattern": "^[0-9]+[smh]$"},
-                                        "labels": _TEXTS,
-                                        "annotations": _TEXTS,
-                                    },
-                                },
-                            },
-                        },
-                    },
-                }
-            },
-        },
-    },
-}
+RULE_SCHEMA = _strict(
+    *("apiVersion", "kind", "metadata", "spec"),
+    apiVersion={"const": "monitoring.coreos.com/v1"},
+    kind={"const": "PrometheusRule"},
+    metadata=_strict("name", name=_TEXT, namespace=_TEXT, labels=_TEXTS),
+    spec=_strict(
+        "groups",
+        groups=_listed(
+            _strict(
+                *("name", "rules"),
+                name=_TEXT,
+                rules=_listed(
+                    _strict(
+                        *("alert", "expr", "labels", "annotations"),
+                        **{"for": {**_TEXT, "pattern": "^[0-9]+[smh]$"}},
+                        **_all("alert expr", _TEXT),
+                        **_all("labels annotations", _TEXTS),
+                    )
+                ),
+            )
+        ),
+    ),
+)
 
 
 def documents(path: Path) -> list[Manifest]:
@@ -121,6 +109,23 @@ def find(manifests: list[Manifest], kind: str) -> Manifest:
     return found
 
 
+def namespace(manifests: list[Manifest]) -> str:
+    """Return the name of the only namespace."""
+    return str(find(manifests, "Namespace")["metadata"]["name"])
+
+
+def variables(manifests: list[Manifest]) -> dict[str, str]:
+    """Return what the only ConfigMap gives the agents."""
+    return dict(find(manifests, "ConfigMap")["data"])
+
+
+def pod(manifests: list[Manifest]) -> tuple[Manifest, Manifest]:
+    """Return what the only kind of pod is made of, and its only container."""
+    [(_, spec)] = pod_specs(manifests)
+    [container] = spec["containers"]
+    return spec, container
+
+
 def pod_specs(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     """Yield what pods are made of, by kind and name."""
     for each in manifests:
@@ -145,103 +150,65 @@ def env_file(path: Path) -> dict[str, str]:
 
 #: SecurityContextConstraints, group security.openshift.io/v1: its fields, and no others. No
 #: package carries this schema; it is written after OpenShift's reference of the API.
-SCC_SCHEMA: Manifest = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["apiVersion", "kind", "metadata"],
-    "properties": {
-        "apiVersion": {"const": "security.openshift.io/v1"},
-        "kind": {"const": "SecurityContextConstraints"},
-        "metadata": {"type": "object"},
-        **{
-            name: {"type": "boolean"}
-            for name in (
-                *("allowHostDirVolumePlugin", "allowHostIPC", "allowHostNetwork"),
-                *("allowHostPID", "allowHostPorts", "allowPrivilegedContainer"),
-                *("allowPrivilegeEscalation", "defaultAllowPrivilegeEscalation"),
-                "readOnlyRootFilesystem",
-            )
-        },
-        **{
-            name: {"type": ["array", "null"], "items": {"type": "string"}}
-            for name in (
-                *("allowedCapabilities", "defaultAddCapabilities", "requiredDropCapabilities"),
-                *("allowedUnsafeSysctls", "forbiddenSysctls", "seccompProfiles", "volumes"),
-                *("users", "groups"),
-            )
-        },
-        "allowedFlexVolumes": {"type": ["array", "null"]},
-        "priority": {"type": ["integer", "null"]},
-        "runAsUser": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "type": {"enum": ["MustRunAs", "MustRunAsNonRoot", "MustRunAsRange", "RunAsAny"]},
-                **{name: {"type": "integer"} for name in ("uid", "uidRangeMin", "uidRangeMax")},
-            },
-        },
-        "seLinuxContext": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "type": {"enum": ["MustRunAs", "RunAsAny"]},
-                "seLinuxOptions": {"type": "object"},
-            },
-        },
-        **{
-            name: {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "type": {"enum": ["MustRunAs", "RunAsAny"]},
-                    "ranges": {"type": "array"},
-                },
-            }
-            for name in ("fsGroup", "supplementalGroups")
-        },
-    },
-}
+SCC_SCHEMA = _strict(
+    *("apiVersion", "kind", "metadata"),
+    apiVersion={"const": "security.openshift.io/v1"},
+    kind={"const": "SecurityContextConstraints"},
+    metadata={"type": "object"},
+    **_all(
+        "allowHostDirVolumePlugin allowHostIPC allowHostNetwork allowHostPID allowHostPorts "
+        "allowPrivilegedContainer allowPrivilegeEscalation defaultAllowPrivilegeEscalation "
+        "readOnlyRootFilesystem",
+        {"type": "boolean"},
+    ),
+    **_all(
+        "allowedCapabilities defaultAddCapabilities requiredDropCapabilities "
+        "allowedUnsafeSysctls forbiddenSysctls seccompProfiles volumes users groups",
+        {"type": ["array", "null"], "items": _TEXT},
+    ),
+    allowedFlexVolumes={"type": ["array", "null"]},
+    priority={"type": ["integer", "null"]},
+    runAsUser=_strict(
+        type={"enum": ["MustRunAs", "MustRunAsNonRoot", "MustRunAsRange", "RunAsAny"]},
+        **_all("uid uidRangeMin uidRangeMax", {"type": "integer"}),
+    ),
+    seLinuxContext=_strict(
+        type={"enum": ["MustRunAs", "RunAsAny"]}, seLinuxOptions={"type": "object"}
+    ),
+    **_all(
+        "fsGroup supplementalGroups",
+        _strict(type={"enum": ["MustRunAs", "RunAsAny"]}, ranges={"type": "array"}),
+    ),
+)
 
 #: PodMonitor, group monitoring.coreos.com/v1: the fields that are used here, and no others.
-POD_MONITOR_SCHEMA: Manifest = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["apiVersion", "kind", "metadata", "spec"],
-    "properties": {
-        "apiVersion": {"const": "monitoring.coreos.com/v1"},
-        "kind": {"const": "PodMonitor"},
-        "metadata": {"type": "object"},
-        "spec": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["selector", "podMetricsEndpoints"],
-            "properties": {
-                "selector": {"type": "object", "required": ["matchLabels"]},
-                "podMetricsEndpoints": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "required": ["port"],
-                        "properties": {
-                            **{name: {"type": "string"} for name in ("port", "path", "scheme")},
-                            "interval": {"type": "string", "pattern": "^[0-9]+(s|m)$"},
-                            "relabelings": {
-                                "type": "array",
-                                "items": {
-                                    "type": "object",
-                                    "additionalProperties": False,
-                                    "properties": {
-                                        "sourceLabels": {"type": "array"},
-                                        "targetLabel": {"type": "string"},
-                                    },
-                                },
-                            },
-                        },
-                    },
-                },
-            },
+POD_MONITOR_SCHEMA = _strict(
+    *("apiVersion", "kind", "metadata", "spec"),
+    apiVersion={"const": "monitoring.coreos.com/v1"},
+    kind={"const": "PodMonitor"},
+    metadata={"type": "object"},
+    spec=_strict(
+        *("selector", "podMetricsEndpoints"),
+        selector={"type": "object", "required": ["matchLabels"]},
+        podMetricsEndpoints={
+            "minItems": 1,
+            **_listed(
+                _strict(
+                    "port",
+                    **_all("port path scheme", _TEXT),
+                    interval={**_TEXT, "pattern": "^[0-9]+(s|m)$"},
+                    relabelings=_listed(
+                        _strict(sourceLabels={"type": "array"}, targetLabel={"type": "string"})
+                    ),
+                )
+            ),
         },
-    },
+    ),
+)
+
+#: By the kind of manifest.
+SCHEMAS = {
+    "SecurityContextConstraints": SCC_SCHEMA,
+    "PodMonitor": POD_MONITOR_SCHEMA,
+    "PrometheusRule": RULE_SCHEMA,
 }

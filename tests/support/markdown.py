@@ -6,10 +6,7 @@ import dataclasses
 import re
 import textwrap
 from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

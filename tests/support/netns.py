@@ -7,12 +7,9 @@ import ctypes
 import itertools
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support import missing
 
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
@@ -41,7 +38,7 @@ class NetworkNamespace:
         """Run iproute2 inside and return what it printed."""
         return self.run("ip", *words)
 
-    def ip_batch(self, lines: list[str], *options: str) -> None:
+    def ip_batch(self, *lines: str, options: Sequence[str] = ()) -> None:
         """Run many ip(8) commands at once, all with the same options."""
         self.run("ip", *options, "-batch", "-", stdin="\n".join(lines) + "\n")
 
@@ -51,6 +48,10 @@ class NetworkNamespace:
         self.ip("link", "add", one, "type", "veth", "peer", two, "netns", other.name)
         self.ip("link", "set", one, "up")
         other.ip("link", "set", two, "up")
+
+    def nft(self, text: str) -> None:
+        """Have nft take what a text says."""
+        self.run("nft", "-f", "-", stdin=text)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -78,9 +79,7 @@ def fresh_namespace() -> Iterator[NetworkNamespace]:
     )
     if made.returncode != 0:
         reason = f"network namespaces cannot be made here: {made.stderr.strip()}"
-        if os.environ.get("REQUIRE_NETNS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing.skip(reason, "REQUIRE_NETNS")
     namespace = NetworkNamespace(name)
     try:
         namespace.ip("link", "set", "lo", "up")

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ipfailover_agent.keepalived.dump import VrrpStatistics
-from ipfailover_agent.keepalived.supervision import AgentPhase
+from ipfailover_agent.keepalived.lifecycle import AgentPhase
 from ipfailover_agent.model import VrrpState
 from ipfailover_agent.status import readiness, status_model
 from ipfailover_agent.status.exchange import StatusView
@@ -42,6 +42,8 @@ def instance(
             since=ago(65),
             priority=100 + number,
             addresses=(f"10.0.{number // 250}.{number % 250 + 1}",),
+            held=None,
+            drained=None,
             lease_remaining=2.4 if is_master else None,
             holder=held_by.address,
             holders=(held_by,),
@@ -96,6 +98,7 @@ def observation(
         written_at=ago(0),
         phase="running",
         ready=True,
+        reasons=(),
         config=status_model.ConfigStatus(
             name="edge",
             interface="br-ex",
@@ -108,12 +111,15 @@ def observation(
             started=2, ended=2, verdict="accepted", at=ago(7200), lines=("10.0.0.9 is added",)
         ),
         keepalived_pid=8,
+        restarts=0,
+        lines_dropped=0,
+        drain_requests=(),
         worst_seconds=(("silent_death", 3.7), ("two_holders", None)),
         protections=tuple(
-            status_model.Protection(kind=kind, active=True)
+            status_model.Protection(kind=kind, active=True, reason="")
             for kind in ("lease", "watch", "conflict")
         ),
-        check=status_model.CheckStatus(state="ok", since=ago(4000)),
+        check=status_model.CheckStatus(state="ok", reason="", since=ago(4000)),
         lease=status_model.LeaseStatus(seconds=3, lateness=0.001, worst_lateness=0.012),
         counts=status_model.Counts(accepted=2, refused=1),
         fingerprint="fedcba9876543210",
@@ -123,25 +129,52 @@ def observation(
     )
     shown = replace(plain, **fields)
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
+    part = status_model.StatusPart(present=frozenset(present), answered_ago=1.0)
+    check = shown.check
     verdict = readiness.judge(
-        readiness.NodeFacts(
-            phase=AgentPhase(shown.phase),
-            has_config=shown.config is not None,
-            problems=problems,
-            instances=tuple(map(facts, instances)),
-            check_failure=shown.check.reason
-            if shown.check is not None and shown.check.state == "failing"
-            else None,
-            present=frozenset(present),
-            answered_ago=1.0,
-        )
+        part,
+        phase=AgentPhase(shown.phase),
+        has_config=shown.config is not None,
+        problems=problems,
+        notes=(),
+        instances=map(facts, instances),
+        check_failure=check.reason if check is not None and check.state == "failing" else None,
     )
     return StatusView(
         at=100.0,
         status=replace(
             shown, ready=verdict.is_ready, reasons=verdict.reasons, notes=verdict.notes
         ),
-        dump_age=1.0,
-        present=frozenset(present),
+        part=part,
         script="chk_edge",
     )
+
+
+SILENT = status_model.UnansweredStatus(
+    address="10.0.0.3", holder="10.0.0.12", since=ago(30), cause="nobody answers for it"
+)
+RIVAL = status_model.RivalStatus(
+    rival="10.0.0.12", kind="k", cause="a firewall drops it", at=ago(20)
+)
+#: A look at a node of which there is much to say; every number is another one.
+WHOLE = observation(
+    instance(1),
+    instance(2, "BACKUP", unanswered=(SILENT,)),
+    instance(3, "FAULT", held="held: a firewall", rivals=(RIVAL,), drained="by hand"),
+    reload=status_model.ReloadStatus(
+        started=3, ended=3, verdict="refused", at=ago(30), lines=("OPENSHIFT_HA_X: no",)
+    ),
+    check=status_model.CheckStatus(
+        state="failing", reason="no answer", since=ago(9), duration=0.25
+    ),
+    protections=(
+        status_model.Protection(kind="lease", active=True, reason=""),
+        status_model.Protection(kind="conflict", active=False, reason="no NET_RAW"),
+    ),
+    counts=status_model.Counts(
+        accepted=1, unchanged=2, refused=3, unconfirmed=4, contests=5, holds=6, kills=7
+    ),
+    lease=status_model.LeaseStatus(seconds=3, lateness=0.5, worst_lateness=0.75, lapses=8),
+    restarts=9,
+    lines_dropped=10,
+)

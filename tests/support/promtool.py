@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.support import missing
 
 
 def promtool(*words: str, directory: Path | None = None, text: str = "") -> str:
@@ -16,9 +15,8 @@ def promtool(*words: str, directory: Path | None = None, text: str = "") -> str:
     beside = Path(sys.prefix) / "bin" / "promtool"
     program = str(beside) if beside.exists() else shutil.which("promtool")
     if program is None:
-        if os.environ.get("REQUIRE_PROMTOOL") == "1":
-            pytest.fail("REQUIRE_PROMTOOL=1, and there is no promtool")
-        pytest.skip("no promtool: it is part of Debian's prometheus package")
+        reason = "no promtool: it is part of Debian's prometheus package"
+        missing.skip(reason, "REQUIRE_PROMTOOL")
     done = subprocess.run(
         [program, *words],
         cwd=directory,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 #: Where distributions put the generator.
 _PLACES = ("/usr/libexec/podman/quadlet", "/usr/lib/podman/quadlet")

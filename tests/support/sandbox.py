@@ -6,18 +6,13 @@ Everything started inside dies with the sandbox, and /run is a file system of it
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ipfailover_agent.model import HostFacts, Rendering
+from ipfailover_agent.model import HostFacts, Rendering
+from tests.support import missing
 
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -49,9 +44,7 @@ def run(script: str, *, run_options: str = "mode=0700", timeout: float = 30) -> 
     """
     reason = _why_not()
     if reason:
-        if os.environ.get("REQUIRE_NETNS") == "1":
-            pytest.fail(f"namespaces cannot be made here: {reason}")
-        pytest.skip(f"namespaces cannot be made here: {reason}")
+        missing.skip(f"namespaces cannot be made here: {reason}", "REQUIRE_NETNS")
     whole = f"mount -t tmpfs -o {run_options} tmpfs /run\nip link set lo up\n{script}"
     done = subprocess.run(
         [*_UNSHARE, "bash", "-c", whole],

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
+from ipfailover_agent.config.prepare import Options
+from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.service import Common
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+def candidate(config: object, settings: object = None, **more: object) -> Any:  # noqa: ANN401
+    """Return what services take of a candidate, for its ``configure``."""
+    return SimpleNamespace(config=config, settings=settings, **more)
 
 
 def common(directory: Path | str = "/nowhere", **more: Any) -> Common:  # noqa: ANN401 - any field
@@ -19,10 +25,16 @@ def common(directory: Path | str = "/nowhere", **more: Any) -> Common:  # noqa: 
     anything: Any = None
     return replace(
         Common(
-            log=structlog.get_logger(),
-            loop=anything,
-            paths=RunPaths(directory=str(directory), config="/nowhere/keepalived.conf"),
             environment={},
+            options=Options(),
+            paths=RunPaths(directory=str(directory), config="/nowhere/keepalived.conf"),
+            policy=SupervisionPolicy(),
+            log=structlog.get_logger(),
+            history=anything,
+            output=anything,
+            errors=anything,
+            wrap=anything,
+            loop=anything,
             changed=lambda: None,
             dispatch=lambda _: None,
         ),

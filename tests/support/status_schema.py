@@ -23,6 +23,7 @@ def schema() -> dict[str, Any]:
     """Return the schema; fields that are not in it may be added by later versions."""
     definitions: dict[str, Any] = {}
     top = _object(status_model.AgentStatus, definitions)
+    top["required"].append("schema")
     top["properties"]["schema"] = {"const": status_model.SCHEMA}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

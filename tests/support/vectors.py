@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
 
 from ipfailover_agent.model import DefaultRoute, Family, HostFacts, Interface, InterfaceAddress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 VECTORS = Path(__file__).parent.parent / "golden" / "contract-vectors.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedInstance:
+class RecordedInstance(Struct, frozen=True, kw_only=True):
     """One vrrp_instance of the shell image; ``unicast_peers`` None means multicast."""
 
     name: str
@@ -29,19 +26,30 @@ class RecordedInstance:
     unicast_peers: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedImage:
-    """What the shell image made of a vector; ``check`` holds the lines of its vrrp_script."""
+class RecordedCheck(Struct, frozen=True, kw_only=True):
+    """The vrrp_script of the shell image."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+class RecordedImage(Struct, frozen=True, kw_only=True):
+    """What the shell image made of a vector."""
 
     interface: str
     node_address: str
-    check_name: str | None
-    check: tuple[str, ...]
+    check: RecordedCheck | None
     instances: tuple[RecordedInstance, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vector:
+class RecordedNode(Struct, frozen=True, kw_only=True):
+    """The node that it was on, as ``host_facts`` reads it."""
+
+    interfaces: dict[str, list[str]]
+    routes: list[str]
+
+
+class Vector(Struct, frozen=True, kw_only=True):
     """One recorded case.
 
     ``reading`` is ours: ``same`` topology as the shell image, ``refuse`` (a problem that names
@@ -50,58 +58,27 @@ class Vector:
     """
 
     name: str
-    env: Mapping[str, str]
-    facts: HostFacts
+    env: dict[str, str]
+    node: RecordedNode
     old_image: RecordedImage
     reading: str
-    variable: str | None
-    instances: tuple[tuple[int, tuple[str, ...]], ...]
-    interface: str | None
+    variable: str | None = None
+    instances: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    interface: str | None = None
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def facts(self) -> HostFacts:
+        """Return what the agent would have found on the node."""
+        return host_facts(self.node.interfaces, self.node.routes)
 
 
 @cache
 def load_vectors() -> tuple[Vector, ...]:
     """Return every recorded vector, in file order."""
-    return tuple(_vector(raw) for raw in json.loads(VECTORS.read_text(encoding="utf-8")))
-
-
-def _vector(raw: Mapping[str, Any]) -> Vector:
-    return Vector(
-        name=raw["name"],
-        env=raw["env"],
-        facts=host_facts(raw["node"]["interfaces"], raw["node"]["routes"]),
-        old_image=_image(raw["old_image"]),
-        reading=raw["reading"],
-        variable=raw.get("variable"),
-        instances=tuple((number, tuple(each)) for number, each in raw.get("instances", ())),
-        interface=raw.get("interface"),
-    )
-
-
-def _image(raw: Mapping[str, Any]) -> RecordedImage:
-    check = raw["check"]
-    return RecordedImage(
-        interface=raw["interface"],
-        node_address=raw["node_address"],
-        check_name=check["name"] if check else None,
-        check=tuple(check["lines"]) if check else (),
-        instances=tuple(_instance(each) for each in raw["instances"]),
-    )
-
-
-def _instance(raw: Mapping[str, Any]) -> RecordedInstance:
-    peers = raw["unicast_peers"]
-    return RecordedInstance(
-        name=raw["name"],
-        interface=raw["interface"],
-        virtual_router_id=raw["virtual_router_id"],
-        addresses=tuple(raw["addresses"]),
-        password=raw["password"],
-        unicast_peers=None if peers is None else tuple(peers),
-    )
+    return msgspec.json.decode(VECTORS.read_bytes(), type=tuple[Vector, ...])
 
 
 def host_facts(interfaces: Mapping[str, Sequence[str]], routes: Iterable[str] = ()) -> HostFacts:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_PAUSE = 0.005  # seconds between two looks
+_Value = TypeVar("_Value")
 
 
 def wait_until(
-    predicate: Callable[[], object], timeout: float, message: str | Callable[[], str]
-) -> None:
-    """Return once the predicate holds; fail with the message after ``timeout`` seconds.
+    predicate: Callable[[], _Value | None],
+    timeout: float,
+    message: str | Callable[[], str],
+    interval: float = 0.01,
+) -> _Value:
+    """Return the predicate's first true value.
 
-    A message that is a function is called at the failure: it can show what was there instead.
+    AssertionError with the message when there is none within ``timeout`` seconds. A message that
+    is a function is called at the failure: it can show what was there instead.
     """
     deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
+    while True:
+        is_late = time.monotonic() >= deadline
+        value = predicate()
+        if value:
+            return value
+        if is_late:
             text = message if isinstance(message, str) else message()
-            raise AssertionError(f"not within {timeout:g} s: {text}")
-        time.sleep(_PAUSE)
+            raise AssertionError(f"not within {timeout:g} s: {text} (last seen: {value!r})")
+        time.sleep(interval)

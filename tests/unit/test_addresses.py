@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 
-from ipfailover_agent.config.addresses import (
-    MAX_ADDRESSES,
-    MAX_PROBLEMS,
-    Expansion,
-    describe,
-    expand,
-)
+from ipfailover_agent.config import addresses
+from ipfailover_agent.config.addresses import Expansion, expand
 from ipfailover_agent.config.values import Fields, peers
-
-if TYPE_CHECKING:
-    from ipfailover_agent.errors import Problem
+from ipfailover_agent.errors import Problem
 
 
 def texts(expansion: Expansion) -> list[str]:
@@ -60,7 +52,6 @@ def refusals(expansion: Expansion) -> tuple[Problem, ...]:
 def test_a_list_means_its_addresses_in_order(value: str, expected: list[str]) -> None:
     """Addresses, ranges and separators are read as the contract says."""
     expansion = expand(value)
-
     assert expected == texts(expansion)
     assert () == refusals(expansion)
 
@@ -118,7 +109,6 @@ def test_a_refusal_names_element_reason_and_remedy(
 ) -> None:
     """One fault is one problem of its variable, in words that a person can act on."""
     (problem,) = refusals(expand(value, variable="SOME_LIST"))
-
     assert ("SOME_LIST", element) == (problem.variable, problem.element)
     assert reason in problem.reason
     assert instead in problem.instead
@@ -145,7 +135,6 @@ def test_where_the_old_image_read_something_else_both_readings_are_named(
 ) -> None:
     """The operator learns what would change; serve-valid must not leave such an element out."""
     expansion = expand(value)
-
     assert () == expansion.left_out_by_old
     (problem,) = expansion.problems
     assert old in str(problem)
@@ -155,7 +144,6 @@ def test_where_the_old_image_read_something_else_both_readings_are_named(
 def test_what_the_old_image_passed_over_may_be_left_out() -> None:
     """Faults are told apart by whether leaving the element out keeps the ids of the others."""
     expansion = expand("192.0.2.1,vip.example.com,192.0.2.9-5,192.0.2.2/24,192.0.2.7")
-
     assert ["192.0.2.1", "192.0.2.7"] == texts(expansion)
     assert ["vip.example.com", "192.0.2.9-5"] == [p.element for p in expansion.left_out_by_old]
     assert ["192.0.2.2/24"] == [p.element for p in expansion.problems]
@@ -176,7 +164,6 @@ def test_newly_read_elements_that_move_the_ids_of_others_are_known(
 ) -> None:
     """Old and new nodes agree on ids only when newly read elements come last."""
     expansion = expand(value)
-
     assert (newly_read, renumbers) == (expansion.newly_read, expansion.renumbers)
 
 
@@ -186,15 +173,13 @@ def test_newly_read_elements_that_move_the_ids_of_others_are_known(
 def test_a_huge_list_is_refused_without_being_expanded(value: str) -> None:
     """A slip of a digit must cost neither memory nor time."""
     problems = refusals(expand(value))
-
-    assert any(f"at most {MAX_ADDRESSES}" in problem.reason for problem in problems)
+    assert any(f"at most {addresses.MAX_ADDRESSES}" in problem.reason for problem in problems)
 
 
 def test_a_list_of_faults_ends_somewhere() -> None:
     """A megabyte of nonsense gives a report that can be read, and is refused for certain."""
     expansion = expand(",".join(["nonsense"] * 10_000))
-
-    assert MAX_PROBLEMS == len(expansion.left_out_by_old)
+    assert addresses.MAX_PROBLEMS == len(expansion.left_out_by_old)
     assert ["..."] == [problem.element for problem in expansion.problems]
 
 
@@ -210,7 +195,6 @@ def test_a_list_of_faults_ends_somewhere() -> None:
 def test_a_plain_list_takes_commas_and_blanks(value: str, expected: list[str]) -> None:
     """Peers may be separated in either way, and repeated."""
     fields = Fields({})
-
     assert expected == [str(each) for each in peers(fields, "PEERS", value)]
     assert [] == fields.problems
 
@@ -218,7 +202,6 @@ def test_a_plain_list_takes_commas_and_blanks(value: str, expected: list[str]) -
 def test_a_plain_list_takes_no_ranges() -> None:
     """Every element that is no address is a problem of its own."""
     fields = Fields({})
-
     assert (ip_address("192.0.2.7"),) == peers(fields, "P", "192.0.2.1-5,node-b,192.0.2.7")
     assert ["192.0.2.1-5", "node-b"] == [problem.element for problem in fields.problems]
 
@@ -226,8 +209,7 @@ def test_a_plain_list_takes_no_ranges() -> None:
 def test_many_addresses_are_described_by_their_ends() -> None:
     """A message stays short however many addresses it is about."""
     few, many = expand("192.0.2.1-3").addresses, expand("192.0.2.1-9").addresses
-
-    assert "nothing" == describe(())
-    assert "192.0.2.1, 192.0.2.2, 192.0.2.3" == describe(few)
-    assert "192.0.2.1 to 192.0.2.9 (9 addresses)" == describe(many)
+    assert "nothing" == addresses.describe(())
+    assert "192.0.2.1, 192.0.2.2, 192.0.2.3" == addresses.describe(few)
+    assert "192.0.2.1 to 192.0.2.9 (9 addresses)" == addresses.describe(many)
     assert ip_address("192.0.2.9") == many[-1]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.conflict import announcing
 from ipfailover_agent.conflict.announcing import FRAMES_A_SECOND, Announcer
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.model import IPAddress
 
 ROUNDING = 1e-6
 
@@ -41,7 +38,6 @@ def test_a_quiet_announcer_sends_a_burst_at_once_and_then_ten_a_second() -> None
     """254 addresses after a takeover take some 24 seconds."""
     everything = tuple(IPv4Address(f"192.0.2.{each}") for each in range(1, 255))
     sent = drained(announcing.enqueue(Announcer(), everything), 100.0)
-
     assert [100.0 + ROUNDING] * 10 == [at for at, _ in sent[:10]]
     assert list(everything) == [address for _, address in sent]
     assert 24.4 <= sent[-1][0] - 100.0 < 24.5
@@ -81,21 +77,18 @@ def test_an_address_waits_once_however_often_it_is_asked_for() -> None:
     """Ten contests over one address are one frame."""
     state = announcing.enqueue(Announcer(), numbered(1, 2, 1))
     state = announcing.enqueue(state, numbered(2, 3))
-
     assert numbered(1, 2, 3) == state.queue
 
 
 def test_what_is_no_longer_held_is_not_announced() -> None:
     """An instance that leaves MASTER takes its addresses out of the queue."""
     state = announcing.enqueue(Announcer(), numbered(1, 2, 3))
-
     assert numbered(1, 3) == announcing.drop(state, numbered(2, 4)).queue
 
 
 def test_time_that_goes_backwards_gives_no_allowance() -> None:
     """Nothing is refilled and nothing raises."""
     state, _ = announcing.due(announcing.enqueue(Announcer(), numbered(*range(1, 21))), 100.0)
-
     assert announcing.due(state, 50.0)[1] == ()
 
 

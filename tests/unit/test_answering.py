@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
-from typing import TYPE_CHECKING
+from math import inf
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
-from ipfailover_agent.conflict import answering
+from ipfailover_agent.conflict import answering, contexts
 from ipfailover_agent.conflict.answering import (
-    Action,
-    AddressAnswered,
-    AddressesConfigured,
     AddressQuestion,
     Answering,
     AnsweringPolicy,
     AskForAddress,
-    Due,
-    Event,
     ForeignMaster,
     HolderUnanswered,
-    Missed,
     Regained,
     Unanswered,
-    configured,
-    due_instances,
+    asked_addresses,
     holder_of,
-    step,
 )
 from ipfailover_agent.conflict.contexts import ContestContext
 from ipfailover_agent.conflict.state import AdvertCount, Contest, ContestPhase, Rival
-from ipfailover_agent.model import VrrpState
+from ipfailover_agent.model import IPAddress, VrrpState
 from tests.support.adverts import heard_advert
+from tests.support.answering_world import AnsweringWorld
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ipfailover_agent.model import IPAddress
 
 POLICY = AnsweringPolicy()
 OWN = IPv4Address("10.0.0.11")
@@ -49,16 +38,13 @@ VIRTUAL = IPv4Address("10.0.0.5")
 SECOND = IPv4Address("10.0.0.6")
 MAC = bytes.fromhex("525400000012")
 OTHER_MAC = bytes.fromhex("525400000013")
-LINKS = ((ip_network("10.0.0.0/24"), OWN),)
+LINK = (ip_network("10.0.0.0/24"), OWN)
 HOLDER = ForeignMaster(source=THEIRS, mac=MAC, addresses=frozenset((VIRTUAL, SECOND)), since=0.0)
 BOTH = {"one": HOLDER, "two": HOLDER}
 
 
-class World:
-    """A state that is fed as the agent feeds it: at its deadlines.
-
-    ``answers`` says who answers a question.
-    """
+class World(AnsweringWorld):
+    """Addresses of instances ``one``, ``two`` and further ones, each held by THEIRS at first."""
 
     def __init__(
         self,
@@ -66,43 +52,19 @@ class World:
         holders: dict[str, ForeignMaster] | None = None,
         answers: Callable[[AskForAddress], bool] = lambda _: False,
     ) -> None:
+        super().__init__(POLICY, LINK, BOTH if holders is None else holders, answers)
         names = ("one", "two", *(f"further {number}" for number in range(len(addresses))))
-        self.state = Answering()
-        self.now = 1000.0
-        self.holders = BOTH if holders is None else holders
-        self.answers = answers
-        self.told: list[Action] = []
-        self.asked: list[tuple[float, AskForAddress]] = []
-        instances = dict(zip(addresses, names, strict=False))
-        self.feed(AddressesConfigured(instances=instances, links=LINKS))
-
-    def feed(self, event: Event) -> None:
-        self.state, actions = step(self.state, event, self.now, POLICY)
-        for each in actions:
-            if isinstance(each, AskForAddress):
-                self.asked.append((self.now, each))
-                if self.answers(each):
-                    self.feed(AddressAnswered(address=each.target, mac=MAC))
-            else:
-                self.told.append(each)
-
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
-        until = self.now + seconds
-        while True:
-            deadline = answering.deadline(self.state, POLICY)
-            if deadline is None or deadline > until:
-                break
-            self.now = max(self.now, deadline)
-            names = due_instances(self.state, self.now, POLICY)
-            self.feed(Due(holders={k: v for k, v in self.holders.items() if k in names}))
-            following = answering.deadline(self.state, POLICY)
-            assert following is None or following > self.now, "that would keep the loop busy"
-        self.now = until
+        self.configure(dict(zip(addresses, names, strict=False)))
 
     def targets(self, address: IPAddress) -> list[bytes | None]:
         """Return whom the questions for an address went to."""
         return [each.mac for _, each in self.asked if each.target == address]
+
+    def run_until_asked(self) -> None:
+        """Let time pass until the next question."""
+        count = len(self.asked)
+        while len(self.asked) == count:
+            self.run(0.5)
 
 
 def only(address: IPAddress) -> Callable[[AskForAddress], bool]:
@@ -128,7 +90,7 @@ def test_a_holder_that_answers_is_asked_alone_once_a_minute() -> None:
     assert 10 == len(world.asked)
     assert {MAC} == set(world.targets(VIRTUAL))
     assert {OWN} == {each.own for _, each in world.asked}
-    assert [] == world.told
+    assert [] == world.reports
 
 
 def test_silence_is_told_after_three_questions() -> None:
@@ -137,9 +99,9 @@ def test_silence_is_told_after_three_questions() -> None:
     world.run(POLICY.settle + 3 * POLICY.interval + POLICY.timeout)
     assert [MAC, None, None] == world.targets(VIRTUAL)
     assert [MAC, MAC] == world.targets(THEIRS)
-    assert [unanswered(VIRTUAL)] == world.told
+    assert [unanswered(VIRTUAL)] == world.reports
     world.run(3600)
-    assert [unanswered(VIRTUAL)] == world.told
+    assert [unanswered(VIRTUAL)] == world.reports
 
 
 def test_one_answer_ends_it() -> None:
@@ -148,11 +110,11 @@ def test_one_answer_ends_it() -> None:
     world.run(300)
     world.answers = lambda _: True
     world.run(120)
-    assert [unanswered(VIRTUAL), Regained(addresses=(VIRTUAL,))] == world.told
+    assert [unanswered(VIRTUAL), Regained(addresses=(VIRTUAL,))] == world.reports
     assert MAC == world.targets(VIRTUAL)[-1]
     world.answers = only(THEIRS)
     world.run(300)
-    assert unanswered(VIRTUAL) == world.told[-1]
+    assert unanswered(VIRTUAL) == world.reports[-1]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +124,7 @@ def test_an_announcement_counts_as_the_holders_answer_only(mac: bytes, *, is_ove
     """Others who announce the address are no concern of this."""
     world = World(VIRTUAL, answers=only(THEIRS))
     world.run(300)
-    world.feed(AddressAnswered(address=VIRTUAL, mac=mac, is_unasked=True))
+    world.answer(VIRTUAL, mac, is_unasked=True)
     assert is_over == (world.state.inquiries[VIRTUAL].since is None)
 
 
@@ -171,15 +133,15 @@ def test_an_answer_by_anybody_counts() -> None:
     world = World(VIRTUAL)
     world.answers = lambda asked: asked.mac is None
     world.run(1200)
-    assert [] == world.told
+    assert [] == world.reports
 
 
 def test_answers_for_what_nobody_asked_change_nothing() -> None:
     """The node itself talks to these addresses too."""
     world = World(VIRTUAL)
     before = world.state
-    world.feed(AddressAnswered(address=VIRTUAL, mac=MAC))
-    world.feed(AddressAnswered(address=SECOND, mac=MAC))
+    world.answer(VIRTUAL, MAC)
+    world.answer(SECOND, MAC)
     assert before is world.state
 
 
@@ -187,15 +149,15 @@ def test_a_segment_without_arp_is_another_matter() -> None:
     """The holder's own address is not answered for either: told once, apart, and taken back."""
     world = World(VIRTUAL, SECOND)
     world.run(1200)
-    (told,) = world.told
+    (told,) = world.reports
     assert isinstance(told, HolderUnanswered)
     assert THEIRS == told.holder
     world.answers = only(THEIRS)
     world.run(180)
-    assert Regained(addresses=(THEIRS,)) in world.told
+    assert Regained(addresses=(THEIRS,)) in world.reports
     assert {VIRTUAL, SECOND} == {
         address
-        for each in world.told
+        for each in world.reports
         if isinstance(each, Unanswered)
         for address in each.addresses
     }
@@ -207,7 +169,7 @@ def test_a_holder_behind_no_link_of_ours_is_not_asked_for() -> None:
     world = World(VIRTUAL, holders={"one": far})
     world.run(300)
     assert {VIRTUAL} == {each.target for _, each in world.asked}
-    (told,) = world.told
+    (told,) = world.reports
     assert isinstance(told, Unanswered)
     assert "itself" not in told.cause
 
@@ -233,11 +195,11 @@ def test_questions_are_spread_and_bounded() -> None:
 
 def test_two_nodes_ask_at_different_times() -> None:
     """So that not all of them ask at once."""
-    links = ((ip_network("10.0.0.0/24"), IPv4Address("10.0.0.13")),)
-    event = AddressesConfigured(instances={VIRTUAL: "one"}, links=links)
-    here = World(VIRTUAL).state.inquiries[VIRTUAL].due_at
-    there, _ = step(Answering(), event, 1000.0, POLICY)
-    assert 1 < abs(here - there.inquiries[VIRTUAL].due_at)
+    here, there = World(VIRTUAL), World()
+    there.links = ((LINK[0], IPv4Address("10.0.0.13")),)
+    there.configure({VIRTUAL: "one"})
+    due_at = [each.state.inquiries[VIRTUAL].due_at for each in (here, there)]
+    assert 1 < abs(due_at[0] - due_at[1])
 
 
 def test_nobody_is_asked_without_a_holder_that_is_settled_and_names_the_address() -> None:
@@ -273,29 +235,26 @@ def test_another_holder_is_given_as_many_questions(another: ForeignMaster) -> No
     world.holders = {"one": another}
     world.run(120)
     assert [another.mac, None] == world.targets(VIRTUAL)[before:]
-    assert [] == world.told
+    assert [] == world.reports
 
 
 def test_a_holder_that_is_gone_when_the_answer_is_due_counts_for_nothing() -> None:
     """The node may be MASTER itself by now."""
     world = World(VIRTUAL)
-    while not world.asked:
-        world.run(0.5)
+    world.run_until_asked()
     world.holders = {}
     world.run(POLICY.timeout)
     found = world.state.inquiries[VIRTUAL]
-    assert (0, False) == (found.unanswered, found.is_open)
+    assert (0, inf) == (found.unanswered, found.judge_at)
 
 
 def test_answers_that_may_have_been_missed_count_for_nothing() -> None:
     """The loop stood still, or too much came in."""
     world = World(VIRTUAL)
     for _ in range(6):
-        count = len(world.asked)
-        while len(world.asked) == count:
-            world.run(0.5)
-        world.feed(Missed())
-    assert [] == world.told
+        world.run_until_asked()
+        world.miss()
+    assert [] == world.reports
     assert 0 == world.state.inquiries[VIRTUAL].unanswered
 
 
@@ -307,8 +266,8 @@ def test_one_question_that_could_not_be_sent_counts_for_nothing() -> None:
         count = len(world.targets(SECOND))
         world.run(0.5)
         if len(world.targets(SECOND)) > count:
-            world.feed(Missed(SECOND))
-    assert [unanswered(VIRTUAL)] == world.told
+            world.miss(SECOND)
+    assert [unanswered(VIRTUAL)] == world.reports
     assert {MAC} == set(world.targets(SECOND))
 
 
@@ -321,10 +280,10 @@ def test_what_is_found_soon_after_a_report_is_told_together() -> None:
         (each.instance for each in world.state.inquiries.values()), holder
     )
     world.run(360)
-    assert 2 == len(world.told)
+    assert 2 == len(world.reports)
     assert set(addresses) == {
         address
-        for each in world.told
+        for each in world.reports
         if isinstance(each, Unanswered)
         for address in each.addresses
     }
@@ -333,16 +292,16 @@ def test_what_is_found_soon_after_a_report_is_told_together() -> None:
 def test_what_is_over_before_it_could_be_told_is_not_told() -> None:
     """The node became MASTER, or another one did."""
     world = World(VIRTUAL, SECOND, answers=only(THEIRS))
-    while not world.told:
+    while not world.reports:
         world.run(0.5)
     world.run(40)
-    (first,) = world.told
+    (first,) = world.reports
     assert isinstance(first, Unanswered)
     assert 1 == len(first.addresses)
     assert all(each.since is not None for each in world.state.inquiries.values())
     world.holders = {}
     world.run(120)
-    assert [first] == world.told
+    assert [first] == world.reports
     assert all(each.since is None for each in world.state.inquiries.values())
 
 
@@ -352,12 +311,11 @@ def test_what_is_over_before_it_could_be_told_is_not_told() -> None:
 def test_an_address_that_comes_back_is_not_asked_for_sooner() -> None:
     """Two reloads within a minute change nothing about the minute."""
     world = World(VIRTUAL, answers=lambda _: True)
-    while not world.asked:
-        world.run(0.5)
+    world.run_until_asked()
     ((asked_at, _),) = world.asked
-    world.feed(AddressesConfigured(instances={}, links=LINKS))
+    world.configure({})
     world.now += 1
-    world.feed(AddressesConfigured(instances={VIRTUAL: "one"}, links=LINKS))
+    world.configure({VIRTUAL: "one"})
     world.run(300)
     assert world.asked[1][0] >= asked_at + POLICY.interval
 
@@ -366,11 +324,11 @@ def test_a_reload_keeps_what_is_known_of_addresses_that_stay() -> None:
     """Names of instances may change."""
     world = World(VIRTUAL, answers=only(THEIRS))
     world.run(300)
-    world.feed(AddressesConfigured(instances={VIRTUAL: "two"}, links=LINKS))
+    world.configure({VIRTUAL: "two"})
     found = world.state.inquiries[VIRTUAL]
     assert ("two", True) == (found.instance, found.since is not None)
     assert {THEIRS} == set(world.state.holders)
-    world.feed(AddressesConfigured(instances={VIRTUAL: "two"}, links=()))
+    world.configure({VIRTUAL: "two"}, links=())
     assert ({}, {}) == (world.state.inquiries, world.state.holders)
 
 
@@ -383,8 +341,9 @@ FACTS = host_facts(
 
 def test_only_addresses_on_the_link_are_asked_for() -> None:
     """Nobody asks for the others here; IPv6 is asked for from the link-local address."""
-    event = configured(plan(parse(VARIABLES), FACTS), FACTS)
-    state, _ = step(Answering(), event, 0.0, POLICY)
+    config = plan(parse(VARIABLES), FACTS)
+    addresses, links = asked_addresses(config), contexts.links(config, FACTS)
+    state = answering.configured(Answering(), addresses, links, 0.0, POLICY)
     assert {
         IPv4Address("10.0.0.5"): IPv4Address("10.0.0.11"),
         IPv6Address("fd00::5"): IPv6Address("fe80::11"),
@@ -394,29 +353,34 @@ def test_only_addresses_on_the_link_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("held", "variables", "askers"),
     [
-        (["10.0.0.11/24", "10.0.0.77/24"], {}, ["10.0.0.11"]),
-        (["10.0.0.11/24", "172.16.0.77/24"], {}, ["10.0.0.11"]),
-        (
+        pytest.param(
+            ["10.0.0.11/24", "10.0.0.77/24"],
+            {},
+            ["10.0.0.11"],
+            id="another's address in our network",
+        ),
+        pytest.param(["10.0.0.11/24", "172.16.0.77/24"], {}, ["10.0.0.11"], id="another network"),
+        pytest.param(
             ["10.0.0.11/24", "172.16.0.11/24"],
             {
                 "OPENSHIFT_HA_UNICAST_PEERS": "172.16.0.12,fe80::12",
                 "OPENSHIFT_HA_UNICAST_SOURCE_IPADDRESS": "172.16.0.11",
             },
             ["10.0.0.11", "172.16.0.11"],
+            id="another network whose address is named",
         ),
-        (["10.0.0.11/24", "fd00::77/64", "fd00::11/64"], {}, ["10.0.0.11"]),
-        (
+        pytest.param(
+            ["10.0.0.11/24", "fd00::77/64", "fd00::11/64"],
+            {},
+            ["10.0.0.11"],
+            id="no link-local address",
+        ),
+        pytest.param(
             ["10.0.0.11/24", "fd00::77/64", "fe80::1/64", "fe80::11/64", "fe80::2/128"],
             {},
             ["10.0.0.11", "fe80::11"],
+            id="another's link-local addresses",
         ),
-    ],
-    ids=[
-        "another's address in our network",
-        "another network",
-        "another network whose address is named",
-        "no link-local address",
-        "another's link-local addresses",
     ],
 )
 def test_nobody_asks_from_what_may_be_anothers_virtual_address(
@@ -424,8 +388,8 @@ def test_nobody_asks_from_what_may_be_anothers_virtual_address(
 ) -> None:
     """It looks like the node's own, and is elsewhere a moment later."""
     facts = host_facts({"eth0": held}, ["default via 10.0.0.1 dev eth0"])
-    event = configured(plan(parse(VARIABLES | variables), facts), facts)
-    assert askers == list(dict.fromkeys(str(own) for _, own in event.links))
+    links = contexts.links(plan(parse(VARIABLES | variables), facts), facts)
+    assert askers == list(dict.fromkeys(str(own) for _, own in links))
 
 
 @pytest.mark.parametrize(
@@ -437,14 +401,12 @@ def test_addresses_on_another_interface_are_left_alone(interface: str, *, is_ask
     (instance,) = config.instances
     (held,) = instance.virtual_addresses
     moved = replace(instance, virtual_addresses=(replace(held, interface=interface),))
-    found = configured(replace(config, instances=(moved,)), FACTS)
-    assert is_asked == (VIRTUAL in found.instances)
+    assert is_asked == (VIRTUAL in asked_addresses(replace(config, instances=(moved,))))
 
 
 def test_an_interface_that_is_gone_has_no_links() -> None:
     """Nothing is asked then."""
-    event = configured(plan(parse(VARIABLES), FACTS), host_facts({}))
-    assert () == event.links
+    assert () == contexts.links(plan(parse(VARIABLES), FACTS), host_facts({}))
 
 
 # --- holders ------------------------------------------------------------------------------------
@@ -480,24 +442,21 @@ def test_the_holder_is_whom_a_backup_hears() -> None:
 @pytest.mark.parametrize(
     "contest",
     [
-        replace(LISTENING, state=VrrpState.MASTER),
-        replace(LISTENING, state=VrrpState.FAULT),
-        replace(LISTENING, phase=ContestPhase.TRIAL),
-        replace(LISTENING, count=AdvertCount()),
-        replace(LISTENING, rivals=()),
-        replace(LISTENING, rivals=(replace(RIVAL, advert_at=190.0),)),
-        replace(LISTENING, rivals=(replace(RIVAL, mac=OTHER_MAC), RIVAL)),
-        replace(LISTENING, rivals=(replace(RIVAL, advert=replace(ADVERT, virtual_router_id=12)),)),
-    ],
-    ids=[
-        "MASTER",
-        "FAULT",
-        "on trial",
-        "not counted",
-        "nobody",
-        "silent",
-        "two masters",
-        "another id",
+        pytest.param(replace(LISTENING, state=VrrpState.MASTER), id="MASTER"),
+        pytest.param(replace(LISTENING, state=VrrpState.FAULT), id="FAULT"),
+        pytest.param(replace(LISTENING, phase=ContestPhase.TRIAL), id="on trial"),
+        pytest.param(replace(LISTENING, count=AdvertCount()), id="not counted"),
+        pytest.param(replace(LISTENING, rivals=()), id="nobody"),
+        pytest.param(replace(LISTENING, rivals=(replace(RIVAL, advert_at=190.0),)), id="silent"),
+        pytest.param(
+            replace(LISTENING, rivals=(replace(RIVAL, mac=OTHER_MAC), RIVAL)), id="two masters"
+        ),
+        pytest.param(
+            replace(
+                LISTENING, rivals=(replace(RIVAL, advert=replace(ADVERT, virtual_router_id=12)),)
+            ),
+            id="another id",
+        ),
     ],
 )
 def test_there_is_no_holder_to_ask(contest: Contest) -> None:
@@ -526,5 +485,5 @@ def test_the_cause_names_what_it_usually_is(addresses: Sequence[IPAddress], word
 
 def test_a_new_state_waits_for_nothing() -> None:
     """Before the first configuration there is no deadline."""
-    assert answering.deadline(Answering(), POLICY) is None
+    assert answering.deadline(Answering()) is None
     assert not AddressQuestion(own=OWN).is_unreported

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import pure
 from tests.support.markdown import blocks, code, section, table, text_of
+from tests.support.sources import PRODUCT, ROOT, tree
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ROOT / "ipfailover_agent"
 DOCUMENT = ROOT / "ARCHITECTURE.md"
 WALKS = {
     "An advert, from the packet socket to the hold file": 12,
@@ -35,7 +31,7 @@ Step = tuple[str, str]  # file and function
 @cache
 def function(file: str, name: str) -> ast.AST:
     """Return a function of a module, or a method of a class: both names with a dot."""
-    found: ast.AST = ast.parse((PRODUCT / file).read_text(encoding="utf-8"))
+    found: ast.AST = tree(PRODUCT / file)
     for part in name.split("."):
         inner = [
             each
@@ -60,9 +56,8 @@ def imported_by(path: Path) -> Iterator[str]:
     What only annotations need is none of them: that calls nothing.
     """
     for file in path.rglob("*.py") if path.is_dir() else (path,):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        every = [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)]
-        for only_types in (each for each in tree.body if isinstance(each, ast.If)):
+        every = [each for each in ast.walk(tree(file)) if isinstance(each, ast.ImportFrom)]
+        for only_types in (each for each in tree(file).body if isinstance(each, ast.If)):
             every = [each for each in every if each not in only_types.body]
         for node in every:
             yield from (f"{node.module}.{each.name}" for each in node.names)
@@ -139,22 +134,18 @@ def imports(one: str, other: str) -> bool:
     return any(f"{each}.".startswith(f"{wanted}.") for each in imported_by(PRODUCT / one))
 
 
-def opens_files(tree: ast.AST) -> set[str]:
+def opens_files(module: ast.AST) -> set[str]:
     """Return what reads files, or finds them, without an import that the contract would see."""
-    names = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)}
-    attributes = {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)}
+    names = {each.id for each in ast.walk(module) if isinstance(each, ast.Name)}
+    attributes = {each.attr for each in ast.walk(module) if isinstance(each, ast.Attribute)}
     loaders = {"FileSystemLoader", "PackageLoader", "ModuleLoader", "read_text", "read_bytes"}
     return (names & {"open", "input", "__file__", "__import__"}) | (attributes & loaders)
 
 
 def test_what_decides_opens_no_file() -> None:
     """What it needs of files comes in as text, or through a loader from outside."""
-    found = {
-        file: names
-        for file in pure.files()
-        if (names := opens_files(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
-    }
-    assert {} == found
+    found = {each: opens_files(tree(ROOT / each)) for each in pure.files()}
+    assert {} == {file: names for file, names in found.items() if names}
     assert len(pure.files()) > 50
     assert {"open", "read_text"} == opens_files(ast.parse("open(a); b.read_text()"))
 

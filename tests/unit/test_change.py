@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.model import KeepalivedConfig, Settings
+from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
 from ipfailover_agent.supervisor.change import ConfigChange, Move, Renumbering, compare
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24"], "ens4": ["192.168.66.10/24"]})
 NETWORK = ": nodes that are not reached there may hold each address too"
@@ -55,7 +52,7 @@ def test_an_address_removed_from_the_middle_moves_those_behind_it() -> None:
             moved=(Move(address=C, origin="x_VIP_3", target="x_VIP_2"),),
             renumbered=(Renumbering(address=C, old_id=13, new_id=12),),
             resized=("x_VIP_2",),
-            needs_second_signal=True,
+            first_step=change.first_step,
         )
         == change
     )
@@ -69,17 +66,17 @@ def test_an_address_removed_from_the_middle_moves_those_behind_it() -> None:
 @pytest.mark.parametrize(
     ("active", "candidate", "expected"),
     [
-        pytest.param((1, 2), (2, 1), True, id="swapped: one of them moves forward"),
-        pytest.param((1, 2), (3, 1, 2), False, id="inserted in front: all move back"),
-        pytest.param((3, 1, 2), (1, 2), True, id="removed in front: all move forward"),
+        pytest.param((1, 2), (2, 1), 2, id="swapped: one of them moves forward"),
+        pytest.param((1, 2), (3, 1, 2), 1, id="inserted in front: all move back"),
+        pytest.param((3, 1, 2), (1, 2), 2, id="removed in front: all move forward"),
     ],
 )
 def test_a_second_signal_is_needed_when_an_address_moves_forward(
-    active: tuple[int, ...], candidate: tuple[int, ...], *, expected: bool
+    active: tuple[int, ...], candidate: tuple[int, ...], *, expected: int
 ) -> None:
     """keepalived 2.2.7 loses an address that moves from a later to an earlier instance."""
     change = compare(config(*active), config(*candidate))
-    assert expected is change.needs_second_signal
+    assert expected == change.signals
 
 
 def test_another_offset_renumbers_without_moving() -> None:
@@ -225,7 +222,7 @@ def test_what_other_nodes_hear_is_said(
     change = compare(config(1, 2, **{**defaults, **before}), config(1, 2, **{**defaults, **after}))
     assert said == list(change.lines())
     assert (A, B) == change.kept
-    assert not change.needs_second_signal
+    assert 1 == change.signals
 
 
 def test_what_differs_in_some_instances_names_them() -> None:
@@ -247,11 +244,7 @@ def test_what_differs_in_some_instances_names_them() -> None:
 def test_ids_that_take_over_from_each_other_are_said_and_stepped() -> None:
     """One id lower: what a name means moves, and keepalived would lose the second address."""
     change = compare(config(1, 2), config(1, 2, virtual_router_id_offset=9))
-    assert (2, ("x_VIP_2",), True) == (
-        len(change.renumbered),
-        change.resized,
-        change.needs_second_signal,
-    )
+    assert (2, ("x_VIP_2",), 2) == (len(change.renumbered), change.resized, change.signals)
     assert () == change.differences
 
 

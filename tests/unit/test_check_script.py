@@ -11,8 +11,10 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -23,10 +25,6 @@ from ipfailover_agent.linux.files import read_duration
 from ipfailover_agent.model import PortCheck, Settings, TrackScript
 from ipfailover_agent.paths import RunPaths
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 LOOPBACK = ip_address("127.0.0.1")
 CONFIG = plan(
@@ -78,7 +76,7 @@ def check(directory: Path, *, env: dict[str, str] | None = None, **fields: Any) 
         status=process.returncode,
         output=output,
         errors=errors,
-        reason=reason.read_text(encoding="utf-8") if reason.exists() else "",
+        reason=reason.read_text(encoding="utf-8") if reason.is_file() else "",
         seconds=seconds,
     )
 
@@ -217,26 +215,9 @@ def test_a_reason_that_cannot_be_written_changes_no_verdict(tmp_path: Path) -> N
     (tmp_path / "check.reason").mkdir()
     (tmp_path / "check.reason.new").mkdir()
     with listening() as port:
-        assert 0 == run_only(tmp_path, port)
+        assert 0 == check(tmp_path, ports=(port,)).status
     with closed() as port:
-        assert 1 == run_only(tmp_path, port)
-
-
-def run_only(directory: Path, port: int) -> int:
-    track = TrackScript(
-        name="chk_x",
-        interval=1,
-        timeout=1,
-        rise=1,
-        fall=1,
-        ports=(PortCheck(address=LOOPBACK, port=port),),
-    )
-    paths = RunPaths(directory=str(directory), config="/x")
-    (script,) = render(structs.replace(CONFIG, track_script=track), paths).scripts
-    done = subprocess.run(
-        ["/bin/bash", "-c", script.text], capture_output=True, timeout=20, check=False
-    )
-    return done.returncode
+        assert 1 == check(tmp_path, ports=(port,)).status
 
 
 def test_the_language_of_the_node_does_not_matter(tmp_path: Path) -> None:
@@ -311,14 +292,30 @@ class Answer(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as answering:
+class Server(http.server.ThreadingHTTPServer):
+    """A server that says nothing of a client that refuses its certificate."""
+
+    def handle_error(self, *_: object) -> None:
+        """That is no fault of the server's."""
+
+
+@contextlib.contextmanager
+def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Answer on a port of 127.0.0.1, over TLS where there is a context."""
+    with Server(("127.0.0.1", 0), Answer) as answering:
+        if context is not None:
+            answering.socket = context.wrap_socket(answering.socket, server_side=True)
         thread = threading.Thread(target=answering.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{answering.server_address[1]}"
+        yield answering.server_address[1]
         answering.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with serving() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("code", [200, 204])
@@ -394,78 +391,35 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "crt"
 
 
-@contextlib.contextmanager
-def serving_tls(certificate: Path) -> Iterator[int]:
+@pytest.mark.parametrize(
+    ("host", "options", "said"),
+    [
+        pytest.param("127.0.0.1", {}, "certificate", id="of an unknown authority"),
+        pytest.param("127.0.0.1", {"url_ca_file": "its own"}, "", id="of the given authority"),
+        pytest.param("localhost", {"url_ca_file": "its own"}, "localhost", id="for another host"),
+        pytest.param("127.0.0.1", {"url_insecure": True}, "", id="where none is verified"),
+        pytest.param(
+            "127.0.0.1",
+            {"url_ca_file": "/no/such/ca.crt"},
+            "/no/such/ca.crt",
+            id="of an authority that is not there",
+        ),
+    ],
+)
+def test_a_certificate_is_verified_unless_it_is_said_otherwise(
+    tmp_path: Path, certificate: Path, host: str, options: dict[str, Any], said: str
+) -> None:
+    """By default and by the file that replaces the system's authorities; else named as wrong.
+
+    A ConfigMap that was not mounted must not count as healthy, nor the authority alone. Without
+    verification it is as in a kubelet's probes.
+    """
+    if options.get("url_ca_file") == "its own":
+        options = {"url_ca_file": str(certificate)}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key"))
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    class Server(http.server.ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """A client that refuses the certificate is no fault of the server's."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
-
-
-def test_a_certificate_of_an_unknown_authority_is_unhealthy_and_named(
-    tmp_path: Path, certificate: Path
-) -> None:
-    """Verification is the default, and the reason says what is wrong."""
-    with serving_tls(certificate) as port:
-        verdict = check(tmp_path, url=f"https://127.0.0.1:{port}/", timeout=3)
-    assert verdict.status == 1
-    assert "certificate" in verdict.reason
-
-
-def test_a_certificate_of_the_given_authority_is_healthy(
-    tmp_path: Path, certificate: Path
-) -> None:
-    """The file replaces the system's authorities."""
-    with serving_tls(certificate) as port:
-        url = f"https://127.0.0.1:{port}/"
-        verdict = check(tmp_path, url=url, url_ca_file=str(certificate), timeout=3)
-    assert (0, "") == (verdict.status, verdict.reason)
-
-
-def test_a_certificate_for_another_host_is_unhealthy(tmp_path: Path, certificate: Path) -> None:
-    """The authority alone does not do: localhost is not 127.0.0.1."""
-    with serving_tls(certificate) as port:
-        url = f"https://localhost:{port}/"
-        verdict = check(tmp_path, url=url, url_ca_file=str(certificate), timeout=3)
-    assert verdict.status == 1
-    assert "localhost" in verdict.reason
-
-
-def test_any_certificate_is_healthy_where_none_is_verified(
-    tmp_path: Path, certificate: Path
-) -> None:
-    """As in a kubelet's probes."""
-    with serving_tls(certificate) as port:
-        url = f"https://127.0.0.1:{port}/"
-        verdict = check(tmp_path, url=url, url_insecure=True, timeout=3)
-    assert (0, "") == (verdict.status, verdict.reason)
-
-
-def test_an_authority_that_is_not_there_is_unhealthy_and_named(
-    tmp_path: Path, certificate: Path
-) -> None:
-    """A ConfigMap that was not mounted must not count as healthy."""
-    with serving_tls(certificate) as port:
-        url = f"https://127.0.0.1:{port}/"
-        verdict = check(tmp_path, url=url, url_ca_file="/no/such/ca.crt", timeout=3)
-    assert verdict.status == 1
-    assert "/no/such/ca.crt" in verdict.reason
+    with serving(context) as port:
+        verdict = check(tmp_path, url=f"https://{host}:{port}/200", timeout=3, **options)
+    assert int(bool(said)) == verdict.status
+    assert said in verdict.reason
+    assert bool(said) == bool(verdict.reason)

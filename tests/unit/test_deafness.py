@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ipfailover_agent.keepalived import deafness
-from ipfailover_agent.keepalived.deafness import Deafness, DeafnessPolicy
-from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.keepalived.deafness import Deafness
+from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.model import VrrpState
+from tests.support.dumps import instance_dump
 
-POLICY = DeafnessPolicy()
 BACKUP, MASTER = VrrpState.BACKUP, VrrpState.MASTER
 
 
@@ -17,20 +17,7 @@ def instance(
     state: VrrpState = BACKUP, *, heard: int = 0, name: str = "vi1", interval: float = 1.0
 ) -> InstanceDump:
     """Return one instance of a dump."""
-    return InstanceDump(
-        name=name,
-        interface="eth0",
-        virtual_router_id=1,
-        version=2,
-        state=state,
-        base_priority=128,
-        effective_priority=128,
-        advert_interval=interval,
-        master_advert_interval=interval,
-        has_addresses=state is MASTER,
-        last_transition=0.0,
-        counters=VrrpStatistics(advert_rcvd=heard, advert_sent=0),
-    )
+    return instance_dump(state, name=name, heard=heard, interval=interval)
 
 
 def dumps(
@@ -39,7 +26,7 @@ def dumps(
     """Return the state after equal dumps at times, and when a restart was wanted."""
     wanted = []
     for now in at:
-        state, is_due = deafness.dumped(state, of, now, POLICY, others_heard=others)
+        state, is_due = deafness.dumped(state, of, now, others_heard=others)
         if is_due:
             wanted.append(now)
     return state, wanted
@@ -72,9 +59,7 @@ def test_restarts_come_ever_more_seldom() -> None:
     """One at once, then after 5, 10 and 20 minutes, and every 20 from then on."""
     state, found = Deafness(), []
     for second in range(0, 6000, 5):
-        state, is_due = deafness.dumped(
-            state, (instance(),), float(second), POLICY, others_heard=True
-        )
+        state, is_due = deafness.dumped(state, (instance(),), float(second), others_heard=True)
         if is_due:
             found.append(second)
             state = deafness.ended(state)

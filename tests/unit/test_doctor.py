@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,35 +13,45 @@ from msgspec.structs import replace
 from ipfailover_agent.config import settings
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.conflict import causes, contexts
-from ipfailover_agent.doctor import findings, firewall_findings, network_findings, node_findings
+from ipfailover_agent.conflict.contexts import ContestContext
+from ipfailover_agent.doctor import findings, firewall_findings
+from ipfailover_agent.doctor import node_findings as node
 from ipfailover_agent.doctor.findings import CheckResult, Finding
+from ipfailover_agent.doctor.network_findings import (
+    ObservedNetwork,
+    judge_answers,
+    judge_multicast,
+    judge_peers,
+    judge_wire,
+)
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
-from ipfailover_agent.model import MissingScript, ScriptState
-from ipfailover_agent.vrrp import neighbour, packets
+from ipfailover_agent.model import (
+    HostFacts,
+    IPAddress,
+    KeepalivedConfig,
+    MissingScript,
+    ScriptState,
+    Settings,
+)
+from ipfailover_agent.vrrp import packets
 from ipfailover_agent.vrrp.packets import Advert, Announcement, Carp
 from tests.support.adverts import heard_advert
 from tests.support.vectors import host_facts
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ipfailover_agent.conflict.contexts import ContestContext
-    from ipfailover_agent.model import HostFacts, IPAddress
-
 OWN = bytes.fromhex("020000000001")
 THEIRS = bytes.fromhex("020000000002")
 OTHERS = bytes.fromhex("020000000003")
-NODE = host_facts(
-    {"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]}, ["default via 10.0.0.1 dev eth0"]
-)
+ROUTES = ["default via 10.0.0.1 dev eth0"]
+NODE = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64", "fe80::11/64"]}, ROUTES)
 VERSION = """Keepalived v2.2.7 (01/16,2022)
 
 Config options:  NFTABLES LVS REGEX VRRP VRRP_AUTH JSON BFD
 """
+PASS, WARN, FAIL, SKIP = CheckResult
 CHAIN = Chain(table=Table(family="inet", name="filter"), name="input", hook=Hook.INPUT)
 
 
-FINE = [("rivals", CheckResult.PASS), ("ids", CheckResult.PASS), ("holders", CheckResult.PASS)]
+FINE = [("rivals", PASS), ("ids", PASS), ("holders", PASS)]
 
 
 def one(findings: Iterable[Finding]) -> Finding:
@@ -55,16 +65,22 @@ def verdicts(findings: Iterable[Finding]) -> list[tuple[str, CheckResult]]:
     return [(each.check, each.verdict) for each in findings]
 
 
+def planned(addresses: str, **variables: str) -> tuple[Settings, KeepalivedConfig]:
+    """Return settings and plan of variables on NODE; names without OPENSHIFT_HA_."""
+    given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
+    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": addresses, **given})
+    return parsed, plan(parsed, NODE)
+
+
 def contexts_of(**variables: str) -> list[ContestContext]:
     """Return what the instances of variables are to others, on NODE."""
-    return contexts_on(NODE, **variables)
+    _, config = planned(**{"addresses": "10.0.0.5-6", **variables})
+    return list(built(config, NODE).values())
 
 
-def contexts_on(node: HostFacts, **variables: str) -> list[ContestContext]:
-    """Return what the instances of variables are to others."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", **variables})
-    found = contexts.build(plan(parsed, node), node, mac=OWN, host_macs=frozenset({OWN}))
-    return list(found.values())
+def built(config: KeepalivedConfig, facts: HostFacts) -> dict[str, ContestContext]:
+    """Return what the instances of a plan are to others, by name."""
+    return contexts.build(config, facts, mac=OWN, host_macs=frozenset({OWN}))
 
 
 def advert(context: ContestContext, **more: object) -> Advert:
@@ -83,19 +99,16 @@ def advert(context: ContestContext, **more: object) -> Advert:
 
 
 def heard(
-    *frames: Advert | Announcement | Carp, **answers: bytes
-) -> network_findings.ReceivedPackets:
+    contexts: Sequence[ContestContext], *frames: Advert | Announcement | Carp, **answers: bytes
+) -> ObservedNetwork:
     """Return what came in; ``answers``: MACs by the last octet, as a10=..."""
-    return network_findings.ReceivedPackets(
-        seconds=4,
-        packets=frames,
-        answers={
-            ip_address(f"10.0.0.{name[1:]}"): frozenset(
-                mac[at : at + 6] for at in range(0, len(mac), 6)
-            )
-            for name, mac in answers.items()
-        },
-    )
+    macs = {
+        ip_address(f"10.0.0.{name[1:]}"): frozenset(
+            mac[at : at + 6] for at in range(0, len(mac), 6)
+        )
+        for name, mac in answers.items()
+    }
+    return ObservedNetwork(contexts=contexts, seconds=4, packets=frames, answers=macs)
 
 
 # --- findings -----------------------------------------------------------------------------------
@@ -104,7 +117,7 @@ def heard(
 def test_a_failure_that_is_tolerated_warns() -> None:
     """Nothing else changes, and no other check."""
     fault = findings.failed("dns", "text", "advice")
-    assert replace(fault, verdict=CheckResult.WARN) == findings.tolerated(fault, {"dns"})
+    assert replace(fault, verdict=WARN) == findings.tolerated(fault, {"dns"})
     assert fault is findings.tolerated(fault, {"answers"})
     fine = findings.passed("dns", "text")
     assert fine is findings.tolerated(fine, {"dns"})
@@ -113,7 +126,7 @@ def test_a_failure_that_is_tolerated_warns() -> None:
 def test_checks_are_skipped_for_one_reason() -> None:
     """Each has its line."""
     found = list(findings.all_skipped(("a", "b"), "because", "do"))
-    assert [("a", CheckResult.SKIP), ("b", CheckResult.SKIP)] == verdicts(found)
+    assert [("a", SKIP), ("b", SKIP)] == verdicts(found)
     assert {"not looked at: because"} == {each.text for each in found}
     assert ["do", ""] == [each.advice for each in found]
 
@@ -123,10 +136,10 @@ def test_checks_are_skipped_for_one_reason() -> None:
 
 def test_missing_capabilities_fail_and_name_the_option() -> None:
     """A container is given them by name."""
-    found = node_findings.judge_capabilities(("NET_ADMIN", "NET_RAW"))
-    assert CheckResult.FAIL is found.verdict
+    found = node.judge_capabilities(("NET_ADMIN", "NET_RAW"))
+    assert FAIL is found.verdict
     assert "--cap-add NET_ADMIN NET_RAW" in found.advice
-    assert CheckResult.PASS is node_findings.judge_capabilities(()).verdict
+    assert PASS is node.judge_capabilities(()).verdict
 
 
 @pytest.mark.parametrize(
@@ -144,15 +157,15 @@ def test_missing_capabilities_fail_and_name_the_option() -> None:
 )
 def test_keepalived_is_judged_by_what_it_prints(printed: str | None, expected: list[str]) -> None:
     """Its version, and what it was built with."""
-    found = node_findings.judge_keepalived(printed)
+    found = node.judge_keepalived(printed)
     assert expected == [f"{each.verdict.value} {each.check}" for each in found]
 
 
 def test_what_keepalived_says_of_the_file_is_told() -> None:
     """Its first lines; `check` shows them all."""
-    assert CheckResult.PASS is node_findings.judge_config(()).verdict
-    found = node_findings.judge_config(("refused: 5", "line 2", "line 3", "line 4"))
-    assert (CheckResult.FAIL, "refused: 5; line 2; line 3") == (found.verdict, found.text)
+    assert PASS is node.judge_config(()).verdict
+    found = node.judge_config(("refused: 5", "line 2", "line 3", "line 4"))
+    assert (FAIL, "refused: 5; line 2; line 3") == (found.verdict, found.text)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +175,7 @@ def test_what_keepalived_says_of_the_file_is_told() -> None:
         ({"CONFIG_NAME": "long-enough"}, "the first 8 bytes of OPENSHIFT_HA_CONFIG_NAME"),
         ({"VRRP_VERSION": "3"}, "none: VRRP version 3 has no passwords"),
         (
-            {"CONFIG_NAME": "short", "VIRTUAL_IPS": "10.0.0.5,fd00::5"},
+            {"CONFIG_NAME": "short", "addresses": "10.0.0.5,fd00::5"},
             "OPENSHIFT_HA_CONFIG_NAME; instances of version 3 (IPv6) have none",
         ),
     ],
@@ -170,64 +183,56 @@ def test_what_keepalived_says_of_the_file_is_told() -> None:
 )
 def test_what_guards_the_adverts_is_told(variables: dict[str, str], expected: str) -> None:
     """Two names that begin alike are one password."""
-    given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
-    found = node_findings.judge_password(parsed, plan(parsed, NODE))
-    assert (CheckResult.PASS, expected) == (found.verdict, found.text)
+    found = node.judge_password(*planned(**{"addresses": "10.0.0.5", **variables}))
+    assert (PASS, expected) == (found.verdict, found.text)
 
 
 @pytest.mark.parametrize(
     ("state", "is_up", "expected"),
     [
-        ("up", True, CheckResult.PASS),
-        ("unknown", True, CheckResult.PASS),
-        (None, True, CheckResult.PASS),
-        ("lowerlayerdown", True, CheckResult.FAIL),
-        ("down", False, CheckResult.FAIL),
+        ("up", True, PASS),
+        ("unknown", True, PASS),
+        (None, True, PASS),
+        ("lowerlayerdown", True, FAIL),
+        ("down", False, FAIL),
     ],
 )
 def test_a_link_needs_carrier(state: str | None, is_up: bool, expected: CheckResult) -> None:  # noqa: FBT001
     """Virtual interfaces say "unknown" and work."""
-    assert expected is node_findings.judge_link("eth0", state, is_up=is_up).verdict
+    assert expected is node.judge_link("eth0", state, is_up=is_up).verdict
 
 
-def test_an_address_of_another_network_is_told() -> None:
-    """Nobody would ask for it by ARP."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,198.51.100.1-10"})
-    found = node_findings.judge_subnets(parsed, plan(parsed, NODE), NODE)
-    assert "198.51.100.8 and 2 more in no network of eth0" in found.text
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
-    config = plan(parsed, NODE)
-    assert CheckResult.PASS is node_findings.judge_subnets(parsed, config, NODE).verdict
-    bare = replace(NODE, interfaces=())
-    assert CheckResult.WARN is node_findings.judge_subnets(parsed, config, bare).verdict
+BROADCAST = "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0"
 
 
-def test_an_address_that_no_client_reaches_fails() -> None:
-    """A range that goes up to .255 is the likely slip."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.254-255"})
-    found = node_findings.judge_subnets(parsed, plan(parsed, NODE), NODE)
-    assert CheckResult.FAIL is found.verdict
-    assert (
-        "10.0.0.255 is the broadcast address of 10.0.0.0/24 on eth0: no client in that network "
-        "reaches it"
-    ) == found.text
+@pytest.mark.parametrize(
+    ("addresses", "facts", "expected", "text"),
+    [
+        ("10.0.0.5,198.51.100.1-10", NODE, WARN, "198.51.100.8 and 2 more in no network of eth0"),
+        ("10.0.0.5,fd00::5", NODE, PASS, "every address lies in a network of eth0"),
+        ("10.0.0.5,fd00::5", replace(NODE, interfaces=()), WARN, "10.0.0.5 in no network of eth0"),
+        ("10.0.0.254-255", NODE, FAIL, f"{BROADCAST}: no client in that network reaches it"),
+    ],
+    ids=["another network", "fine", "bare", "a range that goes up to .255, the likely slip"],
+)
+def test_an_address_that_no_client_reaches_is_told(
+    addresses: str, facts: HostFacts, expected: CheckResult, text: str
+) -> None:
+    """A neighbour would not ask for one of another network by ARP."""
+    found = node.judge_subnets(*planned(addresses), facts)
+    assert expected is found.verdict
+    assert text in found.text
 
 
 def test_the_address_of_a_router_fails() -> None:
     """By the default route, and by any other route that is known; each one once."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1,10.0.0.2,10.0.0.5,fd00::fe"})
+    parsed, _ = planned("10.0.0.1,10.0.0.2,10.0.0.5,fd00::fe")
     known = [(route.gateway, "eth0") for route in NODE.default_routes if route.gateway]
-    assert (
-        CheckResult.PASS
-        is node_findings.judge_routers(
-            settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE, known
-        ).verdict
-    )
+    assert PASS is node.judge_routers(planned("10.0.0.5")[0], NODE, known).verdict
     known += [(ip_address("10.0.0.2"), "eth0"), (ip_address("fd00::fe"), "eth1")]
-    found = node_findings.judge_routers(parsed, NODE, known)
+    found = node.judge_routers(parsed, NODE, known)
     lost = "the node that serves it takes that router away from every host of the network, and"
-    assert CheckResult.FAIL is found.verdict
+    assert FAIL is found.verdict
     assert (
         f"10.0.0.1 is the gateway of this node's default route through eth0: {lost} from itself; "
         f"10.0.0.2 is the next hop of a route of this node through eth0: {lost} from itself; "
@@ -237,12 +242,11 @@ def test_the_address_of_a_router_fails() -> None:
 
 def test_an_address_on_a_second_interface_is_told() -> None:
     """kube-proxy's own interface is common, any other one is a mistake."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
-    config = plan(parsed, NODE)
-    for name, expected in (("kube-ipvs0", CheckResult.WARN), ("eth1", CheckResult.FAIL)):
+    _, config = planned("10.0.0.5")
+    for name, expected in (("kube-ipvs0", WARN), ("eth1", FAIL)):
         facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.5/32"], name: ["10.0.0.5/32"]})
-        assert expected is one(node_findings.judge_other_holders(config, facts)).verdict
-    assert CheckResult.PASS is one(node_findings.judge_other_holders(config, NODE)).verdict
+        assert expected is one(node.judge_other_holders(config, facts)).verdict
+    assert PASS is one(node.judge_other_holders(config, NODE)).verdict
 
 
 @pytest.mark.parametrize(
@@ -263,18 +267,18 @@ def test_a_strict_reverse_path_filter_is_told_where_it_hurts(
     value: int | None, addresses: str, more: dict[str, list[str]], expected: str
 ) -> None:
     """Where answers leave by another interface too; eth2 has a default route here."""
-    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": addresses}), NODE)
+    _, config = planned(addresses)
     own = {"eth0": ["10.0.0.11/24", "fd00::11/64", "10.0.0.5/32"]}
-    routes = ["default via 10.0.0.1 dev eth0"]
-    routes += ["default via 10.9.0.254 dev eth2 metric 9"] if "eth2" in more else []
-    found = node_findings.judge_reverse_path(config, host_facts({**own, **more}, routes), value)
+    others = ["default via 10.9.0.254 dev eth2 metric 9"] if "eth2" in more else []
+    facts = host_facts({**own, **more}, [*ROUTES, *others])
+    found = node.judge_reverse_path(config, facts, value)
     assert f"{found.verdict.value} {found.text}".startswith(expected)
 
 
 def test_the_advice_for_the_filter_takes_a_name_with_a_dot() -> None:
     """As sysctl does where slashes separate."""
-    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"}), NODE)
-    found = node_findings.judge_reverse_path(replace(config, interface="bond0.7"), NODE, 1)
+    _, config = planned("10.0.0.5")
+    found = node.judge_reverse_path(replace(config, interface="bond0.7"), NODE, 1)
     assert "sysctl -w net/ipv4/conf/bond0.7/rp_filter=2" in found.advice
 
 
@@ -284,12 +288,12 @@ EARLY = replace(CHAIN, table=Table(family="ip", name="raw"), name="PRE", hook=Ho
 @pytest.mark.parametrize(
     ("chains", "is_managed", "legacy", "expected"),
     [
-        ([], False, [], [CheckResult.PASS]),
-        ([CHAIN], False, [], [CheckResult.WARN]),
-        ([CHAIN], True, [], [CheckResult.PASS]),
-        ([EARLY], True, [], [CheckResult.WARN]),
-        ([CHAIN, EARLY], True, [], [CheckResult.PASS, CheckResult.WARN]),
-        ([], False, ["filter"], [CheckResult.PASS, CheckResult.WARN]),
+        ([], False, [], [PASS]),
+        ([CHAIN], False, [], [WARN]),
+        ([CHAIN], True, [], [PASS]),
+        ([EARLY], True, [], [WARN]),
+        ([CHAIN, EARLY], True, [], [PASS, WARN]),
+        ([], False, ["filter"], [PASS, WARN]),
     ],
     ids=["none", "drops", "managed", "before", "both", "legacy"],
 )
@@ -307,9 +311,7 @@ def test_a_firewall_is_judged(
     assert expected == [each.verdict for each in found]
 
 
-@pytest.mark.parametrize(
-    ("is_managed", "expected"), [(True, CheckResult.FAIL), (False, CheckResult.WARN)]
-)
+@pytest.mark.parametrize(("is_managed", "expected"), [(True, FAIL), (False, WARN)])
 @pytest.mark.parametrize(
     ("name", "advice"),
     [("firewalld", "firewall-cmd --permanent --add-protocol=vrrp"), ("x", "have that program")],
@@ -325,7 +327,7 @@ def test_a_table_with_an_owner_is_the_owners_to_open(
     found = list(
         firewall_findings.judge_chains([chain, CHAIN], is_managed=is_managed, owned={chain.table})
     )
-    other = CheckResult.PASS if is_managed else CheckResult.WARN
+    other = PASS if is_managed else WARN
     assert [expected, other] == [each.verdict for each in found]
     assert f"inet {name} input may drop protocol 112" == found[0].text
     assert advice in found[0].advice
@@ -334,7 +336,7 @@ def test_a_table_with_an_owner_is_the_owners_to_open(
 def test_a_rule_that_a_running_agent_has_not_made_is_told() -> None:
     """It says why in its log, and there is no second look that would make it."""
     found = one(firewall_findings.judge_chains([CHAIN], is_managed=True, is_running=True))
-    assert CheckResult.WARN is found.verdict
+    assert WARN is found.verdict
     assert found.text.endswith("may drop protocol 112, and the agent's rules are not there")
 
 
@@ -347,165 +349,133 @@ def test_a_chain_that_the_agent_never_opens_is_named_with_its_place() -> None:
 
 def test_rules_that_cannot_be_listed_are_no_pass() -> None:
     """Without the right to, nothing was looked at; a mute nft is a word worth."""
-    assert (
-        CheckResult.SKIP
-        is firewall_findings.judge_unlisted_rules("not permitted", is_denied=True).verdict
-    )
-    assert (
-        CheckResult.WARN
-        is firewall_findings.judge_unlisted_rules("nft prints nothing", is_denied=False).verdict
-    )
-
-
-def test_a_port_and_a_script_are_judged() -> None:
-    """What the check would say in a moment."""
-    address = ip_address("10.0.0.11")
-    assert CheckResult.PASS is node_findings.judge_port(address, 80, "").verdict
-    assert "refused" in node_findings.judge_port(address, 80, "connection refused").text
+    assert SKIP is firewall_findings.judge_unlisted_rules("not permitted", is_denied=True).verdict
+    mute = firewall_findings.judge_unlisted_rules("nft prints nothing", is_denied=False)
+    assert WARN is mute.verdict
 
 
 def test_a_kernel_that_tells_of_no_listener_is_warned_of() -> None:
     """And is nothing to speak of where it does."""
-    assert [] == list(node_findings.judge_listeners(""))
-    (found,) = node_findings.judge_listeners("the kernel cannot be asked")
-    assert ("port", CheckResult.WARN) == (found.check, found.verdict)
+    assert [] == list(node.judge_listeners(""))
+    (found,) = node.judge_listeners("the kernel cannot be asked")
+    assert ("port", WARN) == (found.check, found.verdict)
     for variables, expected in (
         ({"MONITOR_PORT": "0"}, "OPENSHIFT_HA_MONITOR_PORT=0"),
         ({"CHECK_SCRIPT": "/x"}, "OPENSHIFT_HA_CHECK_SCRIPT"),
         ({"CHECK_URL": "http://127.0.0.1/"}, "OPENSHIFT_HA_CHECK_URL"),
     ):
-        given = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
-        parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5", **given})
-        without = node_findings.judge_ports(parsed)
-        assert CheckResult.SKIP is without.verdict
+        without = node.judge_ports(planned("10.0.0.5", **variables)[0])
+        assert SKIP is without.verdict
         assert expected in without.text
 
 
 @pytest.mark.parametrize(
     ("state", "obstacle", "missing", "expected"),
     [
-        (ScriptState.USABLE, "", MissingScript.FAULT, CheckResult.PASS),
-        (ScriptState.USABLE, "below /y", MissingScript.FAULT, CheckResult.WARN),
-        (ScriptState.MISSING, "", MissingScript.FAULT, CheckResult.FAIL),
-        (ScriptState.MISSING, "", MissingScript.IGNORE, CheckResult.WARN),
-        (ScriptState.NOT_EXECUTABLE, "", MissingScript.FAULT, CheckResult.FAIL),
+        (ScriptState.USABLE, "", MissingScript.FAULT, PASS),
+        (ScriptState.USABLE, "", MissingScript.IGNORE, PASS),
+        (ScriptState.USABLE, "below /y", MissingScript.FAULT, WARN),
+        (ScriptState.MISSING, "", MissingScript.FAULT, FAIL),
+        (ScriptState.MISSING, "", MissingScript.IGNORE, WARN),
+        (ScriptState.NOT_EXECUTABLE, "", MissingScript.FAULT, FAIL),
     ],
 )
 def test_a_check_that_is_missing_fails_where_the_node_would_not_serve(
     state: ScriptState, obstacle: str, missing: MissingScript, expected: CheckResult
 ) -> None:
     """Elsewhere it is left out, which is worth a word."""
-    found = node_findings.judge_check_script("/x", state, obstacle, missing)
+    found = node.judge_script("VARIABLE", "/x", state, obstacle, missing)
     assert expected is found.verdict
     assert ("chmod" in found.advice) is (state is ScriptState.NOT_EXECUTABLE)
 
 
-def test_a_notify_script_is_judged() -> None:
-    """Nobody loses an address for want of it."""
-    name = "OPENSHIFT_HA_NOTIFY_SCRIPT"
-    assert (
-        CheckResult.WARN is node_findings.judge_script(name, "/x", ScriptState.MISSING, "").verdict
-    )
-    assert (
-        CheckResult.PASS is node_findings.judge_script(name, "/x", ScriptState.USABLE, "").verdict
-    )
-
-
 @pytest.mark.parametrize(
     ("source", "shift", "expected"),
-    [
-        ("tsc", 0.001, CheckResult.PASS),
-        (None, -0.01, CheckResult.PASS),
-        ("acpi_pm", 0.0, CheckResult.WARN),
-        ("tsc", -1.5, CheckResult.WARN),
-    ],
+    [("tsc", 0.001, PASS), (None, -0.01, PASS), ("acpi_pm", 0.0, WARN), ("tsc", -1.5, WARN)],
 )
 def test_a_clock_that_is_poor_or_set_is_told(
     source: str | None, shift: float, expected: CheckResult
 ) -> None:
     """By what the kernel counts with, and by what it was set meanwhile."""
-    assert expected is node_findings.judge_clock(source, shift).verdict
+    assert expected is node.judge_clock(source, shift).verdict
 
 
 @pytest.mark.parametrize(
     ("pressure", "throttled", "late", "expected"),
     [
-        (None, None, 0.001, CheckResult.PASS),
-        (5.0, 0, 0.02, CheckResult.PASS),
-        (50.0, None, 0.0, CheckResult.WARN),
-        (None, 3, 0.0, CheckResult.WARN),
-        (None, None, 0.5, CheckResult.WARN),
-        (None, None, None, CheckResult.PASS),
+        (None, None, 0.001, PASS),
+        (5.0, 0, 0.02, PASS),
+        (50.0, None, 0.0, WARN),
+        (None, 3, 0.0, WARN),
+        (None, None, 0.5, WARN),
+        (None, None, None, PASS),
     ],
 )
 def test_a_starved_machine_is_told(
     pressure: float | None, throttled: int | None, late: float | None, expected: CheckResult
 ) -> None:
     """Leases are renewed in time, or lapse."""
-    assert expected is node_findings.judge_starvation(pressure, throttled, late).verdict
+    assert expected is node.judge_starvation(pressure, throttled, late).verdict
 
 
 # --- the network --------------------------------------------------------------------------------
-
-
-def test_an_agreeing_node_is_named_as_the_holder() -> None:
-    """Its adverts are what ours would be."""
-    context, other = contexts_of()
-    found = list(network_findings.judge_wire([context, other], heard(advert(context))))
-    assert FINE == verdicts(found)
-    assert "10.0.0.12 advertises 10.0.0.5" == found[-1].text
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"password": b"other"},
-        {"version": 3},
-        {"addresses": (ip_address("10.0.0.5"), ip_address("10.0.0.6"))},
-        {"virtual_router_id": 99},
-    ],
-    ids=lambda each: next(iter(each)),
-)
-def test_a_node_that_differs_fails(more: dict[str, object]) -> None:
-    """Both would hold the address."""
-    (context, _) = contexts_of()
-    found = network_findings.judge_wire([context], heard(advert(context, **more)))
-    assert [("rivals", CheckResult.FAIL), *FINE[1:]] == verdicts(found)
-
-
-def test_a_foreign_router_with_our_id_is_warned_of_once() -> None:
-    """However often it is heard."""
-    (context, _) = contexts_of()
-    foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
-    found = network_findings.judge_wire([context], heard(foreign, foreign))
-    assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(found)
-
-
-def test_two_programs_on_one_node_are_told_apart() -> None:
-    """One of them has our id for other addresses, the other one is a node of ours."""
-    (context, _) = contexts_of()
-    foreign = advert(context, addresses=(ip_address("10.0.0.254"),))
-    found = network_findings.judge_wire([context], heard(foreign, advert(context)))
-    assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(found)
 
 
 def carp(vhid: int = 11, source: str = "10.0.0.12") -> Carp:
     return Carp(source_mac=OTHERS, source=ip_address(source), router_id=vhid, skew=0, ttl=255)
 
 
-def test_a_carp_device_with_our_id_is_warned_of() -> None:
-    """By what it is; one with another vhid, or of the other family, is none of our business."""
-    (context, _) = contexts_of()
-    told = list(
-        network_findings.judge_wire(
-            [context], heard(carp(), carp(), carp(99), carp(source="fe80::12"))
-        )
-    )
-    assert [("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(told)
-    assert (
-        "router id 11 is also used as vhid by a CARP device such as pfSense, OPNsense or ucarp,"
-        " 10.0.0.12: choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
-    ) == told[0].text
+FIRST, SECOND = contexts_of()
+BOTH = (*FIRST.addresses, *SECOND.addresses)
+FOREIGN = advert(FIRST, addresses=(ip_address("10.0.0.254"),))
+IN_IPV6 = advert(
+    FIRST, source=ip_address("fe80::12"), addresses=(ip_address("fe80::254"),), version=3
+)
+CARP_DEVICE = "a CARP device such as pfSense, OPNsense or ucarp"
+OFFSET = "choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
+RIVAL = [("rivals", FAIL), *FINE[1:]]
+CLASH = [("ids", WARN), FINE[0], FINE[2]]
+
+
+@pytest.mark.parametrize(
+    ("network", "expected", "text"),
+    [
+        (heard([FIRST, SECOND], advert(FIRST)), FINE, "10.0.0.12 advertises 10.0.0.5"),
+        (heard([FIRST], advert(FIRST, password=b"other")), RIVAL, ""),
+        (heard([FIRST], advert(FIRST, version=3)), RIVAL, ""),
+        (heard([FIRST], advert(FIRST, addresses=BOTH)), RIVAL, ""),
+        (heard([FIRST], advert(FIRST, virtual_router_id=99)), RIVAL, ""),
+        # its ids are shifted: another offset would mend nothing
+        (heard([FIRST, SECOND], advert(SECOND, addresses=FIRST.addresses)), RIVAL, ""),
+        (heard([FIRST], FOREIGN, FOREIGN), CLASH, ""),
+        (heard([FIRST], FOREIGN, advert(FIRST)), CLASH, ""),
+        (
+            heard([FIRST], carp(), carp(), carp(99), carp(source="fe80::12")),
+            CLASH,
+            f"router id 11 is also used as vhid by {CARP_DEVICE}, 10.0.0.12: {OFFSET}",
+        ),
+        # keepalived tells instances by id and family: the same number is no clash there
+        (heard([FIRST], IN_IPV6), FINE, "no advert that agrees with this node's in 4 s"),
+        # an echo, and one that has just stopped
+        (
+            heard([FIRST], advert(FIRST, source_mac=OWN), advert(FIRST, priority=0)),
+            FINE,
+            "no advert of another node in 4 s",
+        ),
+    ],
+    ids=[
+        *("an agreeing node is the holder", "password", "version", "addresses"),
+        *("virtual_router_id", "another list", "a foreign router, however often it is heard"),
+        *("two programs on one node", "a CARP device", "the other family", "our own adverts"),
+    ],
+)
+def test_the_wire_is_judged_by_its_adverts(
+    network: ObservedNetwork, expected: list[tuple[str, CheckResult]], text: str
+) -> None:
+    """Two that differ would both hold the address; an id of ours is no other's."""
+    found = list(judge_wire(network))
+    assert expected == verdicts(found)
+    assert text in {"", *(each.text for each in found)}
 
 
 @pytest.mark.parametrize(
@@ -514,8 +484,7 @@ def test_a_carp_device_with_our_id_is_warned_of() -> None:
 )
 def test_it_is_said_what_a_clash_does_without_a_shield(unshielded: str, expected: str) -> None:
     """Whether there is one here or not."""
-    (context, _) = contexts_of()
-    told = next(iter(network_findings.judge_wire([context], heard(carp()), unshielded)))
+    told = next(iter(judge_wire(heard([FIRST], carp()), unshielded)))
     assert expected in told.advice
     assert "stops the adverts of a master, and its backup takes over" in told.advice
 
@@ -523,7 +492,7 @@ def test_it_is_said_what_a_clash_does_without_a_shield(unshielded: str, expected
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
 def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
     """One line for each router, the same whoever is heard first."""
-    found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5-7")
+    found = contexts_of(addresses="10.0.0.5-7")
     frames = [
         advert(each, addresses=(ip_address(f"10.0.0.{200 + number}"),))
         for number, each in enumerate(found)
@@ -531,120 +500,131 @@ def test_every_id_that_clashes_is_named_in_order(order: int) -> None:
     another = advert(
         found[1], source=ip_address("10.0.0.13"), source_mac=OTHERS, addresses=frames[0].addresses
     )
-    told = list(network_findings.judge_wire(found, heard(*[*frames, another][::order])))
-    assert [("ids", CheckResult.WARN), ("ids", CheckResult.WARN), FINE[0], FINE[2]] == verdicts(
-        told
-    )
+    told = list(judge_wire(heard(found, *[*frames, another][::order])))
+    assert [CLASH[0], *CLASH] == verdicts(told)
     assert [
-        (
-            "router ids 11 12 13 are also used by 10.0.0.12 for 10.0.0.200 10.0.0.201 10.0.0.202:"
-            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
-        ),
-        (
-            "router id 12 is also used by 10.0.0.13 for 10.0.0.200:"
-            " choose OPENSHIFT_HA_VRRP_ID_OFFSET=20"
-        ),
+        "router ids 11 12 13 are also used by 10.0.0.12 for 10.0.0.200 10.0.0.201 10.0.0.202: "
+        + OFFSET,
+        f"router id 12 is also used by 10.0.0.13 for 10.0.0.200: {OFFSET}",
     ] == [each.text for each in told[:2]]
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
 def test_the_first_id_in_which_a_node_differs_is_named(order: int) -> None:
     """Not another one in each run."""
-    found = contexts_of()
-    frames = [advert(each, password=b"other") for each in found]
-    told = next(iter(network_findings.judge_wire(found, heard(*frames[::order]))))
+    frames = [advert(each, password=b"other") for each in (FIRST, SECOND)]
+    told = next(iter(judge_wire(heard([FIRST, SECOND], *frames[::order]))))
     assert "for router id 11 are refused" in told.text
-
-
-def test_the_other_family_has_ids_of_its_own() -> None:
-    """keepalived tells instances by id and family: the same number is no clash there."""
-    (context, _) = contexts_of()
-    foreign = advert(
-        context, source=ip_address("fe80::12"), addresses=(ip_address("fe80::254"),), version=3
-    )
-    found = list(network_findings.judge_wire([context], heard(foreign)))
-    assert FINE == verdicts(found)
-    assert "no advert that agrees with this node's in 4 s" == found[-1].text
-
-
-def test_a_node_with_another_list_is_no_clash_of_ids() -> None:
-    """Its ids are shifted: another offset would mend nothing."""
-    first, second = contexts_of()
-    shifted = advert(second, addresses=first.addresses)
-    found = network_findings.judge_wire([first, second], heard(shifted))
-    assert [("rivals", CheckResult.FAIL), *FINE[1:]] == verdicts(found)
-
-
-def test_our_own_adverts_and_goodbyes_are_nobody() -> None:
-    """An echo, and one that has just stopped."""
-    (context, _) = contexts_of()
-    frames = (advert(context, source_mac=OWN), advert(context, priority=0))
-    found = list(network_findings.judge_wire([context], heard(*frames)))
-    assert FINE == verdicts(found)
-    assert "no advert of another node in 4 s" == found[-1].text
 
 
 def test_an_advert_that_arrives_shows_that_multicast_does() -> None:
     """Whoever's it is; with peers there is nothing to know."""
-    (context, _) = contexts_of()
-    found = network_findings.judge_multicast([context], heard(advert(context)))
-    assert (CheckResult.PASS, "it arrives: adverts of 10.0.0.12") == (found.verdict, found.text)
-    assert CheckResult.SKIP is network_findings.judge_multicast([context], heard()).verdict
-    to_us = advert(context, destination=ip_address("10.0.0.11"))
-    assert CheckResult.SKIP is network_findings.judge_multicast([context], heard(to_us)).verdict
-    peers = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
-    found = network_findings.judge_multicast(peers, heard(advert(peers[0])))
-    assert (CheckResult.SKIP, "") == (found.verdict, found.advice)
+    found = judge_multicast(heard([FIRST], advert(FIRST)))
+    assert (PASS, "it arrives: adverts of 10.0.0.12") == (found.verdict, found.text)
+    assert SKIP is judge_multicast(heard([FIRST])).verdict
+    to_us = advert(FIRST, destination=ip_address("10.0.0.11"))
+    assert SKIP is judge_multicast(heard([FIRST], to_us)).verdict
+    peers = contexts_of(UNICAST_PEERS="10.0.0.12")
+    found = judge_multicast(heard(peers, advert(peers[0])))
+    assert (SKIP, "") == (found.verdict, found.advice)
 
 
 def test_lost_multicast_is_told_with_exactly_what_to_set() -> None:
     """The own address, and that of whoever holds ours, if the kernel knows it."""
-    (context, _) = contexts_of()
     known = {
         THEIRS: (ip_address("10.0.0.12"), ip_address("10.0.0.5")),
         OTHERS: (ip_address("10.0.0.13"),),
     }
-    found = network_findings.judge_multicast(
-        [context], replace(heard(a5=THEIRS), neighbours=known)
-    )
-    assert CheckResult.WARN is found.verdict
+    found = judge_multicast(replace(heard([FIRST], a5=THEIRS), neighbours=known))
+    assert WARN is found.verdict
     assert "10.0.0.5 is held by 02:00:00:00:00:02" in found.text
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in found.advice
     assert "OPENSHIFT_HA_UNICAST_PEERS_DNS" in found.advice
-    unknown = network_findings.judge_multicast([context], heard(a5=THEIRS))
+    unknown = judge_multicast(heard([FIRST], a5=THEIRS))
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11 (add" in unknown.advice
 
 
 def test_addresses_that_nobody_can_list_are_not_proposed() -> None:
     """Link-local ones, where a node has no other, or where another node is known by one."""
-    (context, _) = contexts_of()
-    bare = replace(context, source=ip_address("fe80::11"), node_addresses=frozenset())
+    bare = replace(FIRST, source=ip_address("fe80::11"), node_addresses=frozenset())
     assert "OPENSHIFT_HA_UNICAST_PEERS with every node" in causes.unicast_instead([bare])
-    text = causes.unicast_instead([context], [ip_address("fe80::12"), ip_address("10.0.0.12")])
+    text = causes.unicast_instead([FIRST], [ip_address("fe80::12"), ip_address("10.0.0.12")])
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,10.0.0.12 (add" in text
 
 
 def test_addresses_of_both_families_are_proposed_where_both_are_served() -> None:
     """IPv6 adverts come from a link-local address, which is not one to list."""
-    found = contexts_of(OPENSHIFT_HA_VIRTUAL_IPS="10.0.0.5,fd00::5")
-    advice = network_findings.judge_multicast(found, heard()).advice
+    found = contexts_of(addresses="10.0.0.5,fd00::5")
+    advice = judge_multicast(heard(found)).advice
     assert "OPENSHIFT_HA_UNICAST_PEERS=10.0.0.11,fd00::11 (add" in advice
 
 
-def test_whoever_advertises_may_answer() -> None:
-    """And nobody else, and not two."""
-    context, other = contexts_of()
-    both = [context, other]
-    fine = network_findings.judge_answers(both, heard(advert(context), a5=THEIRS))
-    assert [("answers", CheckResult.PASS)] == verdicts(fine)
-    mute = network_findings.judge_answers([context], heard(a5=THEIRS))
-    found = one(mute)
-    assert "02:00:00:00:00:02, which advertises nothing" in found.text
-    assert "OPENSHIFT_HA_UNICAST_PEERS" in found.advice
-    two = network_findings.judge_answers([context], heard(advert(context), a5=THEIRS + OTHERS))
-    assert "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03" in one(two).text
-    own = network_findings.judge_answers([context], heard(a5=OWN))
-    assert CheckResult.PASS is one(own).verdict
+PEER = ip_address("10.0.0.12")
+(AMONG_PEERS, _) = contexts_of(UNICAST_PEERS="10.0.0.12")
+ANNOUNCED = Announcement(source_mac=THEIRS, announced_mac=THEIRS, address=ip_address("10.0.0.5"))
+MUTE = "02:00:00:00:00:02, which advertises nothing"
+
+
+@pytest.mark.parametrize(
+    ("network", "expected", "text", "proposes"),
+    [
+        (heard([FIRST, SECOND], advert(FIRST), a5=THEIRS), PASS, "no other host answers", False),
+        (heard([FIRST], advert(FIRST), a5=THEIRS), PASS, "only nodes that advertise", False),
+        (heard([FIRST], a5=OWN), PASS, "", False),
+        (replace(heard([FIRST], a5=OWN), held=frozenset(FIRST.addresses)), PASS, "", False),
+        (heard([FIRST], a5=THEIRS), FAIL, MUTE, True),
+        (heard([FIRST], ANNOUNCED), FAIL, MUTE, True),
+        (heard([FIRST], advert(SECOND, source_mac=OTHERS), a5=THEIRS), FAIL, MUTE, True),
+        (
+            heard([FIRST], advert(FIRST), a5=THEIRS + OTHERS),
+            FAIL,
+            "answered by 02:00:00:00:00:02 and 02:00:00:00:00:03",
+            False,
+        ),
+        (
+            replace(heard([FIRST], advert(FIRST), a5=THEIRS), held=frozenset(FIRST.addresses)),
+            FAIL,
+            "10.0.0.5 is on this node, and answered by 02:00:00:00:00:02",
+            False,
+        ),
+        # every address of such an instance may be excluded from its adverts
+        (
+            heard([FIRST], advert(SECOND, virtual_router_id=30, addresses=()), a5=THEIRS),
+            FAIL,
+            "which advertises other addresses (none are listed)",
+            False,
+        ),
+        # it has the address and does not list this node yet: no stranger, no proxy
+        (
+            replace(heard([AMONG_PEERS], a5=THEIRS, a12=THEIRS), near=(PEER,)),
+            FAIL,
+            "held by the peer 10.0.0.12",
+            True,
+        ),
+        (
+            replace(heard([AMONG_PEERS], a5=OTHERS, a12=THEIRS), near=(PEER,)),
+            FAIL,
+            "which advertises nothing",
+            False,
+        ),
+    ],
+    ids=[
+        *("who advertises", "holders of everything", "this host", "this host holds it", "a mute"),
+        *("an announcement", "adverts of a third host", "two", "here and elsewhere"),
+        *("adverts without an address", "a peer that does not send to us", "beside a peer"),
+    ],
+)
+def test_whoever_advertises_may_answer(
+    network: ObservedNetwork,
+    expected: CheckResult,
+    text: str,
+    proposes: bool,  # noqa: FBT001
+) -> None:
+    """And no other host, and not two; unicast is proposed where adverts may have been lost."""
+    found = one(judge_answers(network))
+    assert ("answers", expected) == (found.check, found.verdict)
+    assert text in found.text
+    assert proposes == ("OPENSHIFT_HA_UNICAST_PEERS" in found.advice)
 
 
 @pytest.mark.parametrize(
@@ -662,18 +642,18 @@ def test_whoever_has_an_address_and_advertises_others_is_not_mute(
     peers: str, sender: dict[str, object], known: tuple[str, ...]
 ) -> None:
     """A node's own address is listed, or it has another list: its adverts do get here."""
-    first, second = contexts_of(OPENSHIFT_HA_UNICAST_PEERS=peers)
+    first, second = contexts_of(UNICAST_PEERS=peers)
     frames = [
         advert(second, virtual_router_id=number, **sender, addresses=(ip_address(address),))
         for number, address in ((30, "10.0.0.30"), (31, "10.0.0.31"))
     ]
     listened = replace(
-        heard(*frames, a5=THEIRS, a12=THEIRS), neighbours={THEIRS: tuple(map(ip_address, known))}
+        heard([first], *frames, a5=THEIRS, a12=THEIRS),
+        neighbours={THEIRS: tuple(map(ip_address, known))},
+        near=tuple(map(ip_address, peers.split())),
     )
-    found = one(
-        network_findings.judge_answers([first], listened, tuple(map(ip_address, peers.split())))
-    )
-    assert CheckResult.FAIL is found.verdict
+    found = one(judge_answers(listened))
+    assert FAIL is found.verdict
     assert (
         "10.0.0.5 is answered by 02:00:00:00:00:02, which advertises other addresses "
         "(10.0.0.30 10.0.0.31)"
@@ -682,99 +662,41 @@ def test_whoever_has_an_address_and_advertises_others_is_not_mute(
     assert "multicast" not in found.advice
 
 
-def test_adverts_that_tell_no_address_are_heard_all_the_same() -> None:
-    """Every address of such an instance may be excluded from its adverts."""
-    first, second = contexts_of()
-    empty = advert(second, virtual_router_id=30, addresses=())
-    found = one(network_findings.judge_answers([first], heard(empty, a5=THEIRS)))
-    assert "which advertises other addresses (none are listed)" in found.text
-
-
-def test_adverts_of_a_third_host_say_nothing_of_the_holder() -> None:
-    """It is mute all the same."""
-    first, second = contexts_of()
-    foreign = advert(second, source_mac=OTHERS)
-    found = one(network_findings.judge_answers([first], heard(foreign, a5=THEIRS)))
-    assert "which advertises nothing" in found.text
-
-
-def test_a_peer_that_does_not_send_to_us_is_named() -> None:
-    """It has the address and does not list this node yet: no stranger, no proxy."""
-    (context, _) = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12")
-    peers = (ip_address("10.0.0.12"),)
-    found = one(network_findings.judge_answers([context], heard(a5=THEIRS, a12=THEIRS), peers))
-    assert (CheckResult.FAIL, True) == (found.verdict, "held by the peer 10.0.0.12" in found.text)
-    found = one(network_findings.judge_answers([context], heard(a5=OTHERS, a12=THEIRS), peers))
-    assert "which advertises nothing" in found.text
-    assert "OPENSHIFT_HA_UNICAST_PEERS" not in found.advice
-
-
-def test_an_address_that_is_here_and_elsewhere_fails() -> None:
-    """Also where the other one advertises as it should: this is what two holders look like."""
-    (context, _) = contexts_of()
-    both = replace(heard(advert(context), a5=THEIRS), held=frozenset(context.addresses))
-    found = one(network_findings.judge_answers([context], both))
-    assert CheckResult.FAIL is found.verdict
-    assert "10.0.0.5 is on this node, and answered by 02:00:00:00:00:02" == found.text
-    alone = replace(heard(a5=OWN), held=frozenset(context.addresses))
-    assert CheckResult.PASS is one(network_findings.judge_answers([context], alone)).verdict
-
-
-def test_holders_of_everything_are_no_finding() -> None:
-    """Nobody else answers, and nothing is free."""
-    (context, _) = contexts_of()
-    found = one(network_findings.judge_answers([context], heard(advert(context), a5=THEIRS)))
-    assert (CheckResult.PASS, True) == (found.verdict, "only nodes that advertise" in found.text)
-
-
-def test_peers_behind_a_router_are_said_not_to_be_asked() -> None:
-    """Nobody answers ARP for them."""
-    far = (ip_address("192.0.2.7"),)
-    found = one(network_findings.judge_peers(contexts_of(), (), far, heard()))
-    assert (CheckResult.SKIP, True) == (found.verdict, "192.0.2.7" in found.text)
-
-
 @pytest.mark.parametrize(
-    ("variables", "expected"),
-    [({}, "multicast"), ({"OPENSHIFT_HA_UNICAST_PEERS": "10.0.0.12"}, "beside this node")],
-    ids=["multicast", "itself alone"],
+    ("listed", "near", "far", "expected"),
+    [
+        ("", (), ("192.0.2.7",), ["skip not looked at: 192.0.2.7 on another network"]),
+        ("", ("10.0.0.11",), (), ["skip not looked at: multicast needs none"]),
+        ("10.0.0.12", ("10.0.0.11",), (), ["skip not looked at: no peer beside this node"]),
+        (
+            "10.0.0.12,10.0.0.13,10.0.0.11",
+            ("10.0.0.12", "10.0.0.13", "10.0.0.11"),
+            (),
+            ["pass 10.0.0.12 answers", "warn 10.0.0.13 does not answer ARP or neighbour requests"],
+        ),
+    ],
+    ids=["behind a router", "multicast", "itself alone", "some answer"],
 )
-def test_without_peers_there_is_a_line_all_the_same(
-    variables: dict[str, str], expected: str
+def test_peers_have_a_line_in_any_case(
+    listed: str, near: tuple[str, ...], far: tuple[str, ...], expected: list[str]
 ) -> None:
-    """This node itself is none."""
-    own = (ip_address("10.0.0.11"),)
-    found = one(network_findings.judge_peers(contexts_of(**variables), own, (), heard()))
-    assert (CheckResult.SKIP, True) == (found.verdict, expected in found.text)
-
-
-def test_an_announcement_counts_as_an_answer() -> None:
-    """Who announces has it."""
-    (context, _) = contexts_of()
-    told = Announcement(source_mac=THEIRS, announced_mac=THEIRS, address=ip_address("10.0.0.5"))
-    assert CheckResult.FAIL is one(network_findings.judge_answers([context], heard(told))).verdict
-
-
-def test_peers_that_do_not_answer_are_warned_of() -> None:
-    """This node itself may be in its own list."""
-    found = contexts_of(OPENSHIFT_HA_UNICAST_PEERS="10.0.0.12,10.0.0.13,10.0.0.11")
-    peers = tuple(map(ip_address, ("10.0.0.12", "10.0.0.13", "10.0.0.11")))
-    expected = [("peers", CheckResult.PASS), ("peers", CheckResult.WARN)]
-    assert expected == verdicts(network_findings.judge_peers(found, peers, (), heard(a12=THEIRS)))
+    """This node itself is none, and no host answers ARP for one behind a router."""
+    network = replace(
+        heard(contexts_of(UNICAST_PEERS=listed), a12=THEIRS),
+        near=tuple(map(ip_address, near)),
+        far=tuple(map(ip_address, far)),
+    )
+    found = list(judge_peers(network))
+    assert {"peers"} == {each.check for each in found}
+    assert expected == [f"{each.verdict.value} {each.text}" for each in found]
 
 
 def test_an_instance_without_a_source_is_left_out() -> None:
     """An IPv6 one where the interface has no link-local address."""
-    facts = host_facts(
-        {"eth0": ["10.0.0.11/24", "fd00::11/64"]}, ["default via 10.0.0.1 dev eth0"]
-    )
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"})
-    config = plan(parsed, facts)
-    found = contexts.build(config, facts, mac=OWN, host_macs=frozenset())
-    assert [config.instances[0].name] == list(found)
-    assert {} == contexts.build(
-        config, replace(facts, interfaces=()), mac=OWN, host_macs=frozenset()
-    )
+    facts = host_facts({"eth0": ["10.0.0.11/24", "fd00::11/64"]}, ROUTES)
+    config = plan(settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5"}), facts)
+    assert [config.instances[0].name] == list(built(config, facts))
+    assert {} == built(config, replace(facts, interfaces=()))
 
 
 def test_a_link_local_node_has_a_source_in_both_families() -> None:
@@ -783,18 +705,20 @@ def test_a_link_local_node_has_a_source_in_both_families() -> None:
     parsed = settings.parse(
         {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5,fd00::5", "OPENSHIFT_HA_NETWORK_INTERFACE": "eth0"}
     )
-    found = contexts.build(plan(parsed, facts), facts, mac=OWN, host_macs=frozenset())
-    assert ["169.254.10.11", "fe80::11"] == [str(each.source) for each in found.values()]
-    assert 4.0 == contexts.down_time(plan(parsed, facts))
+    config = plan(parsed, facts)
+    sources = [str(each.source) for each in built(config, facts).values()]
+    assert ["169.254.10.11", "fe80::11"] == sources
+    assert 4.0 == contexts.down_time(config)
 
 
 def test_a_chosen_multicast_source_is_the_source() -> None:
     """keepalived sends from it."""
-    node = host_facts(
-        {"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ["default via 10.0.0.1 dev eth0"]
+    facts = host_facts({"eth0": ["10.0.0.11/24", "10.0.0.99/24"]}, ROUTES)
+    parsed = settings.parse(
+        {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-6", "MULTICAST_SOURCE_IPADDRESS": "10.0.0.99"}
     )
-    chosen = contexts_on(node, MULTICAST_SOURCE_IPADDRESS="10.0.0.99")
-    assert {ip_address("10.0.0.99")} == {each.source for each in chosen}
+    chosen = built(plan(parsed, facts), facts)
+    assert {ip_address("10.0.0.99")} == {each.source for each in chosen.values()}
 
 
 # --- asking -------------------------------------------------------------------------------------
@@ -805,55 +729,57 @@ def test_a_question_is_no_announcement_and_no_answer(target: str) -> None:
     """Whoever hears it learns nothing wrong."""
     address = ip_address(target)
     own = ip_address("10.0.0.11" if address.version == 4 else "fd00::11")
-    frame = neighbour.question(OWN, own, address)
+    frame = packets.neighbour_question(OWN, own, address)
     assert packets.parse_frame(frame) is None
-    assert neighbour.parse_answer(frame) is None
+    assert packets.parse_neighbour_answer(frame) is None
     assert OWN == frame[6:12]
     assert address.packed in frame
 
 
 def test_answers_of_both_families_are_read() -> None:
     """An ARP reply to us, a solicited advertisement."""
-    arp = bytearray(neighbour.question(THEIRS, ip_address("10.0.0.5"), ip_address("10.0.0.11")))
+    arp = bytearray(
+        packets.neighbour_question(THEIRS, ip_address("10.0.0.5"), ip_address("10.0.0.11"))
+    )
     arp[20:22] = b"\0\2"
-    assert (ip_address("10.0.0.5"), THEIRS) == neighbour.parse_answer(bytes(arp))
+    assert (ip_address("10.0.0.5"), THEIRS) == packets.parse_neighbour_answer(bytes(arp))
     advertisement = bytearray(
         packets.unsolicited_advertisement(THEIRS, ip_address("fd00::5"))  # type: ignore[arg-type]
     )
-    assert (ip_address("fd00::5"), THEIRS) == neighbour.parse_answer(bytes(advertisement))
+    assert (ip_address("fd00::5"), THEIRS) == packets.parse_neighbour_answer(bytes(advertisement))
 
 
 @given(st.binary(max_size=120), st.sampled_from([b"", b"\x08\x06", b"\x86\xdd"]))
 def test_no_bytes_disturb_the_parser(data: bytes, kind: bytes) -> None:
     """Anybody may send anything."""
-    neighbour.parse_answer(data)
-    found = neighbour.parse_answer(bytes(12) + kind + data)
+    packets.parse_neighbour_answer(data)
+    found = packets.parse_neighbour_answer(bytes(12) + kind + data)
     assert found is None or 6 == len(found[1])
 
 
 ANY, OWN_ADDRESS, VIRTUAL = map(ip_address, ("0.0.0.0", "10.0.0.11", "10.0.0.5"))
+PORT = "10.0.0.11 port 80"
 
 
 @pytest.mark.parametrize(
-    ("listeners", "expected"),
+    ("error", "listeners", "expected"),
     [
-        ([OWN_ADDRESS], CheckResult.WARN),
-        ([OWN_ADDRESS, VIRTUAL], CheckResult.PASS),
-        ([OWN_ADDRESS, ANY], CheckResult.PASS),
-        ([ip_address("::")], CheckResult.PASS),
-        ([], CheckResult.PASS),
-        ([ip_address("10.0.0.12")], CheckResult.PASS),
+        ("", [OWN_ADDRESS], f"warn {PORT} answers, and nothing listens there at 10.0.0.5"),
+        ("", [OWN_ADDRESS, VIRTUAL], f"pass {PORT} answers"),
+        ("", [OWN_ADDRESS, ANY], f"pass {PORT} answers"),
+        ("", [ip_address("::")], f"pass {PORT} answers"),
+        ("", [], f"pass {PORT} answers"),
+        ("", [ip_address("10.0.0.12")], f"pass {PORT} answers"),
+        ("connection refused", [], f"warn {PORT}: connection refused"),
     ],
-    ids=["own alone", "both", "all", "all by IPv6", "none: a proxy's rule", "another"],
+    ids=["own alone", "both", "all", "all by IPv6", "none: a proxy's rule", "another", "refused"],
 )
 def test_a_service_that_listens_at_the_node_s_address_alone_is_told(
-    listeners: list[IPAddress], expected: CheckResult
+    error: str, listeners: list[IPAddress], expected: str
 ) -> None:
     """The check passes, and every client is refused."""
-    found = node_findings.judge_port(OWN_ADDRESS, 80, "", listeners, [VIRTUAL])
-    assert expected is found.verdict
-    if expected is CheckResult.WARN:
-        assert "10.0.0.11 port 80 answers, and nothing listens there at 10.0.0.5" == found.text
+    found = node.judge_port(OWN_ADDRESS, 80, error, listeners, [VIRTUAL])
+    assert expected == f"{found.verdict.value} {found.text}"
 
 
 @pytest.mark.parametrize(
@@ -866,8 +792,8 @@ def test_a_node_that_does_not_answer_arp_fails(
     expected: int,
 ) -> None:
     """It would hold the address, and nobody would find it."""
-    parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5"})
-    node = replace(NODE, interfaces=(replace(NODE.interfaces[0], speaks_arp=speaks_arp),))
-    found = list(node_findings.judge_reach(plan(parsed, NODE), node, arp_ignore))
-    assert [CheckResult.FAIL] * expected == [each.verdict for each in found]
+    _, config = planned("10.0.0.5")
+    facts = replace(NODE, interfaces=(replace(NODE.interfaces[0], speaks_arp=speaks_arp),))
+    found = list(node.judge_reach(config, facts, arp_ignore))
+    assert [FAIL] * expected == [each.verdict for each in found]
     assert {"interface"} >= {each.check for each in found}

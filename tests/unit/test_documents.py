@@ -6,10 +6,9 @@ import ast
 import dataclasses
 import re
 import shlex
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -23,21 +22,17 @@ from ipfailover_agent.doctor.command import CHECKS
 from ipfailover_agent.doctor.findings import CheckResult
 from ipfailover_agent.errors import ExitCode, HostNotReadyError, SettingsError
 from ipfailover_agent.keepalived import protocol
-from ipfailover_agent.keepalived.supervision import AgentPhase, SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, SupervisionPolicy
 from ipfailover_agent.linux.host import script_state
+from ipfailover_agent.model import HostFacts, IPAddress, Settings
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import status_model
 from ipfailover_agent.status.transition import TransitionKind
 from tests.bench.clusters import REFERENCE
 from tests.support.markdown import blocks, code, prose, section, slug, table, text_of
+from tests.support.sources import MODULES, ROOT, tree
 from tests.support.vectors import host_facts
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from ipfailover_agent.model import HostFacts, IPAddress, Settings
-
-ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -276,17 +271,11 @@ def events_in(node: ast.AST) -> tuple[str, ...]:
     )
 
 
-@cache
-def sources() -> tuple[ast.Module, ...]:
-    package = ROOT / "ipfailover_agent"
-    return tuple(ast.parse(each.read_text(encoding="utf-8")) for each in package.rglob("*.py"))
-
-
 def log_calls() -> Iterator[LogCall]:
     functions = (
         node
-        for tree in sources()
-        for node in ast.walk(tree)
+        for file in MODULES
+        for node in ast.walk(tree(file))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     for function in functions:
@@ -316,7 +305,7 @@ def documented_events() -> dict[str, tuple[str, str]]:
 
 def test_the_operations_guide_lists_every_log_event() -> None:
     """No event is missing, and none is listed that is never written."""
-    written = {event for tree in sources() for event in events_in(tree)}
+    written = {event for file in MODULES for event in events_in(tree(file))}
     assert written == set(documented_events())
 
 

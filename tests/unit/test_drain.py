@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_requests import DrainRequest
-from ipfailover_agent.drain.fsm import (
-    AnswerRequest,
-    ClearHold,
-    DrainEnded,
-    DrainPhase,
-    DrainPolicy,
-    DrainSpec,
-    DrainState,
-    InstanceDrain,
-    InstanceDrained,
-    Record,
-    SaveDrains,
-    SetHold,
-    SuccessorAdvert,
-    Target,
-)
-from ipfailover_agent.model import (
-    Advertisement,
-    Family,
-    Preemption,
-    PreemptionMode,
-    VirtualAddress,
-    VrrpInstance,
-)
+from ipfailover_agent.drain.fsm import DrainEnded, DrainSpec, SaveDrains, Target
+from ipfailover_agent.model import Advertisement, VirtualAddress
+from ipfailover_agent.status.status_model import DrainRequestStatus as Answer
+from tests.support.adverts import heard_advert
+from tests.unit.test_instance_states import instance
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-POLICY = DrainPolicy(requests_limit=2)
+Actions = list[fsm.DrainAction]
+POLICY = fsm.DrainPolicy(requests_limit=2)
 ONE, TWO, THREE = "VIP_1", "VIP_2", "VIP_3"
 FIVE, SIX = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 GONE = "a reload removed it from the configuration"
 MIXED = "a reload put its addresses together with others, which are not drained"
-SERVING, PENDING, DRAINING, DRAINED = DrainPhase
+SERVING, PENDING, DRAINING, DRAINED = fsm.DrainPhase
 
 
 def target(*numbers: int, **changes: Any) -> Target:  # noqa: ANN401 - fields of Target
@@ -56,41 +36,39 @@ ALL = frozenset(address for each in TARGETS.values() for address in each.address
 BOTH = target(1, 2)
 
 
-def record(name: str, **spec: Any) -> Record:  # noqa: ANN401 - fields of DrainSpec
-    return Record(spec=DrainSpec(**spec), addresses=TARGETS[name].addresses)
+def record(name: str, **spec: Any) -> fsm.Record:  # noqa: ANN401 - fields of DrainSpec
+    return fsm.Record(spec=DrainSpec(**spec), addresses=TARGETS[name].addresses)
 
 
 class Agent:
     """Feeds events, and keeps the state."""
 
     def __init__(self, *names: str, **targets: Target) -> None:
-        self.state = DrainState()
+        self.state = fsm.DrainState()
         self.now = 0.0
         if names or targets:
             self.configure(*names, masters=(), **targets)
 
-    def feed(self, event: fsm.DrainEvent) -> list[fsm.DrainAction]:
+    def feed(self, event: fsm.DrainEvent) -> Actions:
         self.state, actions = fsm.step(self.state, event, self.now, POLICY)
         return list(actions)
 
-    def drain_of(self, name: str) -> InstanceDrain:
+    def drain_of(self, name: str) -> fsm.InstanceDrain:
         return self.state.drains[name]
 
     @property
-    def phases(self) -> list[DrainPhase]:
+    def phases(self) -> list[fsm.DrainPhase]:
         return [each.phase for each in self.state.drains.values()]
 
     def has_everything(self) -> bool:
         """Tell whether there is a drain of everything."""
         return self.state.everything is not None
 
-    def configure(
-        self, *names: str, masters: Iterable[str] = (), **targets: Target
-    ) -> list[fsm.DrainAction]:
+    def configure(self, *names: str, masters: Iterable[str] = (), **targets: Target) -> Actions:
         every = {**{each: TARGETS[each] for each in names}, **targets}
         return self.feed(fsm.TargetsConfigured(targets=every, masters=frozenset(masters)))
 
-    def restore(self, **changes: Any) -> list[fsm.DrainAction]:  # noqa: ANN401 - fields
+    def restore(self, **changes: Any) -> Actions:  # noqa: ANN401 - fields
         return self.feed(fsm.DrainsRestored(**changes))
 
     def drain(
@@ -102,7 +80,7 @@ class Agent:
         blind: str = "",
         is_forced: bool = False,
         seconds: float | None = None,
-    ) -> list[fsm.DrainAction]:
+    ) -> Actions:
         request = DrainRequest(action="drain", words=words, is_forced=is_forced, seconds=seconds)
         event = fsm.DrainRequested(
             id=key, request=request, masters=frozenset(masters), blind=blind
@@ -112,52 +90,39 @@ class Agent:
             self.enter(name)
         return actions
 
-    def undrain(self, key: str, *words: str) -> list[fsm.DrainAction]:
+    def undrain(self, key: str, *words: str) -> Actions:
         request = DrainRequest(action="undrain", words=words)
         return self.feed(fsm.DrainRequested(id=key, request=request))
 
-    def enter(
-        self, name: str, at: float | None = None, *, is_master: bool = False
-    ) -> list[fsm.DrainAction]:
+    def enter(self, name: str, at: float | None = None, *, is_master: bool = False) -> Actions:
         self.now = self.now if at is None else at
         return self.feed(fsm.InstanceEntered(name=name, is_master=is_master))
 
     def hear(
-        self,
-        name: str,
-        at: float,
-        *numbers: int,
-        mac: int = 2,
-        is_leaving: bool = False,
-        **changes: Any,  # noqa: ANN401 - fields of SuccessorAdvert
-    ) -> list[fsm.DrainAction]:
-        """Have 10.0.0.<mac> advertise addresses, by default those of the instance at first."""
-        self.now = at
-        advert = SuccessorAdvert(
-            mac=bytes([mac] * 6),
-            router_id=11,
-            source=f"10.0.0.{mac}",
-            addresses=(target(*numbers) if numbers else TARGETS[name]).addresses,
-            interval=1.0,
-            at=at,
-        )
-        advert = replace(advert, **changes)
-        return self.feed(fsm.SuccessorHeard(name=name, advert=advert, is_leaving=is_leaving))
+        self, name: str, at: float, *numbers: int, mac: int = 2, **changes: object
+    ) -> Actions:
+        """Have 10.0.0.<mac> advertise addresses, by default those of the instance at first.
 
-    def wait(
-        self, until: float, blind: str = "", *, has_link: bool = True
-    ) -> list[fsm.DrainAction]:
+        ``changes`` are other fields of the advert.
+        """
+        self.now = at
+        listed = (target(*numbers) if numbers else TARGETS[name]).addresses
+        source = ip_address(f"10.0.0.{mac}")
+        advert = heard_advert(source, *listed, mac=bytes([mac] * 6), **changes)
+        return self.feed(fsm.SuccessorHeard(name=name, advert=advert))
+
+    def wait(self, until: float, blind: str = "", *, has_link: bool = True) -> Actions:
         self.now = until
         return self.feed(fsm.DrainTimePassed(blind=blind, has_link=has_link))
 
-    def pause(self, seconds: float, at: float) -> list[fsm.DrainAction]:
+    def pause(self, seconds: float, at: float) -> Actions:
         self.now = at
         return self.feed(fsm.ListeningPaused(seconds=seconds))
 
 
-def lone(phase: DrainPhase, **changes: Any) -> Agent:  # noqa: ANN401 - fields of InstanceDrain
+def lone(phase: fsm.DrainPhase) -> Agent:
     """Return an agent whose only instance came to a phase: asked at 0, heard at 1."""
-    agent = Agent(ONE, **changes)
+    agent = Agent(ONE)
     if phase is not SERVING:
         agent.drain("a", masters=[] if phase is PENDING else [ONE])
     if phase is DRAINED:
@@ -166,14 +131,26 @@ def lone(phase: DrainPhase, **changes: Any) -> Agent:  # noqa: ANN401 - fields o
     return agent
 
 
-def verdict(actions: Iterable[fsm.DrainAction]) -> AnswerRequest:
-    (found,) = (each for each in actions if isinstance(each, AnswerRequest) and each.verdict)
+def verdict(actions: Iterable[fsm.DrainAction]) -> Answer:
+    (found,) = (each for each in actions if isinstance(each, Answer) and each.verdict)
     return found
 
 
-def effects(actions: Iterable[fsm.DrainAction]) -> list[fsm.DrainAction]:
+def effects(actions: Iterable[fsm.DrainAction]) -> Actions:
     """Return the actions but answers and saving."""
-    return [each for each in actions if not isinstance(each, AnswerRequest | SaveDrains)]
+    return [each for each in actions if not isinstance(each, Answer | SaveDrains)]
+
+
+def sets(name: str) -> fsm.SetHold:
+    return fsm.SetHold(name=name, is_held=True)
+
+
+def undone(cause: str) -> DrainEnded:
+    return DrainEnded(name=ONE, cause=cause, is_undone=True)
+
+
+def clears(name: str) -> fsm.SetHold:
+    return fsm.SetHold(name=name, is_held=False)
 
 
 # --- one instance -------------------------------------------------------------------------------
@@ -182,8 +159,8 @@ def effects(actions: Iterable[fsm.DrainAction]) -> list[fsm.DrainAction]:
 def test_a_master_is_held_at_once_and_drained_when_another_node_serves() -> None:
     """The ordinary way."""
     agent = Agent(ONE)
-    assert [SetHold(name=ONE)] == effects(agent.drain("a", masters=[ONE]))
-    assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(agent.hear(ONE, 0.2))
+    assert [sets(ONE)] == effects(agent.drain("a", masters=[ONE]))
+    assert [fsm.InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(agent.hear(ONE, 0.2))
     found = agent.drain_of(ONE)
     assert (DRAINED, "10.0.0.2", True) == (found.phase, found.holder, found.phase.is_held)
 
@@ -193,8 +170,8 @@ def test_a_backup_is_held_only_once_another_node_serves() -> None:
     agent = Agent(ONE)
     assert [] == effects(agent.drain("a"))
     assert PENDING is agent.state.phase(ONE)
-    drained = InstanceDrained(name=ONE, holder="10.0.0.2")
-    assert [SetHold(name=ONE), drained] == effects(agent.hear(ONE, 0.9))
+    drained = fsm.InstanceDrained(name=ONE, holder="10.0.0.2")
+    assert [sets(ONE), drained] == effects(agent.hear(ONE, 0.9))
 
 
 def test_a_backup_that_becomes_master_is_not_drained() -> None:
@@ -202,13 +179,12 @@ def test_a_backup_that_becomes_master_is_not_drained() -> None:
     agent = lone(PENDING)
     assert [] == agent.enter(ONE)
     done = agent.enter(ONE, 3, is_master=True)
-    cause = "it became MASTER itself: no other node serves it"
-    assert [DrainEnded(name=ONE, cause=cause, is_undone=True)] == effects(done)
+    assert [undone("it became MASTER itself: no other node serves it")] == effects(done)
     assert SERVING is agent.state.phase(ONE)
 
 
 @pytest.mark.parametrize("phase", [DRAINING, DRAINED])
-def test_a_line_that_comes_late_frees_nothing_that_is_held(phase: DrainPhase) -> None:
+def test_a_line_that_comes_late_frees_nothing_that_is_held(phase: fsm.DrainPhase) -> None:
     """keepalived wrote MASTER before the hold file took effect."""
     agent = lone(phase)
     before = agent.state
@@ -228,7 +204,7 @@ def test_a_line_that_comes_late_frees_nothing_that_is_held(phase: DrainPhase) ->
         ),
     ],
 )
-def test_silence_undoes_it(phase: DrainPhase, at: float, words: str) -> None:
+def test_silence_undoes_it(phase: fsm.DrainPhase, at: float, words: str) -> None:
     """Not a moment sooner than the deadline says; what was not held is not released."""
     agent = lone(phase)
     agent.wait(1)  # brings the deadline up to date
@@ -236,9 +212,8 @@ def test_silence_undoes_it(phase: DrainPhase, at: float, words: str) -> None:
     before = agent.state
     assert [] == agent.wait(at - 0.01)
     assert before == agent.state
-    released = [ClearHold(name=ONE)] if phase.is_held else []
-    ended = DrainEnded(name=ONE, cause=words, is_undone=True)
-    assert [*released, ended] == effects(agent.wait(at))
+    released = [clears(ONE)] if phase.is_held else []
+    assert [*released, undone(words)] == effects(agent.wait(at))
     assert Agent(ONE).state == agent.state
 
 
@@ -256,15 +231,13 @@ def test_silence_counts_from_the_moment_it_leaves_master() -> None:
     assert before == agent.state
 
     agent.state = leaving
-    cause = "keepalived was not seen to leave MASTER within 10 s"
-    ended = DrainEnded(name=ONE, cause=cause, is_undone=True)
-    assert [ClearHold(name=ONE), ended] == effects(agent.wait(10))
+    ended = undone("keepalived was not seen to leave MASTER within 10 s")
+    assert [clears(ONE), ended] == effects(agent.wait(10))
 
 
 def test_being_blind_is_the_cause_where_it_is() -> None:
     """The wire is not watched any more."""
-    ended = DrainEnded(name=ONE, cause="no socket", is_undone=True)
-    assert [ClearHold(name=ONE), ended] == effects(lone(DRAINED).wait(6, "no socket"))
+    assert [clears(ONE), undone("no socket")] == effects(lone(DRAINED).wait(6, "no socket"))
 
 
 def test_without_a_link_a_drained_instance_stays_drained() -> None:
@@ -279,29 +252,22 @@ def test_without_a_link_a_drained_instance_stays_drained() -> None:
 
 def test_a_target_is_what_an_instance_serves() -> None:
     """Its adverts list some of the addresses, as a rule all."""
-    instance = VrrpInstance(
-        number=1,
-        name=ONE,
-        family=Family.IPV4,
-        interface="eth0",
-        virtual_router_id=11,
-        priority=100,
-        preemption=Preemption(mode=PreemptionMode.PREEMPT),
+    served = replace(
+        instance(1),
         advertisement=Advertisement(version=3, interval=0.5),
-        password=None,
         virtual_addresses=(VirtualAddress(address=FIVE),),
         excluded_addresses=(VirtualAddress(address=SIX),),
     )
     expected = target(1, excluded=frozenset({SIX}), version=3, advert_interval=0.5)
-    assert expected == Target.of(instance)
+    assert expected == Target.of(served)
     assert {FIVE, SIX} == expected.every
 
 
 def test_force_holds_whatever_is_heard() -> None:
     """At once, also a backup; the verdict says that no node took over, then nothing is due."""
     agent = Agent(ONE)
-    assert [SetHold(name=ONE)] == effects(agent.drain("a", is_forced=True))
-    assert [InstanceDrained(name=ONE, holder="")] == effects(agent.wait(5))
+    assert [sets(ONE)] == effects(agent.drain("a", is_forced=True))
+    assert [fsm.InstanceDrained(name=ONE, holder="")] == effects(agent.wait(5))
     assert agent.state.deadline is None
     before = agent.state
     assert [] == agent.wait(500)
@@ -321,12 +287,12 @@ def test_it_ends_when_its_time_is_over(masters: list[str], *, is_forced: bool) -
     agent.wait(6.6)
     assert 7.0 == agent.state.deadline
     ended = DrainEnded(name=ONE, cause="its time is over")
-    assert [ClearHold(name=ONE), ended] == effects(agent.wait(7))
+    assert [clears(ONE), ended] == effects(agent.wait(7))
     assert Agent(ONE).state == agent.state
 
 
 @pytest.mark.parametrize("phase", [DRAINING, PENDING, DRAINED])
-def test_undraining_frees_from_everywhere(phase: DrainPhase) -> None:
+def test_undraining_frees_from_everywhere(phase: fsm.DrainPhase) -> None:
     """And twice is as good as once."""
     agent = lone(phase)
     assert DrainEnded(name=ONE, cause="undrained") in agent.undrain("b")
@@ -342,17 +308,19 @@ def test_a_node_that_serves_a_part_has_not_taken_over() -> None:
     assert [] == agent.hear(ONE, 1)
     again = agent.state
     holder = "10.0.0.2 and 10.0.0.3"
-    assert [InstanceDrained(name=ONE, holder=holder)] == effects(agent.hear(ONE, 1.5, 2, mac=3))
+    assert [fsm.InstanceDrained(name=ONE, holder=holder)] == effects(
+        agent.hear(ONE, 1.5, 2, mac=3)
+    )
     agent.state = again
     agent.hear(ONE, 4)
     cause = "no other node serves 10.0.0.6, though others of its addresses are served"
-    assert DrainEnded(name=ONE, cause=cause, is_undone=True) in agent.wait(6)
+    assert undone(cause) in agent.wait(6)
 
 
 def test_a_node_that_says_goodbye_serves_no_more() -> None:
     """What it listed counts for nothing from then on; its successor has the full time."""
     agent = lone(DRAINED)
-    assert [] == agent.hear(ONE, 1.5, is_leaving=True)
+    assert [] == agent.hear(ONE, 1.5, priority=0)
     assert () == agent.drain_of(ONE).adverts
     agent.wait(1.5)
     assert 6.0 == agent.state.deadline
@@ -360,7 +328,7 @@ def test_a_node_that_says_goodbye_serves_no_more() -> None:
     agent.wait(2)
     assert ("10.0.0.3", 7.0) == (agent.drain_of(ONE).holder, agent.state.deadline)
     before = agent.state
-    assert [] == agent.hear(ONE, 2.5, mac=3, router_id=12, is_leaving=True)
+    assert [] == agent.hear(ONE, 2.5, mac=3, virtual_router_id=12, priority=0)
     assert before == agent.state
 
 
@@ -370,7 +338,7 @@ def test_a_node_that_was_heard_long_ago_serves_no_more() -> None:
     agent.drain("a", is_forced=True)
     assert [] == agent.hear(ONE, 1)
     assert [] == agent.hear(ONE, 7, 2, mac=3)
-    assert [3] == [each.mac[0] for each in agent.drain_of(ONE).adverts]
+    assert [3] == [each.advert.source_mac[0] for each in agent.drain_of(ONE).adverts]
 
 
 def test_a_slow_advertiser_is_waited_for() -> None:
@@ -379,7 +347,7 @@ def test_a_slow_advertiser_is_waited_for() -> None:
     agent.hear(ONE, 1, interval=10.0)
     agent.wait(2)
     assert 1 + 30 + 1 + 1 == agent.state.deadline
-    fast = InstanceDrain(target=target(1, version=3, advert_interval=0.1))
+    fast = fsm.InstanceDrain(target=target(1, version=3, advert_interval=0.1))
     assert pytest.approx(0.3 + 0.1 + 1) == fast.silence(POLICY)
 
 
@@ -392,7 +360,7 @@ def test_time_in_which_the_loop_stood_still_counts_for_nothing() -> None:
     assert 59.5 + 5 == agent.state.deadline
     assert "10.0.0.2" == agent.drain_of(ONE).holder
     assert [59.5] == [each.at for each in agent.drain_of(ONE).adverts]
-    assert InstanceDrain(target=TARGETS[TWO]) == agent.drain_of(TWO)
+    assert fsm.InstanceDrain(target=TARGETS[TWO]) == agent.drain_of(TWO)
     agent.pause(300, at=60)
     assert 60 == agent.drain_of(ONE).anchor
 
@@ -402,7 +370,7 @@ def test_a_second_drain_replaces_the_specification() -> None:
     agent = lone(DRAINED)
     agent.now = 2.0
     done = agent.drain("b", seconds=98.0)
-    assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(done)
+    assert [fsm.InstanceDrained(name=ONE, holder="10.0.0.2")] == effects(done)
     assert DrainSpec(until=100.0) == agent.drain_of(ONE).spec
 
     forced = Agent(ONE)
@@ -415,7 +383,7 @@ def test_a_second_drain_replaces_the_specification() -> None:
     pending = lone(PENDING)
     pending.hear(ONE, 1, 2)  # not an address of ours
     pending.now = 2.0
-    assert [SetHold(name=ONE)] == effects(pending.drain("b", is_forced=True))
+    assert [sets(ONE)] == effects(pending.drain("b", is_forced=True))
     assert DRAINING is pending.state.phase(ONE)
     assert 1 == len(pending.drain_of(ONE).adverts)
 
@@ -435,7 +403,7 @@ def test_so_many_senders_are_remembered_and_no_more() -> None:
     agent = Agent(VIP_1=BOTH)
     agent.drain("a", masters=[ONE])
     for each in range(300):
-        agent.hear(ONE, 1 + each / 1000, router_id=each)
+        agent.hear(ONE, 1 + each / 1000, virtual_router_id=each)
     assert POLICY.adverts_limit == len(agent.drain_of(ONE).adverts)
 
 
@@ -446,15 +414,15 @@ def test_a_request_is_accepted_at_once_and_answered_when_all_have_an_outcome() -
     """And what is drained is written down."""
     agent = Agent(ONE, TWO)
     done = agent.drain("a", masters=[ONE])
-    answer = AnswerRequest(id="a", verdict=None, within=10.0)
-    assert [SaveDrains(), SetHold(name=ONE), answer] == done
-    assert [InstanceDrained(name=ONE, holder="10.0.0.2")] == agent.hear(ONE, 1)
+    answer = Answer(id="a", verdict=None, within=10.0)
+    assert [SaveDrains(), sets(ONE), answer] == done
+    assert [fsm.InstanceDrained(name=ONE, holder="10.0.0.2")] == agent.hear(ONE, 1)
     line = f"10.0.0.2 has taken over {ONE} {TWO}"
     assert [
         SaveDrains(),
-        SetHold(name=TWO),
-        InstanceDrained(name=TWO, holder="10.0.0.2"),
-        AnswerRequest(id="a", verdict="drained", lines=(line,)),
+        sets(TWO),
+        fsm.InstanceDrained(name=TWO, holder="10.0.0.2"),
+        Answer(id="a", verdict="drained", lines=(line,)),
     ] == agent.hear(TWO, 2)
     assert {ONE, TWO} == set(agent.state.records)
     assert SERVING is agent.state.phase("unknown")
@@ -467,7 +435,7 @@ def test_what_no_node_took_over_is_named_beside_what_a_node_did() -> None:
     agent.hear(THREE, 1)
     agent.hear(THREE, 4)
     done = agent.wait(5)
-    assert verdict(done) == AnswerRequest(
+    assert verdict(done) == Answer(
         id="a",
         verdict="undone",
         lines=(
@@ -478,7 +446,7 @@ def test_what_no_node_took_over_is_named_beside_what_a_node_did() -> None:
     assert {THREE} == set(agent.state.records)
     assert 9.0 == agent.state.deadline
     assert agent.has_everything()
-    assert [SaveDrains(), ClearHold(name=THREE)] == agent.wait(9)[:2]
+    assert [SaveDrains(), clears(THREE)] == agent.wait(9)[:2]
     assert Agent(ONE, TWO, THREE).state == agent.state
 
 
@@ -498,7 +466,7 @@ def test_a_request_that_cannot_be_met_is_refused(
     agent = Agent(ONE, TWO)
     before = agent.state
     (answer,) = agent.drain("a", *words, blind=blind)
-    assert isinstance(answer, AnswerRequest)
+    assert isinstance(answer, Answer)
     assert "refused" == answer.verdict
     assert said in answer.lines[0]
     assert before == agent.state
@@ -525,7 +493,7 @@ def test_instances_are_named_by_name_or_address(words: list[str], drained: list[
     )
     agent = Agent(ONE, VIP_2=second)
     held = effects(agent.drain("a", *words, is_forced=True))
-    assert [SetHold(name=each) for each in drained] == held
+    assert [sets(each) for each in drained] == held
 
 
 def test_force_needs_no_wire() -> None:
@@ -533,7 +501,7 @@ def test_force_needs_no_wire() -> None:
     agent = Agent(ONE)
     agent.drain("a", blind="no wire", is_forced=True)
     line = f"no other node was heard to take over {ONE}: drained by force"
-    expected = AnswerRequest(id="a", verdict="drained", lines=(line,))
+    expected = Answer(id="a", verdict="drained", lines=(line,))
     assert expected == verdict(agent.wait(5, "no wire"))
     assert agent.state.deadline is None
 
@@ -544,7 +512,7 @@ def test_so_many_requests_wait_and_no_more() -> None:
     agent.drain("a")
     agent.drain("b", ONE)
     assert "2 requests wait" in verdict(agent.drain("c")).lines[0]
-    answers = [each for each in agent.hear(ONE, 1) if isinstance(each, AnswerRequest)]
+    answers = [each for each in agent.hear(ONE, 1) if isinstance(each, Answer)]
     assert ["a", "b"] == [each.id for each in answers]
     assert () == agent.state.pending
 
@@ -566,15 +534,15 @@ def test_undraining_ends_what_is_under_way() -> None:
     """A request for it learns of that, and only of its part."""
     agent = Agent(ONE, TWO)
     agent.drain("a", masters=[ONE])
-    answers = [each for each in agent.undrain("b", ONE) if isinstance(each, AnswerRequest)]
+    answers = [each for each in agent.undrain("b", ONE) if isinstance(each, Answer)]
     line = f"{ONE} may serve again"
-    assert [AnswerRequest(id="b", verdict="undrained", lines=(line,))] == answers
+    assert [Answer(id="b", verdict="undrained", lines=(line,))] == answers
     found = verdict(agent.hear(TWO, 1))
     lines = (f"10.0.0.2 has taken over {TWO}", f"not drained: {ONE}: undrained")
-    assert AnswerRequest(id="a", verdict="undone", lines=lines) == found
+    assert Answer(id="a", verdict="undone", lines=lines) == found
     (answer,) = agent.undrain("c", ONE)
     line = "nothing of that was drained"
-    assert answer == AnswerRequest(id="c", verdict="undrained", lines=(line,))
+    assert answer == Answer(id="c", verdict="undrained", lines=(line,))
     assert agent.has_everything()
     agent.undrain("d")
     assert not agent.has_everything()
@@ -633,7 +601,7 @@ def test_everything_means_also_what_a_reload_adds() -> None:
     agent.drain("a", masters=[ONE])
     agent.hear(ONE, 1)
     done = agent.configure(ONE, TWO, THREE, masters=[THREE])
-    assert [SaveDrains(), SetHold(name=THREE)] == done
+    assert [SaveDrains(), sets(THREE)] == done
     assert [DRAINED, PENDING, DRAINING] == agent.phases
     agent.undrain("b", TWO)
     assert [] == agent.configure(ONE, TWO, THREE)
@@ -650,9 +618,9 @@ def test_a_reload_ends_the_drain_of_what_it_removes() -> None:
     done = agent.configure(VIP_1=more)
     assert [
         SaveDrains(),
-        ClearHold(name=TWO),
+        clears(TWO),
         DrainEnded(name=TWO, cause=GONE),
-        AnswerRequest(
+        Answer(
             id="a",
             verdict="undone",
             lines=(f"10.0.0.2 has taken over {ONE}", f"not drained: {TWO}: {GONE}"),
@@ -675,7 +643,7 @@ def test_a_drain_follows_its_address_to_another_instance() -> None:
     agent.drain("a", TWO, masters=[TWO])
     agent.hear(TWO, 1)
     done = agent.configure(VIP_1=target(2), VIP_2=target(3))
-    assert [SaveDrains(), SetHold(name=ONE), ClearHold(name=TWO)] == done
+    assert [SaveDrains(), sets(ONE), clears(TWO)] == done
     assert [DRAINED, SERVING] == agent.phases
     assert {ONE: record(TWO)} == agent.state.records
     assert 6.0 == agent.state.deadline
@@ -686,7 +654,7 @@ def test_a_name_that_stays_drained_is_neither_released_nor_called_ended() -> Non
     agent = Agent(ONE, TWO)
     agent.drain("a", masters=[ONE, TWO])
     agent.now = 1.0
-    assert [SaveDrains(), ClearHold(name=TWO)] == agent.configure(VIP_1=target(2))
+    assert [SaveDrains(), clears(TWO)] == agent.configure(VIP_1=target(2))
     assert {ONE: record(TWO)} == agent.state.records
     lines = (f"10.0.0.2 has taken over {ONE}", f"not drained: {ONE}: {GONE}")
     assert lines == verdict(agent.hear(ONE, 2, 2)).lines
@@ -755,19 +723,19 @@ def test_a_former_drain_is_held_from_the_start_and_watched_once_configured() -> 
     agent = Agent()
     records = {ONE: record(ONE), THREE: record(THREE, is_forced=True)}
     done = agent.restore(records=records, everything=DrainSpec(), known=ALL)
-    assert [SaveDrains(), SetHold(name=ONE), SetHold(name=THREE)] == done
+    assert [SaveDrains(), sets(ONE), sets(THREE)] == done
     assert records == agent.state.records
     assert ALL == agent.state.known
     assert [] == agent.hear(ONE, 1) == agent.enter(ONE, is_master=True)
     agent.pause(2, at=50)
     assert [] == agent.wait(100)
     done = agent.configure(ONE, TWO)
-    assert [ClearHold(name=THREE), DrainEnded(name=THREE, cause=GONE)] == effects(done)
+    assert [clears(THREE), DrainEnded(name=THREE, cause=GONE)] == effects(done)
     assert [DRAINING, SERVING] == agent.phases
     assert 105.0 == agent.state.deadline
 
 
-def restarted(**targets: Target) -> tuple[Agent, list[fsm.DrainAction]]:
+def restarted(**targets: Target) -> tuple[Agent, Actions]:
     """Return an agent after a run that had the second of three drained, with new targets."""
     agent = Agent()
     agent.restore(records={TWO: record(TWO)}, known=ALL)
@@ -778,7 +746,7 @@ def test_a_former_drain_follows_its_addresses_to_another_name() -> None:
     """The first one was removed while no agent ran: what was the second is the first now."""
     agent, done = restarted(VIP_1=TARGETS[TWO], VIP_2=TARGETS[THREE])
     assert [DRAINING, SERVING] == agent.phases
-    assert [SaveDrains(), ClearHold(name=TWO), SetHold(name=ONE)] == done
+    assert [SaveDrains(), clears(TWO), sets(ONE)] == done
     assert {ONE: record(TWO)} == agent.state.records
 
 
@@ -786,7 +754,7 @@ def test_a_former_drain_that_is_a_group_with_what_was_not_drained_ends() -> None
     """As after a reload; with an address that is new it does not."""
     agent, done = restarted(VIP_1=target(2, 3))
     assert SERVING is agent.state.phase(ONE)
-    assert [ClearHold(name=TWO), DrainEnded(name=TWO, cause=MIXED)] == effects(done)
+    assert [clears(TWO), DrainEnded(name=TWO, cause=MIXED)] == effects(done)
     agent, done = restarted(VIP_2=target(2, 99))
     assert DRAINING is agent.state.phase(TWO)
     assert [] == effects(done)
@@ -797,7 +765,7 @@ def test_a_name_that_a_former_drain_loses_to_another_one_is_not_called_ended() -
     agent = Agent()
     agent.restore(records={ONE: record(ONE), TWO: record(TWO, until=9.0)}, known=ALL)
     done = agent.configure(VIP_1=TARGETS[TWO], VIP_2=TARGETS[THREE])
-    assert [SaveDrains(), ClearHold(name=TWO)] == done
+    assert [SaveDrains(), clears(TWO)] == done
     assert {ONE: record(TWO, until=9.0)} == agent.state.records
 
 

@@ -9,16 +9,9 @@ from typing import Any
 
 import pytest
 
+from ipfailover_agent.drain import fsm
 from ipfailover_agent.drain.drain_records import DrainClock, decode_record, encode_record
-from ipfailover_agent.drain.fsm import (
-    DrainPhase,
-    DrainSpec,
-    DrainsRestored,
-    DrainState,
-    InstanceDrain,
-    Record,
-    Target,
-)
+from ipfailover_agent.drain.fsm import DrainPhase, DrainSpec, DrainsRestored, InstanceDrain, Target
 
 CLOCK = DrainClock(boot="b", wall=1000.0, monotonic=20.0)
 SPEC = {
@@ -82,10 +75,10 @@ def test_a_record_is_written_and_read() -> None:
         "VIP_1": InstanceDrain(target=held, phase=DrainPhase.DRAINED, spec=spec),
         "VIP_2": InstanceDrain(target=free, phase=DrainPhase.PENDING, spec=spec),
     }
-    text = encode_record(DrainState(drains=drains, everything=DrainSpec()), CLOCK)
+    text = encode_record(fsm.DrainState(drains=drains, everything=DrainSpec()), CLOCK)
     assert json.dumps(RECORD, sort_keys=True) == json.dumps(json.loads(text), sort_keys=True)
     assert decode_record(text, CLOCK) == DrainsRestored(
-        records={"VIP_1": Record(spec=spec, addresses=FIVE_AND_SIX)},
+        records={"VIP_1": fsm.Record(spec=spec, addresses=FIVE_AND_SIX)},
         everything=DrainSpec(),
         known=KNOWN,
     )

@@ -9,7 +9,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import kubernetes_validate
@@ -20,21 +21,11 @@ from ipfailover_agent.cli.main import cli
 from ipfailover_agent.config import listen, settings, shell_reading, variables
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.http import messages
-from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from tests.support import manifests, quadlet
-from tests.support.manifests import (
-    EXAMPLES,
-    OVERLAYS,
-    POD_MONITOR_SCHEMA,
-    RULE_SCHEMA,
-    SCC_SCHEMA,
-    Manifest,
-)
+from tests.support.manifests import EXAMPLES, OVERLAYS, Manifest
 from tests.support.markdown import blocks
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: The newest version that the package knows, and one that is long out of support.
 VERSIONS = ("1.37", "1.27")
@@ -47,35 +38,33 @@ each_file = pytest.mark.parametrize(
 
 def validate(manifest: Manifest) -> None:
     """Raise where a cluster would refuse the manifest, or ignore a part of it."""
-    if manifest["kind"] == "SecurityContextConstraints":
-        jsonschema.validate(manifest, SCC_SCHEMA)
-    elif manifest["kind"] == "PodMonitor":
-        jsonschema.validate(manifest, POD_MONITOR_SCHEMA)
-    elif manifest["kind"] == "PrometheusRule":
-        jsonschema.validate(manifest, RULE_SCHEMA)
+    if manifest["kind"] in manifests.SCHEMAS:
+        jsonschema.validate(manifest, manifests.SCHEMAS[manifest["kind"]])
     elif manifest["kind"] not in {"Kustomization", "Component"}:
         for version in VERSIONS:
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
+def valid(made: list[Manifest]) -> list[Manifest]:
+    """Return the manifests, each of which is valid."""
+    for each in made:
+        validate(each)
+    return made
+
+
 @each_file
 def test_every_manifest_is_valid(file: Path) -> None:
     """By the real schemas, with no field that they do not know."""
-    found = manifests.documents(file)
-    assert found
-    for each in found:
-        validate(each)
+    assert valid(manifests.documents(file))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_kustomize_makes_is_valid(overlay: str) -> None:
     """Everything is in the namespace that is made, but for what belongs to none."""
-    made = manifests.kustomize(overlay)
-    for each in made:
-        validate(each)
+    made = valid(manifests.kustomize(overlay))
     outside = {"Namespace", "SecurityContextConstraints"}
     places = {each["metadata"].get("namespace") for each in made if each["kind"] not in outside}
-    assert {manifests.find(made, "Namespace")["metadata"]["name"]} == places
+    assert {manifests.namespace(made)} == places
 
 
 @pytest.mark.parametrize(
@@ -102,11 +91,8 @@ def test_the_schemas_refuse_what_is_wrong(kind: str, path: tuple[str, ...], valu
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
     """Prometheus asks where the agent listens; the probe stays the base's."""
-    made = manifests.kustomize_with(overlay, "monitoring", tmp_path)
-    for each in made:
-        validate(each)
-    [(_, spec)] = manifests.pod_specs(made)
-    [container] = spec["containers"]
+    made = valid(manifests.kustomize_with(overlay, "monitoring", tmp_path))
+    _, container = manifests.pod(made)
     environment = {each["name"]: each for each in container["env"]}
     names = [*environment]
     assert names.index("NODE_IP") < names.index("IPFAILOVER_LISTEN")
@@ -129,11 +115,8 @@ def test_monitoring_can_be_added(overlay: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
     """They ask where the agent listens by default; only readiness asks for the deployment."""
-    made = manifests.kustomize_with(overlay, "probes", tmp_path)
-    for each in made:
-        validate(each)
-    [(_, spec)] = manifests.pod_specs(made)
-    [container] = spec["containers"]
+    made = valid(manifests.kustomize_with(overlay, "probes", tmp_path))
+    _, container = manifests.pod(made)
     address = listen.parse("127.0.0.1:63000")
     assert address is not None
     paths = []
@@ -146,7 +129,7 @@ def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
         assert {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6} == container[
             probe
         ]
-    name = manifests.find(made, "ConfigMap")["data"]["OPENSHIFT_HA_CONFIG_NAME"]
+    name = manifests.variables(made)["OPENSHIFT_HA_CONFIG_NAME"]
     # A name in the others would end the agents of all nodes when somebody changes it.
     assert [("/readyz", name), ("/livez", None), ("/livez", None)] == paths
 
@@ -154,8 +137,7 @@ def test_probes_by_http_can_be_added(overlay: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_base_has_no_probe_that_a_taken_port_can_fail(overlay: str) -> None:
     """The script of the image alone; and a stop is over before the kubelet kills."""
-    [(_, spec)] = manifests.pod_specs(manifests.kustomize(overlay))
-    [container] = spec["containers"]
+    spec, container = manifests.pod(manifests.kustomize(overlay))
     assert ["ipfailover-ready"] == container["readinessProbe"]["exec"]["command"]
     assert not {"livenessProbe", "startupProbe"} & container.keys()
     worst = SupervisionPolicy().stop_grace + 2 * SupervisionPolicy().kill_grace
@@ -164,9 +146,7 @@ def test_the_base_has_no_probe_that_a_taken_port_can_fail(overlay: str) -> None:
 
 def test_both_clusters_run_the_same_container() -> None:
     """Only placement, update and SELinux differ."""
-    [(_, one)], [(_, other)] = (
-        list(manifests.pod_specs(manifests.kustomize(each))) for each in OVERLAYS
-    )
+    [(one, _), (other, _)] = (manifests.pod(manifests.kustomize(each)) for each in OVERLAYS)
     assert one["containers"] == other["containers"]
     assert one["volumes"] == other["volumes"]
     assert {"affinity", "securityContext"} == other.keys() - one.keys()
@@ -196,7 +176,7 @@ def environments() -> dict[str, dict[str, str]]:
     """Return every environment in the examples by the name of its file."""
     found = {"compose": manifests.env_file(EXAMPLES / "compose" / "ipfailover.env")}
     for overlay in OVERLAYS:
-        found[overlay] = manifests.find(manifests.kustomize(overlay), "ConfigMap")["data"]
+        found[overlay] = manifests.variables(manifests.kustomize(overlay))
     comment = (EXAMPLES / "applications" / "node-port.yaml").read_text(encoding="utf-8")
     pairs = re.findall(r"^#   (OPENSHIFT_HA_\w+): (.*)$", comment, re.MULTILINE)
     assert pairs
@@ -226,9 +206,7 @@ def test_the_agents_find_each_other_through_a_service(overlay: str, tmp_path: Pa
     places = [os.path.relpath(EXAMPLES / each, tmp_path) for each in (overlay, "unicast")]
     text = f"namespace: ipfailover\nresources: [{places[0]}]\ncomponents: [{places[1]}]\n"
     (tmp_path / "kustomization.yaml").write_text(text, encoding="utf-8")
-    made = manifests.kustomize(str(tmp_path))
-    for each in made:
-        validate(each)
+    made = valid(manifests.kustomize(str(tmp_path)))
     service = manifests.find(made, "Service")
     assert "None" == service["spec"]["clusterIP"]
     assert service["spec"]["publishNotReadyAddresses"]
@@ -237,7 +215,7 @@ def test_the_agents_find_each_other_through_a_service(overlay: str, tmp_path: Pa
     assert service["spec"]["selector"].items() <= labels.items()
     pod = workload["spec"]["template"]["spec"]
     assert (True, "ClusterFirstWithHostNet") == (pod["hostNetwork"], pod["dnsPolicy"])
-    names = settings.parse(manifests.find(made, "ConfigMap")["data"]).unicast_peer_names
+    names = settings.parse(manifests.variables(made)).unicast_peer_names
     place = service["metadata"]
     assert (f"{place['name']}.{place['namespace']}.svc.cluster.local",) == names
 
@@ -245,10 +223,8 @@ def test_the_agents_find_each_other_through_a_service(overlay: str, tmp_path: Pa
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_doctor_can_be_added_as_an_init_container(overlay: str, tmp_path: Path) -> None:
     """With the rights, the variables and the image of the agent, and options that exist."""
-    made = manifests.kustomize_with(overlay, "doctor", tmp_path)
-    for each in made:
-        validate(each)
-    [(_, spec)] = manifests.pod_specs(made)
+    made = valid(manifests.kustomize_with(overlay, "doctor", tmp_path))
+    spec, _ = manifests.pod(made)
     [agent], [doctor] = spec["containers"], spec["initContainers"]
     assert agent["image"] == doctor["image"]
     assert agent["securityContext"] == doctor["securityContext"]
@@ -293,10 +269,7 @@ def test_an_applications_namespace_is_its_own_and_comes_first(name: str) -> None
     assert "Namespace" == first["kind"]
     assert rest
     assert {first["metadata"]["name"]} == {each["metadata"]["namespace"] for each in rest}
-    agents = {
-        manifests.find(manifests.kustomize(each), "Namespace")["metadata"]["name"]
-        for each in (*OVERLAYS, "second")
-    }
+    agents = {manifests.namespace(manifests.kustomize(each)) for each in (*OVERLAYS, "second")}
     assert first["metadata"]["name"] not in agents
 
 
@@ -323,8 +296,7 @@ def test_pod_security_neither_refuses_nor_warns(overlay: str) -> None:
 def test_no_hook_drains_and_exec_means_the_agent(overlay: str) -> None:
     """A drain outlives the pod: a roll-out would leave all but one node drained."""
     made = manifests.kustomize(overlay)
-    [(_, spec)] = manifests.pod_specs(made)
-    [container] = spec["containers"]
+    _, container = manifests.pod(made)
     assert "lifecycle" not in container
     kind = "Deployment" if overlay == "openshift" else "DaemonSet"
     notes = manifests.find(made, kind)["spec"]["template"]["metadata"]["annotations"]
@@ -371,16 +343,14 @@ def test_a_second_deployment_shares_nothing_with_the_first(
     overlay: str, component: str, tmp_path: Path
 ) -> None:
     """Namespace, directory on the host, port, ids and addresses; the path follows its name."""
-    made = second(overlay, component, tmp_path)
-    for each in made:
-        validate(each)
+    made = valid(second(overlay, component, tmp_path))
     first = manifests.kustomize(str(tmp_path / "examples" / overlay))
-    names = [manifests.find(each, "Namespace")["metadata"]["name"] for each in (first, made)]
+    names = [manifests.namespace(each) for each in (first, made)]
     assert ["ipfailover", "ipfailover-second"] == names
     assert {names[1]} == {
         each["metadata"]["namespace"] for each in made if each["kind"] != "Namespace"
     }
-    data = [manifests.find(each, "ConfigMap")["data"] for each in (first, made)]
+    data = [manifests.variables(each) for each in (first, made)]
     # Who the peers are is of no consequence here, and would have to be resolved.
     listed = [{name: each[name] for name in each.keys() - {_PEERS}} for each in data]
     [one, other] = [plan(settings.parse(each), NODE).instances for each in listed]
@@ -405,7 +375,7 @@ def test_a_second_deployment_shares_nothing_with_the_first(
     assert "63000" not in text
     assert "config=ipfailover" not in text
     assert "ipfailover.svc" not in text
-    [(_, spec)] = manifests.pod_specs(made)
+    spec, _ = manifests.pod(made)
     entries = [each["name"] for each in spec["containers"][0]["env"]]
     assert len(set(entries)) == len(entries)
     if component == "monitoring":
@@ -422,9 +392,9 @@ def test_the_directory_of_a_second_deployment_follows_its_name(tmp_path: Path) -
         encoding="utf-8",
     )
     made = manifests.kustomize(str(there.parent))
-    assert "ipfailover-third-one" == manifests.find(made, "Namespace")["metadata"]["name"]
-    assert "third-one" == manifests.find(made, "ConfigMap")["data"]["OPENSHIFT_HA_CONFIG_NAME"]
-    [(_, spec)] = manifests.pod_specs(made)
+    assert "ipfailover-third-one" == manifests.namespace(made)
+    assert "third-one" == manifests.variables(made)["OPENSHIFT_HA_CONFIG_NAME"]
+    spec, _ = manifests.pod(made)
     paths = [each["hostPath"]["path"] for each in spec["volumes"] if "hostPath" in each]
     assert ["/run/ipfailover-agent-third-one"] == paths
 
@@ -486,7 +456,7 @@ def test_the_removal_job_of_the_guide_fits_either_deployment() -> None:
         jobs.append(job)
     for overlay, job in zip(("kubernetes", "second"), jobs, strict=True):
         made = manifests.kustomize(overlay)
-        namespace = manifests.find(made, "Namespace")["metadata"]["name"]
+        namespace = manifests.namespace(made)
         assert namespace == job["metadata"]["namespace"]
         [(_, agent)], [(_, remover)] = (list(manifests.pod_specs(each)) for each in (made, [job]))
         assert {"kubernetes.io/hostname": "worker-3"} == remover["nodeSelector"]

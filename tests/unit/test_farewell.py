@@ -83,7 +83,7 @@ def test_a_goodbye_for_another_mac_has_not_reached_the_peer() -> None:
     [
         pytest.param(replace(master(), left_at=NOW - 0.4), id="long gone"),
         pytest.param(replace(master(), sent_at=NOW - 3.6), id="has not advertised"),
-        pytest.param(farewell.on_advert(master(), NOW - 3.4), id="another one is MASTER"),
+        pytest.param(replace(master(), others_at=NOW - 3.4), id="another one is MASTER"),
         pytest.param(Farewell(), id="nothing was ever sent"),
     ],
 )
@@ -94,7 +94,7 @@ def test_nothing_is_said_where_others_may_be_master(state: Farewell) -> None:
 
 def test_one_that_was_heard_long_ago_is_no_reason() -> None:
     """It has been silent for longer than the master-down time."""
-    assert [(GROUP, 0)] == enter(farewell.on_advert(master(), NOW - 3.6), FAULT)[1]
+    assert [(GROUP, 0)] == enter(replace(master(), others_at=NOW - 3.6), FAULT)[1]
 
 
 @pytest.mark.parametrize("entry", [BACKUP, STOP, MASTER])

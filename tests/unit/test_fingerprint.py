@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -11,10 +10,8 @@ from msgspec.structs import replace
 from ipfailover_agent.config.fingerprint import fingerprint
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
+from ipfailover_agent.model import KeepalivedConfig
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import KeepalivedConfig
 
 PEERS = "10.0.0.11,10.0.0.12"
 
@@ -23,10 +20,8 @@ def config(node: int = 11, interface: str = "eth0", **variables: str) -> Keepali
     """Return what a node of a deployment plans."""
     values = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
     values = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.5-7", **values}
-    facts = host_facts(
-        {interface: [f"10.0.0.{node}/24", f"fd00::{node}/64"]},
-        [f"default via 10.0.0.1 dev {interface}"],
-    )
+    held = [f"10.0.0.{node}/24", f"fd00::{node}/64"]
+    facts = host_facts({interface: held}, [f"default via 10.0.0.1 dev {interface}"])
     return plan(parse(values), facts)
 
 
@@ -94,11 +89,8 @@ def test_an_address_that_is_not_advertised_is_another_matter() -> None:
     """keepalived compares what adverts list."""
     grouped = config(VIP_GROUPS="1")
     (one,) = grouped.instances
-    moved = replace(
-        one,
-        virtual_addresses=one.virtual_addresses[:-1],
-        excluded_addresses=one.virtual_addresses[-1:],
-    )
+    *most, last = one.virtual_addresses
+    moved = replace(one, virtual_addresses=tuple(most), excluded_addresses=(last,))
     assert fingerprint(grouped) != fingerprint(replace(grouped, instances=(moved,)))
 
 

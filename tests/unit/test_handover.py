@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.drain import handover
 from ipfailover_agent.drain.handover import AddressLook, Handover, OtherHolderSeen
+from ipfailover_agent.model import IPAddress
 from ipfailover_agent.vrrp.packets import Announcement
 from tests.support.adverts import heard_advert
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
 
 ONE, TWO = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 BOTH = (ONE, TWO)
@@ -69,12 +66,9 @@ def test_an_announcement_alone_is_somebody() -> None:
 
 def test_an_advert_speaks_for_excluded_addresses() -> None:
     """Under our id; under another one only for what it lists."""
-    mine = handover.sighting(ADVERT, 1.0, BOTH, 11)
-    assert mine is not None
-    assert frozenset(BOTH) == mine.addresses
-    other = handover.sighting(replace(ADVERT, virtual_router_id=12), 1.0, BOTH, 11)
-    assert other is not None
-    assert {ONE} == other.addresses
+    assert seen(1.0, *BOTH) == handover.sighting(ADVERT, 1.0, BOTH, 11)
+    other = replace(ADVERT, virtual_router_id=12)
+    assert seen(1.0, ONE) == handover.sighting(other, 1.0, BOTH, 11)
 
 
 def test_goodbyes_and_other_addresses_say_nothing() -> None:
@@ -83,6 +77,5 @@ def test_goodbyes_and_other_addresses_say_nothing() -> None:
     assert handover.sighting(ADVERT, 1.0, (TWO,), 11) is None
     told = Announcement(source_mac=bytes(6), announced_mac=b"\2" * 6, address=ONE)
     assert handover.sighting(told, 1.0, (TWO,), 11) is None
-    found = handover.sighting(told, 1.0, (ONE,), 11)
-    assert found is not None
-    assert ("02:02:02:02:02:02", False) == (found.holder, found.is_advert)
+    expected = seen(1.0, ONE, holder="02:02:02:02:02:02")
+    assert expected == handover.sighting(told, 1.0, (ONE,), 11)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -41,7 +43,8 @@ class Scene:
         pins = {"OPENSHIFT_HA_VRRP_IDS": "10.0.0.102=12"} if "102" in addresses else {}
         self.config = plan(settings.parse(values | pins), FACTS)
         self.contexts = contexts.build(self.config, FACTS, mac=MAC, host_macs=frozenset({MAC}))
-        self.holders.apply(self.config, FACTS)
+        candidate: Any = SimpleNamespace(config=self.config, facts=FACTS)
+        self.holders.configure(candidate, InstanceStates())
         instance_states = InstanceStates().reconfigured(self.config.instances)
         entries = tuple(
             replace(
@@ -65,7 +68,7 @@ class Scene:
         """Return the holders' addresses by the instance."""
         return {
             name: [each.address for each in found]
-            for name, found in self.holders.named().items()
+            for name, found in self.holders.status().holders.items()
             if found
         }
 
@@ -111,6 +114,6 @@ def test_this_node_names_itself_by_the_address_that_others_hear() -> None:
     """Also where nobody watches the wire."""
     scene = Scene("10.0.0.101")
     scene.serve("10.0.0.101", vip_VIP_1=VrrpState.MASTER)
-    [[only]] = scene.holders.named().values()
+    [[only]] = scene.holders.status().holders.values()
     assert ("10.0.0.10", True, None) == (only.address, only.is_here, only.heard_at)
     assert scene.config.instances[0].priority == only.priority

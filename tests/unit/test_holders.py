@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.conflict import holders
 from ipfailover_agent.conflict.contexts import ContestContext
-from ipfailover_agent.model import Advertisement, Family, Preemption, PreemptionMode, VrrpInstance
+from ipfailover_agent.conflict.holders import AdvertClaim
+from ipfailover_agent.model import (
+    Advertisement,
+    Family,
+    IPAddress,
+    Preemption,
+    PreemptionMode,
+    VrrpInstance,
+)
+from ipfailover_agent.vrrp.packets import Advert
 from tests.support.adverts import heard_advert
-
-if TYPE_CHECKING:
-    from ipfailover_agent.conflict.holders import AdvertClaim
-    from ipfailover_agent.model import IPAddress
-    from ipfailover_agent.vrrp.packets import Advert
 
 VIRTUAL = IPv4Address("10.0.0.5")
 OURS = bytes.fromhex("525400000005")
@@ -203,38 +206,30 @@ def test_only_another_holder_or_priority_is_news() -> None:
 @pytest.mark.parametrize(
     ("advert", "peers", "expected"),
     [
-        (HIGH, (), True),
-        (replace(HIGH, priority=0), (), True),
-        (replace(HIGH, is_checksum_right=False), (), False),
-        (replace(HIGH, source_mac=OURS), (), False),
-        (replace(HIGH, source=IPv4Address("10.0.0.99")), (), False),
-        (replace(HIGH, ttl=254), (), False),
-        (replace(HIGH, ttl=254), (IPv4Address("10.0.0.12"),), True),
-        (
+        pytest.param(HIGH, (), True, id="master"),
+        pytest.param(replace(HIGH, priority=0), (), True, id="leaving"),
+        pytest.param(replace(HIGH, is_checksum_right=False), (), False, id="damaged"),
+        pytest.param(replace(HIGH, source_mac=OURS), (), False, id="own MAC"),
+        pytest.param(replace(HIGH, source=IPv4Address("10.0.0.99")), (), False, id="own"),
+        pytest.param(replace(HIGH, ttl=254), (), False, id="routed"),
+        pytest.param(replace(HIGH, ttl=254), (IPv4Address("10.0.0.12"),), True, id="routed peer"),
+        pytest.param(
             replace(HIGH, source=PEER6, destination=IPv6Address("fe80::10"), ttl=64),
             (PEER6,),
             True,
+            id="unicast peer",
         ),
-        (
+        pytest.param(
             replace(HIGH, source=PEER6, destination=IPv6Address("fe80::10"), ttl=64),
             (),
             False,
+            id="unicast stranger",
         ),
     ],
-    ids=[
-        "master",
-        "leaving",
-        "damaged",
-        "own MAC",
-        "own",
-        "routed",
-        "routed peer",
-        "unicast peer",
-        "unicast stranger",
-    ],
-)  # fmt: skip
+)
 def test_what_this_node_sent_and_what_was_routed_names_nobody(
     advert: Advert, peers: tuple[IPAddress, ...], *, expected: bool
 ) -> None:
     """Unless a peer of ours is behind the router."""
-    assert expected is holders.counts(advert, CONTEXT, peers)
+    context = replace(CONTEXT, unicast_peers=frozenset(peers))
+    assert expected is holders.counts(advert, context)

@@ -13,55 +13,48 @@ DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 MOST = "a" * 1000
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("GET / HTTP/1.1\r\nHost: x\r\n\r\n", HttpRequest(path="/"), id="usual"),
-        pytest.param("GET / HTTP/1.0\r\n\r\n", HttpRequest(path="/"), id="1.0"),
-        pytest.param("GET / HTTP/1.1\n\n", HttpRequest(path="/"), id="bare newlines"),
-        pytest.param("HEAD /a HTTP/1.1\r\n\r\n", HttpRequest(path="/a", is_head=True), id="HEAD"),
-        pytest.param(
-            "GET /livez?config=a%20b&x HTTP/1.1\r\n\r\n",
-            HttpRequest(path="/livez", config="a b"),
-            id="config",
-        ),
-        pytest.param("GET /x?config= HTTP/1.1\r\n\r\n", HttpRequest(path="/x"), id="empty"),
-        pytest.param(
-            "GET /x?config=a&config=b HTTP/1.1\r\n\r\n",
-            HttpRequest(path="/x", config="b"),
-            id="twice",
-        ),
-        pytest.param("GET http://h:1/x HTTP/1.1\r\n\r\n", HttpRequest(path="/x"), id="absolute"),
-        pytest.param(f"GET /{MOST} HTTP/1.1\r\n\r\n", HttpRequest(path=f"/{MOST}"), id="long"),
-        pytest.param("GET / HTTP/1.1\r\n\r\nbody", HttpRequest(path="/"), id="body"),
-    ],
-)
+END = " HTTP/1.1\r\n\r\n"
+REQUESTS = {
+    "usual": ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", HttpRequest(path="/")),
+    "1.0": ("GET / HTTP/1.0\r\n\r\n", HttpRequest(path="/")),
+    "bare newlines": ("GET / HTTP/1.1\n\n", HttpRequest(path="/")),
+    "HEAD": (f"HEAD /a{END}", HttpRequest(path="/a", is_head=True)),
+    "config": (f"GET /livez?config=a%20b&x{END}", HttpRequest(path="/livez", config="a b")),
+    "empty": (f"GET /x?config={END}", HttpRequest(path="/x")),
+    "twice": (f"GET /x?config=a&config=b{END}", HttpRequest(path="/x", config="b")),
+    "absolute": (f"GET http://h:1/x{END}", HttpRequest(path="/x")),
+    "long": (f"GET /{MOST}{END}", HttpRequest(path=f"/{MOST}")),
+    "body": (f"GET /{END}body", HttpRequest(path="/")),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), REQUESTS.values(), ids=REQUESTS)
 def test_a_request_is_read(text: str, expected: HttpRequest) -> None:
     """Its first line counts."""
     assert expected == parse_request(text.encode())
 
 
-@pytest.mark.parametrize(
-    ("text", "status"),
-    [
-        pytest.param("POST / HTTP/1.1\r\n\r\n", 405, id="POST"),
-        pytest.param("get / HTTP/1.1\r\n\r\n", 405, id="case"),
-        pytest.param("GET /\r\n\r\n", 400, id="0.9"),
-        pytest.param("GET  / HTTP/1.1\r\n\r\n", 400, id="two blanks"),
-        pytest.param("GET x HTTP/1.1\r\n\r\n", 400, id="relative"),
-        pytest.param("GET * HTTP/1.1\r\n\r\n", 400, id="asterisk"),
-        pytest.param("GET http://[/ HTTP/1.1\r\n\r\n", 400, id="broken"),
-        pytest.param("GET /\u00e9 HTTP/1.1\r\n\r\n", 400, id="not ASCII"),
-        pytest.param("GET /\x00 HTTP/1.1\r\n\r\n", 400, id="control"),
-        pytest.param("GET / HTTP/2.0\r\n\r\n", 505, id="version"),
-        pytest.param("\r\n\r\nGET / HTTP/1.1\r\n\r\n", 400, id="nothing"),
-        pytest.param(f"GET /{'a' * 1100} HTTP/1.1\r\n\r\n", 414, id="longest"),
-        pytest.param(f"GET /?{'a&' * 9} HTTP/1.1\r\n\r\n", 400, id="fields"),
-        pytest.param(f"GET / HTTP/1.1\r\nA: {'a' * HEAD_LIMIT}", 431, id="endless head"),
-        pytest.param(f"GET / HTTP/1.1\r\nA: {'a' * HEAD_LIMIT}\r\n\r\n", 431, id="huge head"),
-        pytest.param("\x16\x03\x01\x02\x00\n\n", 400, id="TLS"),
-    ],
-)
+REFUSED = {
+    "POST": (f"POST /{END}", 405),
+    "case": (f"get /{END}", 405),
+    "0.9": ("GET /\r\n\r\n", 400),
+    "two blanks": (f"GET  /{END}", 400),
+    "relative": (f"GET x{END}", 400),
+    "asterisk": (f"GET *{END}", 400),
+    "broken": (f"GET http://[/{END}", 400),
+    "not ASCII": (f"GET /\u00e9{END}", 400),
+    "control": (f"GET /\x00{END}", 400),
+    "version": ("GET / HTTP/2.0\r\n\r\n", 505),
+    "nothing": (f"\r\n\r\nGET /{END}", 400),
+    "longest": (f"GET /{'a' * 1100}{END}", 414),
+    "fields": (f"GET /?{'a&' * 9}{END}", 400),
+    "endless head": (f"GET / HTTP/1.1\r\nA: {'a' * HEAD_LIMIT}", 431),
+    "huge head": (f"GET / HTTP/1.1\r\nA: {'a' * HEAD_LIMIT}\r\n\r\n", 431),
+    "TLS": ("\x16\x03\x01\x02\x00\n\n", 400),
+}
+
+
+@pytest.mark.parametrize(("text", "status"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_served_is_refused(text: str, status: int) -> None:
     """With the status that says why."""
     found = parse_request(text.encode("utf-8"))
@@ -90,10 +83,13 @@ def test_an_answer_says_what_it_is_and_forbids_the_rest() -> None:
     assert "HTTP/1.1 200 OK" == first
     assert ["", ""] == lines[-2:]
     fields = dict(each.split(": ", 1) for each in lines[:-2])
-    assert "8" == fields["Content-Length"]
-    assert "nosniff" == fields["X-Content-Type-Options"]
-    assert "no-store" == fields["Cache-Control"]
-    assert "close" == fields["Connection"]
+    expected = {
+        "Content-Length": "8",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+        "Connection": "close",
+    }
+    assert expected.items() <= fields.items()
     assert fields["Content-Security-Policy"].startswith("default-src 'none'")
     assert "style-src" not in fields["Content-Security-Policy"]
     assert "Allow" not in fields

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.model import KeepalivedConfig, Settings
+from ipfailover_agent.model import IPAddress, KeepalivedConfig, Settings
 from ipfailover_agent.supervisor import impact
 from ipfailover_agent.supervisor.change import compare
 from ipfailover_agent.supervisor.impact import Impact, assess
 from ipfailover_agent.text import ranges
 from tests.property.test_reload_properties import SEVEN, SIX, SWAPPED, A, B, C, planned
 from tests.unit.test_change import FACTS, config
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import IPAddress
 
 
 def settings(*numbers: int, **fields: Any) -> Settings:  # noqa: ANN401 - fields of Settings

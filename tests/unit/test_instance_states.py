@@ -9,33 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.keepalived.instance_states import InstanceState, InstanceStates
-from ipfailover_agent.model import (
-    Advertisement,
-    Family,
-    Preemption,
-    PreemptionMode,
-    VrrpInstance,
-    VrrpState,
-    VrrpTransition,
-)
+from ipfailover_agent.model import Family, VrrpInstance, VrrpState, VrrpTransition
+from tests.unit.test_change import config
 
 SOURCE, PEER = ip_address("10.0.0.1"), ip_address("10.0.0.2")
 
 
 def instance(number: int, priority: int = 100) -> VrrpInstance:
     """Return an instance that differs in number and priority only."""
-    return VrrpInstance(
-        number=number,
-        name=f"vip_{number}",
-        family=Family.IPV4,
-        interface="eth0",
-        virtual_router_id=10 + number,
-        priority=priority,
-        preemption=Preemption(mode=PreemptionMode.PREEMPT),
-        advertisement=Advertisement(version=2, interval=1),
-        password=None,
-        virtual_addresses=(),
-    )
+    made = config(1, 2, 3).instances[number - 1]
+    return replace(made, name=f"vip_{number}", priority=priority)
 
 
 def transition(number: int, state: VrrpState) -> VrrpTransition:

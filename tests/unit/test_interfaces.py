@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.config import interfaces, settings
 from ipfailover_agent.errors import HostNotReadyError, SettingsError
+from ipfailover_agent.model import HostFacts
 from tests.support.vectors import host_facts
 
-if TYPE_CHECKING:
-    from ipfailover_agent.model import HostFacts
-
+OVS = "the bridge's own interface, which ovs-vsctl port-to-br prints (br-ex with OVN-Kubernetes)"
 VARIABLE = "OPENSHIFT_HA_NETWORK_INTERFACE"
 
 
@@ -36,10 +33,8 @@ def chosen(facts: HostFacts, wanted: str = "", address: str = "10.0.0.5") -> int
 def test_a_port_of_a_bridge_is_passed_by_where_another_one_is_named_or_found() -> None:
     """By name, by the order of names, and by the default route."""
     facts = node({"ens3": "br-ex"}, ("default via 10.0.0.1 dev br-ex",))
-    assert ("br-ex", ()) == (
-        chosen(facts, "ens3 br-ex").interface.name,
-        chosen(facts, "ens3 br-ex").reports,
-    )
+    choice = chosen(facts, "ens3 br-ex")
+    assert ("br-ex", ()) == (choice.interface.name, choice.reports)
     assert "br-ex" == chosen(facts).interface.name
     twice = ("default via 10.0.0.1 dev ens3", "default via 10.0.0.1 dev br-ex metric 9")
     assert "br-ex" == chosen(node({"ens3": "br-ex"}, twice)).interface.name
@@ -66,15 +61,7 @@ def test_a_named_port_is_served_on_its_bridge_where_every_address_belongs_there(
         ({"ens3": "bond0", "eth2": "br-ex"}, "ens3 eth2", (), "name bond0 or br-ex"),
         ({"ens3": "br-ex"}, "", (), "name br-ex"),
         ({"ens3": "team0", "eth2": "team0"}, "", ("default via 10.0.0.1 dev eth2",), "name team0"),
-        (
-            {"ens3": "ovs-system"},
-            "ens3",
-            (),
-            (
-                "name the bridge's own interface, which ovs-vsctl port-to-br prints "
-                "(br-ex with OVN-Kubernetes)"
-            ),
-        ),
+        ({"ens3": "ovs-system"}, "ens3", (), f"name {OVS}"),
     ],
 )
 def test_where_there_are_ports_only_their_bridge_is_named(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,55 +111,44 @@ def test_no_bytes_on_the_fifo_raise(line: bytes) -> None:
     assert found is None or 0 <= found.priority <= 999
 
 
-@pytest.mark.parametrize(
-    ("line", "started", "reloaded"),
-    [
-        (b"Thu Nov 20 10:00:00 2025: Startup complete", True, False),
-        (b"Thu Nov 20 10:00:00 2025: Reload complete", False, True),
-        (b"Startup complete, or so it seems", False, False),
-    ],
-)
-def test_the_lines_that_matter_are_recognised(line: bytes, started: bool, reloaded: bool) -> None:  # noqa: FBT001
-    """At their end, since the beginning is a time."""
-    assert started is protocol.says_started(line)
-    assert reloaded is protocol.says_reloaded(line)
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b"Thu Nov 20 10:00:00 2025: Printing VRRP as json for process(17) on signal", True),
-        (b"Printing VRRP as json for process(1) on signal", True),
-        (b"Thu Nov 20 10:00:00 2025: Startup complete", False),
-        (b"Thu Nov 20 10:00:00 2025: Can't open dump file /tmp/keepalived.json", False),
-    ],
-    ids=["with a time", "without", "start", "failure"],
-)
-def test_a_line_that_only_says_that_we_asked_is_told_apart(line: bytes, expected: bool) -> None:  # noqa: FBT001
-    """It comes every few seconds; what says that asking failed is for everybody."""
-    assert expected is protocol.says_dumped(line)
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (
-            (
-                b"Sun Nov 22 14:01:52 2026: (V1) WARNING - equal priority advert received from "
-                b"remote host with our IP address."
-            ),
-            True,
-        ),
-        (b"Sun Nov 22 14:01:52 2026: (V1) Entering MASTER STATE", False),
-    ],
-    ids=["its own advert", "anything else"],
-)
-def test_an_advert_of_its_own_is_recognised(line: bytes, *, expected: bool) -> None:
-    """keepalived 2.2.7 says so each second where the only peer is the node itself."""
-    assert expected is protocol.says_heard_itself(line)
-
-
 WHEN = b"Sun Nov 22 14:01:52 2026: "
+STARTED, RELOADED, DUMPED, HEARD = SAYS = (
+    protocol.says_started,
+    protocol.says_reloaded,
+    protocol.says_dumped,
+    protocol.says_heard_itself,
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        pytest.param(WHEN + b"Startup complete", [STARTED], id="start"),
+        pytest.param(WHEN + b"Reload complete", [RELOADED], id="reload"),
+        pytest.param(b"Startup complete, or so it seems", [], id="not at the end"),
+        pytest.param(
+            WHEN + b"Printing VRRP as json for process(17) on signal", [DUMPED], id="dump"
+        ),
+        pytest.param(
+            b"Printing VRRP as json for process(1) on signal", [DUMPED], id="dump without a time"
+        ),
+        pytest.param(
+            WHEN + b"Can't open dump file /tmp/keepalived.json", [], id="no dump, for everybody"
+        ),
+        pytest.param(  # keepalived 2.2.7 says so each second where the only peer is the node
+            WHEN + b"(V1) WARNING - equal priority advert received from remote host with our IP"
+            b" address.",
+            [HEARD],
+            id="its own advert",
+        ),
+        pytest.param(WHEN + b"(V1) Entering MASTER STATE", [], id="anything else"),
+    ],
+)
+def test_the_lines_that_matter_are_recognised(
+    line: bytes, expected: list[Callable[[bytes], bool]]
+) -> None:
+    """At their end, since the beginning is a time; each by one function."""
+    assert expected == [each for each in SAYS if each(line)]
 
 
 @pytest.mark.parametrize(

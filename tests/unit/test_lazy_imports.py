@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from ipfailover_agent import lazy_imports
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import ModuleType
 
 TEXTS = {
     "late_library": "import late_coroutines\ndef answer(): return late_coroutines.ANSWER\n",

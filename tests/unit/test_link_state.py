@@ -10,16 +10,9 @@ from msgspec.structs import replace
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.model import Family, IPAddress, Settings
 from ipfailover_agent.supervisor import link_state
-from ipfailover_agent.supervisor.link_state import (
-    LinkFacts,
-    LinkLook,
-    LinkPolicy,
-    ServedLink,
-    SourceNeed,
-)
+from ipfailover_agent.supervisor.link_state import Ground, LinkFacts, ServedLink, SourceNeed
 from tests.support.vectors import host_facts
 
-POLICY = LinkPolicy()
 OWN, OWN6 = ip_address("10.0.0.11"), ip_address("fe80::11")
 SOURCE = ip_address("10.0.0.31")
 BOTH = frozenset({SourceNeed(family=Family.IPV4), SourceNeed(family=Family.IPV6)})
@@ -28,30 +21,38 @@ THERE = LinkFacts(
 )
 PLAIN = Settings(virtual_addresses=(ip_address("10.0.0.101"), ip_address("fd00::101")))
 PLAIN_NODE = host_facts({"ens3": ["10.0.0.11/24"]}, ["default via 10.0.0.1 dev ens3"])
-LOOK = LinkLook(facts=THERE, needs=BOTH, interface="eth0")
+GROUND = Ground(interface="eth0", needs=BOTH)
+NAMED = Ground(
+    interface="eth0",
+    needs=frozenset({SourceNeed(family=Family.IPV4, source=SOURCE)}),
+    sources=frozenset({SOURCE}),
+)
 
 
 def looked(
-    state: ServedLink, *looks: tuple[float, LinkLook]
+    state: ServedLink,
+    *looks: tuple[float, LinkFacts],
+    ground: Ground = GROUND,
+    works: bool = False,
 ) -> tuple[ServedLink, list[tuple[float, str]]]:
     """Return the state after looks at times, and when keepalived was to be started anew."""
     found = []
-    for now, look in looks:
-        state, reason = link_state.looked(state, look, now, POLICY)
+    for now, facts in looks:
+        state, reason = link_state.looked(state, ground, facts, now, works=works)
         if reason:
             found.append((now, reason))
     return state, found
 
 
-def seen(**changes: object) -> LinkLook:
-    """Return a look at a node that is like this."""
-    return replace(LOOK, facts=replace(THERE, **changes))
+def seen(**changes: object) -> LinkFacts:
+    """Return a node that is like this."""
+    return replace(THERE, **changes)
 
 
 def test_the_same_interface_is_left_alone() -> None:
     """Whatever happens to its addresses and its carrier: keepalived sees to that itself."""
-    looks = [(0.0, LOOK), (1.0, seen(is_running=False)), (2.0, seen(usable=frozenset()))]
-    state, reasons = looked(ServedLink(index=7), *looks, (9.0, LOOK))
+    looks = [(0.0, THERE), (1.0, seen(is_running=False)), (2.0, seen(usable=frozenset()))]
+    state, reasons = looked(ServedLink(index=7), *looks, (9.0, THERE))
     assert (ServedLink(index=7), []) == (state, reasons)
 
 
@@ -79,9 +80,8 @@ def test_one_that_is_replaced_meanwhile_settles_anew() -> None:
 
 def test_a_keepalived_that_works_there_is_left_alone() -> None:
     """Multicast IPv4 heals by itself: its index is then the new one."""
-    state, reasons = looked(
-        ServedLink(index=7), (0.0, seen(index=8)), (1.0, replace(seen(index=8), works=True))
-    )
+    state, _ = looked(ServedLink(index=7), (0.0, seen(index=8)))
+    state, reasons = looked(state, (1.0, seen(index=8)), works=True)
     assert (ServedLink(index=8), []) == (state, reasons)
 
 
@@ -91,53 +91,49 @@ def test_an_interface_whose_index_was_not_known_is_another_one() -> None:
     assert [(1.7, "eth0 is another interface now (index 8)")] == reasons
 
 
-def awaiting(*present: IPAddress) -> LinkLook:
-    """Return a look at a node whose adverts come from SOURCE."""
-    return LinkLook(
-        facts=replace(THERE, usable=frozenset(present), present=frozenset(present)),
-        needs=frozenset({SourceNeed(family=Family.IPV4, source=SOURCE)}),
-        sources=frozenset({SOURCE}),
-        interface="eth0",
-    )
+def with_addresses(*present: IPAddress) -> LinkFacts:
+    """Return a node that has these addresses."""
+    return seen(usable=frozenset(present), present=frozenset(present))
 
 
 def test_a_source_that_went_is_a_reason_when_it_is_back() -> None:
     """Not before, and at once then."""
-    state, reasons = looked(ServedLink(index=7), (0.0, awaiting(OWN)))
+    state, reasons = looked(ServedLink(index=7), (0.0, with_addresses(OWN)), ground=NAMED)
     assert (frozenset({SOURCE}), []) == (state.lost, reasons)
     assert link_state.is_waiting(state, THERE)
-    _, reasons = looked(state, (1.0, awaiting(OWN)), (2.0, awaiting(OWN, SOURCE)))
+    looks = [(1.0, with_addresses(OWN)), (2.0, with_addresses(OWN, SOURCE))]
+    _, reasons = looked(state, *looks, ground=NAMED)
     assert [(2.0, "the source address 10.0.0.31 is on this node again")] == reasons
 
 
 def test_a_source_that_is_only_tentative_is_not_lost() -> None:
     """As IPv6 addresses are for a moment after each return of the carrier."""
-    tentative = awaiting(OWN, SOURCE)
-    facts = replace(tentative.facts, usable=frozenset({OWN}))
-    state, _ = looked(ServedLink(index=7), (0.0, replace(tentative, facts=facts)))
+    facts = replace(with_addresses(OWN, SOURCE), usable=frozenset({OWN}))
+    state, _ = looked(ServedLink(index=7), (0.0, facts), ground=NAMED)
     assert frozenset() == state.lost
 
 
 def test_a_source_on_another_interface_will_do() -> None:
     """keepalived sends from any address of the node."""
-    look = awaiting(OWN)
-    facts = replace(look.facts, elsewhere=frozenset({SOURCE}), present=frozenset({OWN, SOURCE}))
-    assert () == link_state.lacking(look.needs, facts)
+    facts = seen(usable=frozenset({OWN}), elsewhere=frozenset({SOURCE}))
+    assert () == link_state.lacking(NAMED.needs, facts)
 
 
 def test_a_source_that_a_reload_took_away_is_no_longer_awaited() -> None:
     """Nothing is sent from it any more."""
-    state, _ = looked(ServedLink(index=7), (0.0, awaiting(OWN)), (1.0, LOOK))
+    state, _ = looked(ServedLink(index=7), (0.0, with_addresses(OWN)), ground=NAMED)
+    state, _ = looked(state, (1.0, THERE))
     assert ServedLink(index=7) == state
     assert not link_state.is_waiting(state, THERE)
 
 
 def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
     """keepalived is in FAULT for that already; what was lost stays so."""
-    gone = replace(awaiting(), facts=LinkFacts())
-    state, _ = looked(ServedLink(index=7), (0.0, awaiting(OWN)), (1.0, gone))
+    gone = LinkFacts()
+    looks = [(0.0, with_addresses(OWN)), (1.0, gone)]
+    state, _ = looked(ServedLink(index=7), *looks, ground=NAMED)
     assert frozenset({SOURCE}) == state.lost
-    assert ServedLink(index=7) == looked(ServedLink(index=7), (0.0, gone))[0]
+    assert ServedLink(index=7) == looked(ServedLink(index=7), (0.0, gone), ground=NAMED)[0]
     assert not link_state.is_waiting(ServedLink(index=7), LinkFacts())
 
 
@@ -170,22 +166,22 @@ def test_a_source_that_is_lacking_is_named() -> None:
 def test_troubles_say_why_the_node_is_not_ready() -> None:
     """Another interface, with what it lacks, and a lost source."""
     other = seen(index=8, usable=frozenset({OWN6}))
-    assert () == link_state.troubles(ServedLink(index=7), LOOK)
-    assert () == link_state.troubles(ServedLink(index=7), seen(index=None))
-    (text,) = link_state.troubles(ServedLink(index=7), other)
+    assert () == link_state.troubles(ServedLink(index=7), GROUND, THERE)
+    assert () == link_state.troubles(ServedLink(index=7), GROUND, seen(index=None))
+    (text,) = link_state.troubles(ServedLink(index=7), GROUND, other)
     assert text == (
         "eth0 is another interface now (index 8, it was 7): keepalived is started anew, once the"
         " interface has an IPv4 address that can be used"
     )
-    (text,) = link_state.troubles(ServedLink(index=7), seen(index=8))
+    (text,) = link_state.troubles(ServedLink(index=7), GROUND, seen(index=8))
     assert text.endswith("keepalived is started anew")
     lost = ServedLink(index=7, lost=frozenset({SOURCE}))
     assert "the source address 10.0.0.31 is no longer on this node" == link_state.why_held(
         lost, "eth0"
     )
-    (text,) = link_state.troubles(lost, awaiting(OWN))
+    (text,) = link_state.troubles(lost, NAMED, with_addresses(OWN))
     assert text.startswith("10.0.0.31 is no longer an address of this node")
-    assert () == link_state.troubles(lost, awaiting(OWN, SOURCE))
+    assert () == link_state.troubles(lost, NAMED, with_addresses(OWN, SOURCE))
 
 
 def test_a_port_of_a_bridge_keeps_every_instance_in_fault() -> None:
@@ -201,16 +197,16 @@ def test_a_port_of_a_bridge_keeps_every_instance_in_fault() -> None:
     assert (ServedLink(index=7, port_of="br0"), []) == (state, reasons)
     assert names == link_state.held(config, state)
     assert told == link_state.why_held(state, "eth0")
-    (trouble,) = link_state.troubles(state, taken)
+    (trouble,) = link_state.troubles(state, GROUND, taken)
     assert f"{told}: every instance stays in FAULT meanwhile" == trouble
     assert link_state.is_waiting(state, THERE)
-    assert ("the interface is no port of br0 any more",) == link_state.lacking(BOTH, taken.facts)
+    assert ("the interface is no port of br0 any more",) == link_state.lacking(BOTH, taken)
 
 
 def test_an_interface_that_is_no_port_any_more_is_a_reason_at_once() -> None:
     """keepalived takes its leaving the bridge for its end, and has no unicast sockets then."""
     bare = seen(usable=frozenset({OWN6}))
-    looks = [(0.0, seen(port_of="br0")), (1.0, bare), (2.0, LOOK)]
+    looks = [(0.0, seen(port_of="br0")), (1.0, bare), (2.0, THERE)]
     _, reasons = looked(ServedLink(index=7), *looks)
     assert [(2.0, "eth0 is no port of br0 any more")] == reasons
     assert frozenset() == link_state.held(plan(PLAIN, PLAIN_NODE), ServedLink(index=7))
@@ -227,11 +223,16 @@ def test_needs_are_those_of_the_configuration() -> None:
     config = plan(settings, facts)
     source = ip_address("10.0.0.11")
     needs = {SourceNeed(family=Family.IPV4, source=source), SourceNeed(family=Family.IPV6)}
-    assert needs == link_state.needs(config)
-    assert {source} == link_state.named_sources(settings, config)
+    expected = Ground(
+        interface="ens3",
+        needs=frozenset(needs),
+        sources=frozenset({source}),
+        virtual=frozenset(settings.virtual_addresses),
+    )
+    assert expected == link_state.ground_of(settings, config)
     assert {config.instances[0].name} == link_state.held(
         config, ServedLink(lost=frozenset({source}))
     )
-    assert frozenset() == link_state.named_sources(
-        replace(settings, multicast_source=None), replace(config, instances=config.instances[1:])
-    )
+    without = replace(config, instances=config.instances[1:])
+    fewer = link_state.ground_of(replace(settings, multicast_source=None), without)
+    assert frozenset() == fewer.sources

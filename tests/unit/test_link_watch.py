@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,20 +15,17 @@ from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.prepare import Candidate
 from ipfailover_agent.errors import SystemRefusedError
 from ipfailover_agent.holds import Holds
-from ipfailover_agent.keepalived.dump import InstanceDump, VrrpStatistics
+from ipfailover_agent.keepalived.dump import InstanceDump
 from ipfailover_agent.keepalived.instance_states import InstanceStates
 from ipfailover_agent.linux import host
 from ipfailover_agent.model import IPAddress, Settings, VrrpState
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.supervisor import link_facts
+from ipfailover_agent.supervisor import link_watch
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.link_watch import REASON, LinkWatch
+from tests.support.dumps import instance_dump
 from tests.support.services import common
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 OWN = ip_address("10.0.0.11")
 THERE = LinkFacts(index=7, is_running=True, usable=frozenset({OWN}), present=frozenset({OWN}))
@@ -51,20 +50,7 @@ def serving(*addresses: str, base: Settings = PLAIN) -> Candidate:
 def dump_of(candidate: Candidate, heard: int = 0) -> tuple[InstanceDump, ...]:
     """Return what keepalived says while it is BACKUP of everything."""
     return tuple(
-        InstanceDump(
-            name=each.name,
-            interface="eth0",
-            virtual_router_id=each.virtual_router_id,
-            version=2,
-            state=VrrpState.BACKUP,
-            base_priority=128,
-            effective_priority=128,
-            advert_interval=1.0,
-            master_advert_interval=1.0,
-            has_addresses=False,
-            last_transition=0.0,
-            counters=VrrpStatistics(advert_rcvd=heard, advert_sent=0),
-        )
+        instance_dump(VrrpState.BACKUP, name=each.name, heard=heard)
         for each in candidate.config.instances
     )
 
@@ -108,7 +94,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
     index: Callable[[str], int | None] = lambda _: made.found.index  # noqa: E731
     monkeypatch.setattr(host, "index_of", index)
-    monkeypatch.setattr(link_facts, "look", lambda *_: made.found)
+    monkeypatch.setattr(link_watch, "look", lambda *_: made.found)
     return made
 
 
@@ -229,13 +215,20 @@ def becomes_another(world: World, candidate: Candidate) -> None:
     world.watch.tick(2e9)
 
 
-def dumped(world: World, candidate: Candidate, states: dict[str, VrrpState], heard: int) -> None:
-    """Have keepalived report some instances in these states, and the others as BACKUP."""
-    dump = (
-        replace(each, state=states.get(each.name, each.state))
-        for each in dump_of(candidate, heard)
-    )
-    world.watch.on_dump(tuple(dump), 2e9 + 0.1 + heard)
+def settled(world: World, candidate: Candidate, states: dict[str, VrrpState]) -> list[str]:
+    """Return why keepalived is started anew after two dumps with instances in these states.
+
+    The others are BACKUP, and count an advert between the dumps.
+    """
+    for heard in (0, 1):
+        dump = (
+            replace(each, state=states.get(each.name, each.state))
+            for each in dump_of(candidate, heard)
+        )
+        world.watch.on_dump(tuple(dump), 2e9 + 0.1 + heard)
+    world.watch.tick(2e9 + 1)
+    world.watch.tick(3e9)
+    return world.reasons
 
 
 @pytest.mark.parametrize("reason", ["drain", "contest"])
@@ -251,11 +244,7 @@ def test_what_the_agent_keeps_in_fault_is_no_reason_to_end_what_serves(
     becomes_another(world, candidate)
     world.holds.set(second, reason)
     world.own_adverts.add(first)
-    for heard in (0, 1):
-        dumped(world, candidate, {first: VrrpState.MASTER, second: VrrpState.FAULT}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert [] == world.reasons
+    assert [] == settled(world, candidate, {first: VrrpState.MASTER, second: VrrpState.FAULT})
 
 
 @pytest.mark.parametrize(
@@ -268,11 +257,7 @@ def test_a_backup_that_receives_on_another_interface_may_not_be_able_to_send(
     """keepalived 2.2.7 sends IPv6 to the interface that was there, without end."""
     candidate = serving_both(address)
     becomes_another(world, candidate)
-    for heard in (0, 1):
-        dumped(world, candidate, {}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert reasons == world.reasons
+    assert reasons == settled(world, candidate, {})
 
 
 def test_a_backup_can_send_where_a_master_with_its_sockets_does(world: World) -> None:
@@ -281,11 +266,7 @@ def test_a_backup_can_send_where_a_master_with_its_sockets_does(world: World) ->
     first = candidate.config.instances[0].name
     becomes_another(world, candidate)
     world.own_adverts.add(first)
-    for heard in (0, 1):
-        dumped(world, candidate, {first: VrrpState.MASTER}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert [] == world.reasons
+    assert [] == settled(world, candidate, {first: VrrpState.MASTER})
 
 
 @pytest.mark.parametrize(
@@ -310,11 +291,7 @@ def test_what_is_in_fault_and_may_be_deaf_is_started_anew(
     becomes_another(world, candidate)
     if reason:
         world.holds.set(held, reason)
-    for heard in (0, 1):
-        dumped(world, candidate, {held: VrrpState.FAULT}, heard)
-    world.watch.tick(2e9 + 1)
-    world.watch.tick(3e9)
-    assert [ANOTHER] == world.reasons
+    assert [ANOTHER] == settled(world, candidate, {held: VrrpState.FAULT})
 
 
 def test_a_configuration_comes_back_with_the_node_as_it_is_now(world: World) -> None:
@@ -345,6 +322,6 @@ def test_a_kernel_that_does_not_answer_leaves_the_node_as_it_was(
 
     candidate = serving("10.0.0.50")
     world.configure(candidate)
-    monkeypatch.setattr(link_facts, "look", refuse)
+    monkeypatch.setattr(link_watch, "look", refuse)
     assert candidate == world.watch.with_present_node(candidate)
     assert world.watch.deadline is not None

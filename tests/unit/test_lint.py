@@ -21,6 +21,10 @@ PATHS = RunPaths(directory="/run/x", config="/x")
 ADDRESSES = tuple(map(ip_address, ("10.0.0.1", "10.0.0.2", "fd00::1")))
 CONFIG = plan(Settings(virtual_addresses=ADDRESSES, config_name="x", address_groups=2), FACTS)
 TEXT = render(CONFIG, PATHS).config.text
+FIRST, ID, HELD = 'vrrp_instance "x_VIP_1"', "virtual_router_id 11", "10.0.0.2/32"
+WEIGHT, HURTS = 'check.track"\n    weight 0', 'check.track"\n    weight -20'
+TRACK = "/run/x/check.track"
+ONE, TWO, CHECK = "vrrp_instance 'x_VIP_1'", "vrrp_instance 'x_VIP_2'", "track_file 'chk_x'"
 BOTH = """
 vrrp_track_file chk_x { file "/run/x/check.track" # ours
 weight 0 }
@@ -85,61 +89,30 @@ def test_a_template_may_write_it_differently_and_add_to_it(text: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('vrrp_instance "x_VIP_1"', "vrrp_instance other", ["renders no vrrp_instance 'x_VIP_1'"]),
-        ('vrrp_instance "x_VIP_1"', "#vrrp_instance x_VIP_1", ["no vrrp_instance 'x_VIP_1'"]),
-        ('vrrp_instance "x_VIP_1"', "!vrrp_instance x_VIP_1", ["no vrrp_instance 'x_VIP_1'"]),
-        ('vrrp_instance "x_VIP_1"', "@a vrrp_instance x_VIP_1", ["no vrrp_instance 'x_VIP_1'"]),
-        ("x_VIP_2", "x_VIP_1", ["vrrp_instance 'x_VIP_1' 2 times", "no vrrp_instance 'x_VIP_2'"]),
-        (
-            "virtual_router_id 11",
-            "virtual_router_id 99",
-            ["virtual_router_id 99 instead of 11 in vrrp_instance 'x_VIP_1'"],
-        ),
-        ("virtual_router_id 11", "#", ["virtual_router_id none instead of 11"]),
-        (
-            "virtual_router_id 11",
-            "virtual_router_id 11\nvirtual_router_id 9",
-            ["virtual_router_id 11 and 9 instead of 11"],
-        ),
-        (
-            "10.0.0.2/32",
-            "# 10.0.0.2/32",
-            ["renders no 10.0.0.2 in virtual_ipaddress in vrrp_instance 'x_VIP_1'"],
-        ),
-        (
-            "10.0.0.2/32",
-            "10.0.0.2/24",
-            ["renders 10.0.0.2/24 in virtual_ipaddress", "10.0.0.2/32"],
-        ),
-        ("10.0.0.2/32", "10.0.0.2/32 dev ens3\n10.0.0.3", ["renders '10.0.0.3' in virtual"]),
-        ("10.0.0.2/32", "10.0.0.2/32 dev ens3\n$MORE", ["renders '$MORE' in virtual_ipaddress"]),
+        (FIRST, "vrrp_instance other", [f"renders no {ONE}"]),
+        (FIRST, "#vrrp_instance x_VIP_1", [f"no {ONE}"]),
+        (FIRST, "!vrrp_instance x_VIP_1", [f"no {ONE}"]),
+        (FIRST, "@a vrrp_instance x_VIP_1", [f"no {ONE}"]),
+        ("x_VIP_2", "x_VIP_1", [f"{ONE} 2 times", f"no {TWO}"]),
+        (ID, "virtual_router_id 99", [f"virtual_router_id 99 instead of 11 in {ONE}"]),
+        (ID, "#", ["virtual_router_id none instead of 11"]),
+        (ID, f"{ID}\nvirtual_router_id 9", ["virtual_router_id 11 and 9 instead of 11"]),
+        (HELD, "# 10.0.0.2/32", [f"renders no 10.0.0.2 in virtual_ipaddress in {ONE}"]),
+        (HELD, "10.0.0.2/24", ["renders 10.0.0.2/24 in virtual_ipaddress", "10.0.0.2/32"]),
+        (HELD, "10.0.0.2/32 dev ens3\n10.0.0.3", ["renders '10.0.0.3' in virtual"]),
+        (HELD, "10.0.0.2/32 dev ens3\n$MORE", ["renders '$MORE' in virtual_ipaddress"]),
         (
             "    track_file {",
             "    track_script {",
-            [
-                "renders no 'chk_x' in track_file in vrrp_instance 'x_VIP_1'",
-                "renders no 'chk_x' in track_file in vrrp_instance 'x_VIP_2'",
-            ],
+            [f"renders no 'chk_x' in track_file in {each}" for each in (ONE, TWO)],
         ),
-        (
-            "/run/x/check.track",
-            "/elsewhere",
-            ["renders no track_file 'chk_x' of /run/x/check.track, by which"],
-        ),
-        (
-            'check.track"\n    weight 0',
-            'check.track"\n    weight -20',
-            ["renders weight -20 of track_file 'chk_x' in vrrp_instance 'x_VIP_1' instead of 0: "],
-        ),
-        (
-            'check.track"\n    weight 0',
-            'check.track"',
-            ["renders weight 1 of track_file 'chk_x' in vrrp_instance 'x_VIP_2' instead of 0: "],
-        ),
+        (TRACK, "/elsewhere", [f"renders no {CHECK} of {TRACK}, by which"]),
+        (WEIGHT, HURTS, [f"renders weight -20 of {CHECK} in {ONE} instead of 0: "]),
+        (WEIGHT, 'check.track"', [f"renders weight 1 of {CHECK} in {TWO} instead of 0: "]),
         (
             '        "chk_x"\n',
             '        "chk_x" weight 0 reverse\n',
-            ["renders weight 0 reverse of track_file 'chk_x' in vrrp_instance 'x_VIP_1' instead"],
+            [f"renders weight 0 reverse of {CHECK} in {ONE} instead"],
         ),
         ('track_file "chk_x"', 'vrrp_script "chk_x"', ["no track_file 'chk_x' of /run/x/check"]),
         ("virtual_ipaddress {", "virtual_routes {", ["renders no 10.0.0.1 in", "no 10.0.0.2 in"]),
@@ -157,9 +130,8 @@ def test_what_is_missing_or_different_is_said(old: str, new: str, said: list[str
 def test_an_address_of_ours_in_a_strange_instance_is_refused() -> None:
     """keepalived would hold it twice, under two ids."""
     strange = "vrrp_instance mine {\n virtual_ipaddress {\n 10.0.0.1\n 10.0.9.9\n}\n}\n"
-    assert ("renders 10.0.0.1 in vrrp_instance 'mine' too",) == problems(
-        TEXT + strange, CONFIG, PATHS
-    )
+    said = "renders 10.0.0.1 in vrrp_instance 'mine' too"
+    assert (said,) == problems(TEXT + strange, CONFIG, PATHS)
 
 
 def test_long_lists_are_cut() -> None:

@@ -7,53 +7,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfailover_agent.status import log_lines
-from ipfailover_agent.status.log_lines import (
-    CheckEnded,
-    ChildDied,
-    LinkChanged,
-    LogLine,
-    Outranked,
-    Outranks,
-    ProcessExited,
-    VersionReported,
-)
+from ipfailover_agent.status.log_lines import LogLine, Report
 
-SAID: dict[str, LogLine] = {
-    "(vip_VIP_1) Master received advert from 10.0.0.12 with higher priority 200, ours 100": (
-        Outranked(instance="vip_VIP_1", source="10.0.0.12", priority=200)
+VIP = "(vip_VIP_1)"
+MASTER = "Master received advert from"
+SCRIPT = "VRRP_Script(chk_vip)"
+OUTRANKED, CHECK, LINK = Report.OUTRANKED, Report.CHECK_ENDED, Report.LINK_CHANGED
+#: Lines of keepalived, and what each reports: about what, whose, and a text.
+SAID: dict[str, tuple[Report, str, str]] = {
+    f"{VIP} {MASTER} 10.0.0.12 with higher priority 200, ours 100": (
+        *(OUTRANKED, "vip_VIP_1", "advert of higher priority 200 from 10.0.0.12"),
     ),
-    "(a) b) Master received advert from fe80::1 with same priority 100 but higher IP address"
-    " than ours": Outranked(instance="a) b", source="fe80::1", priority=100, is_equal=True),
-    "(vip_VIP_1) received lower priority (150) advert from 192.0.2.12 - discarding": (
-        Outranks(instance="vip_VIP_1", source="192.0.2.12", priority=150)
+    f"(a) b) {MASTER} fe80::1 with same priority 100 but higher IP address than ours": (
+        *(OUTRANKED, "a) b", "advert of equal priority 100 from fe80::1, whose address is higher"),
     ),
-    "VRRP_Script(chk_vip) succeeded": CheckEnded(failure=""),
-    "VRRP_Script(chk_vip) considered successful on reload": CheckEnded(failure=""),
-    "VRRP_Script(chk_vip) failed (exited with status 1)": CheckEnded(
-        failure="exited with status 1"
+    f"{VIP} received lower priority (150) advert from 192.0.2.12 - discarding": (
+        *(Report.OUTRANKS, "vip_VIP_1", "outranks 192.0.2.12 (priority 150)"),
     ),
-    "VRRP_Script(chk_vip) failed (due to signal 9)": CheckEnded(failure="due to signal 9"),
-    "VRRP_Script(chk_vip) timed_out": CheckEnded(failure="timed out"),
-    "VRRP_Script(chk_vip) considered unsuccessful on reload": CheckEnded(
-        failure="considered unsuccessful on reload"
+    f"{SCRIPT} succeeded": (CHECK, "", ""),
+    f"{SCRIPT} considered successful on reload": (CHECK, "", ""),
+    f"{SCRIPT} failed (exited with status 1)": (CHECK, "", "exited with status 1"),
+    f"{SCRIPT} failed (due to signal 9)": (CHECK, "", "due to signal 9"),
+    f"{SCRIPT} timed_out": (CHECK, "", "timed out"),
+    f"{SCRIPT} considered unsuccessful on reload": (
+        *(CHECK, "", "considered unsuccessful on reload"),
     ),
-    "Netlink reports eth0 down": LinkChanged(interface="eth0", failure="interface eth0 is down"),
-    "Netlink reports eth0 up": LinkChanged(interface="eth0", failure=""),
-    "Interface eth0 deleted": LinkChanged(interface="eth0", failure="interface eth0 is gone"),
-    "Interface eth0 added": LinkChanged(interface="eth0", failure=""),
-    "(vip_VIP_1) entering FAULT state (no IPv4 address for interface)": LinkChanged(
-        interface="", failure="the interface has no IPv4 address"
+    "Netlink reports eth0 down": (LINK, "", "interface eth0 is down"),
+    "Netlink reports eth0 up": (LINK, "", ""),
+    "Interface eth0 deleted": (LINK, "", "interface eth0 is gone"),
+    "Interface eth0 added": (LINK, "", ""),
+    f"{VIP} entering FAULT state (no IPv4 address for interface)": (
+        *(LINK, "", "the interface has no IPv4 address"),
     ),
-    "pid 9 exited due to signal 9 (Killed) - has rlimit_rttime been exceeded?": ProcessExited(
-        pid=9, how="signal 9"
+    "pid 9 exited due to signal 9 (Killed) - has rlimit_rttime been exceeded?": (
+        *(Report.PROCESS_EXITED, "9", "signal 9"),
     ),
-    "pid 9 exited due to segmentation fault (SIGSEGV).": ProcessExited(
-        pid=9, how="segmentation fault"
+    "pid 9 exited due to segmentation fault (SIGSEGV).": (
+        *(Report.PROCESS_EXITED, "9", "segmentation fault"),
     ),
-    "pid 9 exited with status 1": ProcessExited(pid=9, how="status 1"),
-    "VRRP child process(9) died: Exiting": ChildDied(pid=9),
-    "VRRP child process(9) died: Respawning": ChildDied(pid=9),
-    "Starting Keepalived v2.2.7 (01/16,2022)": VersionReported(version="2.2.7"),
+    "pid 9 exited with status 1": (Report.PROCESS_EXITED, "9", "status 1"),
+    "VRRP child process(9) died: Exiting": (Report.CHILD_DIED, "9", ""),
+    "VRRP child process(9) died: Respawning": (Report.CHILD_DIED, "9", ""),
+    "Starting Keepalived v2.2.7 (01/16,2022)": (Report.VERSION, "2.2.7", ""),
 }
 NOTHING = (
     "",
@@ -71,7 +66,9 @@ NOTHING = (
 @pytest.mark.parametrize("stamp", ["", "Sun Nov 22 14:04:29 2026: "], ids=["bare", "stamped"])
 def test_a_line_that_explains_is_understood(line: str, stamp: str) -> None:
     """With the time before it that keepalived writes on a console, and without."""
-    assert SAID[line] == log_lines.parse((stamp + line).encode())
+    report, subject, text = SAID[line]
+    expected = LogLine(report=report, subject=subject, text=text)
+    assert expected == log_lines.parse((stamp + line).encode())
 
 
 @pytest.mark.parametrize("line", NOTHING)

@@ -10,21 +10,17 @@ from ipfailover_agent.status import logs
 from ipfailover_agent.status.logs import LogFormat, Repeats
 
 
-class Lines:
+class Lines(list[bytes]):
     """A sink that keeps what it gets."""
 
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-
-    def write_line(self, line: bytes) -> None:
-        self.lines.append(line)
+    write_line = list.append
 
 
 def written(log_format: LogFormat, level: str = "info", **fields: object) -> list[bytes]:
     """Return the lines that an event at info leaves."""
-    sink = Lines()
-    logs.configure(sink, log_format=log_format, level=level).info("noun.done", **fields)
-    return sink.lines
+    lines = Lines()
+    logs.configure(lines, log_format=log_format, level=level).info("noun.done", **fields)
+    return lines
 
 
 def test_text_is_key_value_pairs_with_time_level_and_event_first() -> None:
@@ -54,13 +50,8 @@ def test_json_parses_and_keeps_types() -> None:
     """Tuples are lists; what JSON has no notation for is text."""
     (line,) = written(LogFormat.JSON, words=("a", "b"), number=7, what=LogFormat.TEXT)
     data = json.loads(line)
-    assert ("noun.done", "info", ["a", "b"], 7) == (
-        data["event"],
-        data["level"],
-        data["words"],
-        data["number"],
-    )
-    assert "LogFormat.TEXT" == data["what"]
+    expected = {"event": "noun.done", "level": "info", "words": ["a", "b"], "number": 7}
+    assert {**expected, "what": "LogFormat.TEXT", "timestamp": data["timestamp"]} == data
 
 
 @pytest.mark.parametrize(("level", "count"), [("debug", 1), ("info", 1), ("warning", 0)])
@@ -72,13 +63,13 @@ def test_events_below_the_level_are_left_out(level: str, count: int) -> None:
 @pytest.mark.parametrize("log_format", LogFormat)
 def test_a_traceback_is_part_of_its_line(log_format: LogFormat) -> None:
     """Not a dozen lines that belong to nobody."""
-    sink = Lines()
-    log = logs.configure(sink, log_format=log_format, level="info")
+    lines = Lines()
+    log = logs.configure(lines, log_format=log_format, level="info")
     try:
         int("oh no")
     except ValueError:
         log.exception("agent.crashed")
-    (line,) = sink.lines
+    (line,) = lines
     assert b"oh no" in line
     assert b"\n" not in line
 
@@ -93,10 +84,8 @@ def test_keepaliveds_lines_are_wrapped_in_json() -> None:
     """Every byte can be told from the JSON; grep finds the words."""
     wrapped = logs.line_wrapper(LogFormat.JSON)(b'(x) Entering MASTER STATE "\xff\t')
     assert b"(x) Entering MASTER STATE" in wrapped
-    assert {
-        "event": "keepalived.line",
-        "line": '(x) Entering MASTER STATE "\\xff\t',
-    } == json.loads(wrapped)
+    line = '(x) Entering MASTER STATE "\\xff\t'
+    assert {"event": "keepalived.line", "line": line} == json.loads(wrapped)
 
 
 def test_dropped_lines_are_told_in_the_format_of_the_log() -> None:
@@ -137,22 +126,17 @@ def test_more_causes_than_anyone_reads_are_not_told() -> None:
 
 def test_what_is_recorded_does_not_depend_on_the_level_of_the_log() -> None:
     """The status and the events file have what the log leaves out; but nothing for developers."""
-    sink = Lines()
+    lines = Lines()
     kept: list[tuple[str, dict[str, object]]] = []
     log = logs.recording(
-        logs.configure(sink, log_format=logs.LogFormat.JSON, level="error"),
+        logs.configure(lines, log_format=LogFormat.JSON, level="error"),
         lambda event, **fields: kept.append((event, fields)),
     )
     log.debug("a.detail", line="x")
     log.info("check.passed")
     log.warning("lease.late", lateness=0.3, lease=None)
     log.error("status.unwritten", error="full")
-    late = {"lateness": 0.3, "lease": None}
-    expected = [
-        ("check.passed", {}),
-        ("lease.late", late),
-        ("status.unwritten", {"error": "full"}),
-    ]
-    assert expected == kept
-    (line,) = map(json.loads, sink.lines)
+    late = ("lease.late", {"lateness": 0.3, "lease": None})
+    assert [("check.passed", {}), late, ("status.unwritten", {"error": "full"})] == kept
+    (line,) = map(json.loads, lines)
     assert ("status.unwritten", "error", "full") == (line["event"], line["level"], line["error"])

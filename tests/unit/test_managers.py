@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ipfailover_agent.doctor import managers
-from ipfailover_agent.doctor.managers import Managers
+from ipfailover_agent.doctor import node_findings
+from ipfailover_agent.doctor.node_findings import Managers
 
 NETWORK = "[Network]\nKeepConfiguration="
 
@@ -43,7 +43,7 @@ NETWORK = "[Network]\nKeepConfiguration="
 )
 def test_the_last_word_of_networkd_counts(texts: list[str], expected: str) -> None:
     """In its section, if it is one that networkd knows; the older name only without the newer."""
-    assert expected == managers.keep_configuration(texts)
+    assert expected == node_findings.keep_configuration(texts)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_ifupdown2_removes_by_one_stanza_without_a_word_against_it(
     expected: bool,  # noqa: FBT001
 ) -> None:
     """With two it says itself that it skips purging."""
-    assert expected == managers.purges(["source interfaces.d/*\n", "\n".join(lines)], "eth0")
+    assert expected == node_findings.purges(["source interfaces.d/*\n", "\n".join(lines)], "eth0")
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_ifupdown2_removes_by_one_stanza_without_a_word_against_it(
 def test_networkd_keeps_by_lifetime(keep: str, with_lease: str, without: str) -> None:
     """A lease is a lifetime; without one our addresses have none."""
     told = Managers(names=frozenset({"networkd"}), keep=keep)
-    (leased,) = managers.judge_managers("eth0", told, 3)
-    (lasting,) = managers.judge_managers("eth0", told, 0)
+    (leased,) = node_findings.judge_managers("eth0", told, 3)
+    (lasting,) = node_findings.judge_managers("eth0", told, 0)
     assert [with_lease, without] == [leased.verdict.value, lasting.verdict.value]
     says_why = keep in {"dhcp", "dynamic", "static"}
     for each, words in ((leased, "which have a lifetime"), (lasting, "which have none")):
@@ -118,5 +118,5 @@ def test_networkd_keeps_by_lifetime(keep: str, with_lease: str, without: str) ->
 )
 def test_managers_of_the_interface_are_told(told: Managers, expected: list[str]) -> None:
     """Where their files are not seen, nothing is known."""
-    found = managers.judge_managers("eth0", told, 3)
+    found = node_findings.judge_managers("eth0", told, 3)
     assert expected == [f"{each.verdict.value} {each.text}" for each in found]

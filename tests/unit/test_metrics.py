@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -12,38 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ipfailover_agent.http import metrics
 from ipfailover_agent.status import status_model
-from tests.support.observed import ago, instance, observation
+from ipfailover_agent.status.exchange import StatusView
+from tests.support.markdown import code, section, table
+from tests.support.observed import WHOLE, instance, observation
 from tests.support.promtool import promtool
 
-if TYPE_CHECKING:
-    from ipfailover_agent.status.exchange import StatusView
-
-WHOLE = observation(
-    instance(1),
-    instance(
-        2,
-        "BACKUP",
-        unanswered=(
-            status_model.UnansweredStatus(
-                address="10.0.0.3", holder="10.0.0.12", since=ago(9), cause="c"
-            ),
-        ),
-    ),
-    instance(
-        3,
-        "FAULT",
-        held="held: why",
-        drained="why",
-        rivals=(status_model.RivalStatus(rival="10.0.0.9", kind="k", cause="c", at=ago(9)),),
-    ),
-    check=status_model.CheckStatus(state="failing", reason="r", since=ago(1), duration=0.25),
-    counts=status_model.Counts(
-        accepted=1, unchanged=2, refused=3, unconfirmed=4, contests=5, holds=6, kills=7
-    ),
-    lease=status_model.LeaseStatus(seconds=3, lateness=0.5, worst_lateness=0.75, lapses=8),
-    restarts=9,
-    lines_dropped=10,
-)
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+HOLDER = "ipfailover_instance_holder"
 
 #: What keepalived-exporter calls its metrics: name, type and labels (its internal/collector).
 EXPORTER = {
@@ -54,28 +28,19 @@ EXPORTER = {
     **{
         f"keepalived_{name}_total": ("counter", ("iname", "intf", "vrid"))
         for name in (
-            "advertisements_received",
-            "advertisements_sent",
-            "become_master",
-            "release_master",
-            "packet_length_errors",
-            "advertisements_interval_errors",
-            "ip_ttl_errors",
-            "invalid_type_received",
-            "address_list_errors",
-            "authentication_invalid",
-            "authentication_mismatch",
-            "authentication_failure",
-            "priority_zero_received",
-            "priority_zero_sent",
-            "gratuitous_arp_delay",
+            *("advertisements_received", "advertisements_sent", "become_master"),
+            *("release_master", "packet_length_errors", "advertisements_interval_errors"),
+            *("ip_ttl_errors", "invalid_type_received", "address_list_errors"),
+            *("authentication_invalid", "authentication_mismatch", "authentication_failure"),
+            *("priority_zero_received", "priority_zero_sent", "gratuitous_arp_delay"),
         )
     },
 }
 
 
-def ago_seconds(seconds: float) -> float:
-    return datetime.fromisoformat(ago(seconds)).timestamp()
+def with_part(**fields: object) -> StatusView:
+    """Return the whole look, of services that show something else."""
+    return replace(WHOLE, part=replace(WHOLE.part, **fields))
 
 
 def text_of(seen: StatusView) -> str:
@@ -101,6 +66,15 @@ def test_the_exporters_names_types_and_labels_are_kept() -> None:
                 assert EXPORTER[sample.name][1] == tuple(sorted(sample.labels))
 
 
+def test_the_operations_guide_lists_every_metric() -> None:
+    """With its type, and no other."""
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text_of(WHOLE), re.MULTILINE))
+    listed = {
+        name: row[1] for row in table(section(OPERATIONS, "Metrics")) for name in code(row[0])
+    }
+    assert types == listed
+
+
 def test_every_counter_of_keepalived_has_its_own_metric() -> None:
     """Each value is another one, so that none can stand for its neighbour."""
     found = samples(WHOLE)
@@ -112,11 +86,9 @@ def test_every_counter_of_keepalived_has_its_own_metric() -> None:
 def test_states_are_numbers_by_address() -> None:
     """As in vrrp.h."""
     found = samples(WHOLE)
-    states = [
-        found["keepalived_vrrp_state", (f"edge_VIP_{each}", "br-ex", f"10.0.0.{each + 1}", vrid)]
-        for each, vrid in ((1, "11"), (2, "12"), (3, "13"))
-    ]
-    assert [2, 1, 3] == states
+    for number, state in ((1, 2), (2, 1), (3, 3)):
+        labels = (f"edge_VIP_{number}", "br-ex", f"10.0.0.{number + 1}", f"1{number}")
+        assert state == found["keepalived_vrrp_state", labels]
 
 
 @pytest.mark.parametrize(
@@ -146,14 +118,10 @@ def test_states_are_numbers_by_address() -> None:
         ("ipfailover_check_duration_seconds", (), 0.25),
         ("ipfailover_address_held", ("10.0.0.2", "edge_VIP_1"), 1),
         ("ipfailover_address_held", ("10.0.0.3", "edge_VIP_2"), 0),
-        ("ipfailover_instance_holder_info", ("10.0.0.11", "edge_VIP_1", "true"), 1),
-        ("ipfailover_instance_holder_info", ("10.0.0.12", "edge_VIP_2", "false"), 1),
-        ("ipfailover_instance_holder_priority", ("10.0.0.12", "edge_VIP_2"), 200),
-        (
-            "ipfailover_instance_holder_last_advert_timestamp_seconds",
-            ("10.0.0.12", "edge_VIP_2"),
-            ago_seconds(0.4),
-        ),
+        (f"{HOLDER}_info", ("10.0.0.11", "edge_VIP_1", "true"), 1),
+        (f"{HOLDER}_info", ("10.0.0.12", "edge_VIP_2", "false"), 1),
+        (f"{HOLDER}_priority", ("10.0.0.12", "edge_VIP_2"), 200),
+        (f"{HOLDER}_last_advert_timestamp_seconds", ("10.0.0.12", "edge_VIP_2"), 1767268799.6),
         ("ipfailover_lease_remaining_seconds", ("edge_VIP_1",), 2.4),
         ("ipfailover_held", ("edge_VIP_1",), 0),
         ("ipfailover_held", ("edge_VIP_3",), 1),
@@ -173,11 +141,8 @@ def test_the_agents_own_metrics(name: str, labels: tuple[str, ...], value: float
 
 @pytest.mark.parametrize(
     ("active", "reason", "expected"),
-    [
-        pytest.param(True, "", 1.0, id="works"),
-        pytest.param(False, "cap_net_raw is missing", 0.0, id="cannot"),
-        pytest.param(False, "", None, id="not asked for"),
-    ],
+    [(True, "", 1.0), (False, "cap_net_raw is missing", 0.0), (False, "", None)],
+    ids=["works", "cannot", "not asked for"],
 )
 def test_a_protection_that_nobody_asked_for_is_not_told_of(
     *, active: bool, reason: str, expected: float | None
@@ -190,23 +155,16 @@ def test_a_protection_that_nobody_asked_for_is_not_told_of(
 
 def test_a_holder_has_one_series_and_an_unknown_one_says_so() -> None:
     """Two are two; of this node no advert is heard."""
-    other = status_model.HolderStatus(
-        address="10.0.0.12", is_here=False, priority=200, heard_at=ago(0.4)
-    )
-    here = status_model.HolderStatus(address="10.0.0.11", is_here=True, priority=101)
-    found = samples(
-        observation(
-            instance(1, holder="10.0.0.12, 10.0.0.11", holders=(other, here)),
-            instance(2, "BACKUP", holder=status_model.UNKNOWN, holders=()),
-        )
-    )
+    [here], [other] = instance(1).holders, instance(1, "BACKUP").holders
+    unknown = instance(2, "BACKUP", holder=status_model.UNKNOWN, holders=())
+    found = samples(observation(instance(1, holders=(other, here)), unknown))
     assert {
-        ("ipfailover_instance_holder_info", ("10.0.0.12", "edge_VIP_1", "false")),
-        ("ipfailover_instance_holder_info", ("10.0.0.11", "edge_VIP_1", "true")),
-        ("ipfailover_instance_holder_info", ("unknown", "edge_VIP_2", "false")),
-        ("ipfailover_instance_holder_priority", ("10.0.0.12", "edge_VIP_1")),
-        ("ipfailover_instance_holder_priority", ("10.0.0.11", "edge_VIP_1")),
-        ("ipfailover_instance_holder_last_advert_timestamp_seconds", ("10.0.0.12", "edge_VIP_1")),
+        (f"{HOLDER}_info", ("10.0.0.12", "edge_VIP_1", "false")),
+        (f"{HOLDER}_info", ("10.0.0.11", "edge_VIP_1", "true")),
+        (f"{HOLDER}_info", ("unknown", "edge_VIP_2", "false")),
+        (f"{HOLDER}_priority", ("10.0.0.12", "edge_VIP_1")),
+        (f"{HOLDER}_priority", ("10.0.0.11", "edge_VIP_1")),
+        (f"{HOLDER}_last_advert_timestamp_seconds", ("10.0.0.12", "edge_VIP_1")),
     } == {key for key in found if "_holder_" in key[0]}
 
 
@@ -219,10 +177,11 @@ def test_two_nodes_that_differ_have_other_labels() -> None:
 @pytest.mark.parametrize(
     "seen",
     [
-        pytest.param(observation(config=None, phase="waiting", check=None), id="waiting"),
-        pytest.param(replace(WHOLE, dump_age=None), id="no answer yet"),
-        pytest.param(replace(WHOLE, dump_age=60.0), id="hangs"),
+        observation(config=None, phase="waiting", check=None),
+        with_part(answered_ago=None),
+        with_part(answered_ago=60.0),
     ],
+    ids=["waiting", "no answer yet", "hangs"],
 )
 def test_where_keepalived_gives_no_answer_it_is_down(seen: StatusView) -> None:
     """Old numbers are not passed off as new."""
@@ -233,7 +192,7 @@ def test_where_keepalived_gives_no_answer_it_is_down(seen: StatusView) -> None:
 
 def test_what_the_kernel_does_not_tell_is_taken_from_keepalived() -> None:
     """Better than nothing."""
-    found = samples(replace(WHOLE, present=None))
+    found = samples(with_part(present=None))
     assert 1 == found["ipfailover_address_held", ("10.0.0.2", "edge_VIP_1")]
 
 

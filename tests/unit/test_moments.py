@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.bench.calls import Answer, longest_gap, parse
 from tests.bench.clusters import REFERENCE, reference
 from tests.bench.moments import Felt, cell, ours
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def answers(*times: float) -> list[Answer]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
+from tests.support.observed import WHOLE
 from tests.support.promtool import promtool
-from tests.unit.test_metrics import WHOLE, text_of
+from tests.unit.test_metrics import text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "examples" / "monitoring"

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-PRODUCT = Path(__file__).resolve().parents[2] / "ipfailover_agent"
-SOURCES = tuple(sorted(PRODUCT.rglob("*.py")))
+from tests.support.sources import MODULES, PRODUCT, tree
 
 #: Modules that are the same part of each package.
 SHARED = frozenset({"__init__", "fsm", "service"})
 
 
-def classes(source: str) -> Iterator[str]:
+def classes(module: ast.Module) -> Iterator[str]:
     """Yield the names of all classes of a module, those inside of others as well."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(module):
         if isinstance(node, ast.ClassDef):
             yield node.name
 
@@ -35,9 +30,7 @@ def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def test_no_class_name_is_defined_twice() -> None:
     """A reader who meets the name of a class finds one definition of it."""
     assert {} == repeated(
-        (name, str(file.relative_to(PRODUCT)))
-        for file in SOURCES
-        for name in classes(file.read_text(encoding="utf-8"))
+        (name, str(file.relative_to(PRODUCT))) for file in MODULES for name in classes(tree(file))
     )
 
 
@@ -45,12 +38,12 @@ def test_a_name_that_stands_twice_is_found() -> None:
     """In one module or in two, on top or inside of a class."""
     one = "class A:\n    class B: pass"
     other = "class B: pass\nclass C: pass\nclass C: pass"
-    pairs = [(name, place) for place in (one, other) for name in classes(place)]
+    pairs = [(name, place) for place in (one, other) for name in classes(ast.parse(place))]
     assert {"B": [one, other], "C": [other, other]} == repeated(pairs)
 
 
 def test_no_module_has_the_name_of_another() -> None:
     """A file is found by its name alone; a package's service and state machine have the same."""
     assert {} == repeated(
-        (file.stem, str(file.relative_to(PRODUCT))) for file in SOURCES if file.stem not in SHARED
+        (file.stem, str(file.relative_to(PRODUCT))) for file in MODULES if file.stem not in SHARED
     )

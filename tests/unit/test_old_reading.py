@@ -5,11 +5,13 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import asdict
 
 from ipfailover_agent import model
 from ipfailover_agent.config import shell_reading
 from tests.support.vectors import RecordedInstance, Vector, host_facts, load_vectors
 
+ONE, OFFSET = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}, "OPENSHIFT_HA_VRRP_ID_OFFSET"
 NODE = host_facts({"ens3": ["192.168.55.10/24"]})
 
 
@@ -17,20 +19,10 @@ NODE = host_facts({"ens3": ["192.168.55.10/24"]})
 def test_every_recorded_vector_is_reproduced(vector: Vector) -> None:
     """Interface, node address, names, ids, addresses, password and peers are as recorded."""
     reading = shell_reading.read(vector.env, vector.facts)
-
     assert vector.old_image.interface == reading.interface
     assert vector.old_image.node_address == reading.node_address
-    assert vector.old_image.instances == tuple(
-        RecordedInstance(
-            name=each.name,
-            interface=each.interface,
-            virtual_router_id=each.virtual_router_id,
-            addresses=each.addresses,
-            password=each.password,
-            unicast_peers=each.unicast_peers,
-        )
-        for each in reading.instances
-    )
+    found = tuple(RecordedInstance(**asdict(each)) for each in reading.instances)
+    assert vector.old_image.instances == found
 
 
 def addresses(value: str) -> list[str] | None:
@@ -81,20 +73,9 @@ def test_a_long_range_is_followed_for_a_while_only() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [
-        ("12", 12),
-        ("-3", -3),
-        ("+3", 3),
-        ("010", 8),
-        ("0x1F", 31),
-        ("08", None),
-        ("1 2", None),
-        ("3x", None),
-        ("word", 0),
-        ("", 0),
-        ("0", 0),
-    ],
-)
+    [("12", 12), ("-3", -3), ("+3", 3), ("010", 8), ("0x1F", 31), ("08", None), ("1 2", None),
+     ("3x", None), ("word", 0), ("", 0), ("0", 0)],
+)  # fmt: skip
 def test_shell_arithmetic_is_followed(text: str, expected: int | None) -> None:
     """Octal, hexadecimal and unset names were all read as numbers."""
     assert expected == shell_reading.shell_number(text)
@@ -112,32 +93,22 @@ def test_shell_arithmetic_is_followed(text: str, expected: int | None) -> None:
 def test_groups_are_dealt_out_in_order(env: dict[str, str], groups: list[list[str]]) -> None:
     """The first groups are one larger; anything but a positive number is no group."""
     reading = shell_reading.read({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1-3"} | env, NODE)
-
     assert groups == [list(each.addresses) for each in reading.instances]
 
 
 @pytest.mark.parametrize(
     ("env", "facts", "outage"),
     [
-        ({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}, NODE, ""),
+        (ONE, NODE, ""),
         ({}, NODE, "no address"),
-        ({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}, host_facts({}), "no interface"),
-        (
-            {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1", "OPENSHIFT_HA_VRRP_ID_OFFSET": "255"},
-            NODE,
-            "256 is no virtual router id",
-        ),
-        (
-            {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1", "OPENSHIFT_HA_VRRP_ID_OFFSET": "08"},
-            NODE,
-            "is no number",
-        ),
+        (ONE, host_facts({}), "no interface"),
+        ({**ONE, OFFSET: "255"}, NODE, "256 is no virtual router id"),
+        ({**ONE, OFFSET: "08"}, NODE, "is no number"),
     ],
 )
 def test_a_total_outage_is_told(env: dict[str, str], facts: model.HostFacts, outage: str) -> None:
     """What kept keepalived from serving anything is said in words."""
     told = shell_reading.read(env, facts).outage
-
     assert outage in told
     assert bool(outage) == bool(told)
 
@@ -149,7 +120,6 @@ def test_keepalived_takes_valid_addresses_of_the_first_family() -> None:
         "OPENSHIFT_HA_VIP_GROUPS": "1",
     }
     (instance,) = shell_reading.read(env, NODE).instances
-
     assert [str(each) for each in instance.served] == ["fd00::1", "fd00::2"]
 
 
@@ -166,7 +136,6 @@ def test_peers_were_split_at_commas_only(value: str, peers: tuple[str, ...] | No
     """A second peer after a blank was lost."""
     env = {"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1", "OPENSHIFT_HA_UNICAST_PEERS": value}
     (instance,) = shell_reading.read(env, NODE).instances
-
     assert peers == instance.unicast_peers
 
 
@@ -178,7 +147,6 @@ def test_the_lowest_metric_names_the_default_interface() -> None:
         "default via fd00::1 dev wlan0",
     ]
     facts = host_facts({"br-ex": ["10.1.0.9/24"], "bond0": []}, routes)
-
     assert shell_reading.read({}, facts).interface == "br-ex"
 
 
@@ -189,5 +157,4 @@ def test_a_labelled_address_is_not_the_node_s() -> None:
     )
     own = model.InterfaceAddress(address=ip_address("10.0.0.1"), prefix_length=24, label="ens3")
     ens3 = model.Interface(name="ens3", index=2, addresses=(labelled, own))
-
     assert shell_reading.read({}, model.HostFacts(interfaces=(ens3,))).node_address == "10.0.0.1"

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from ipfailover_agent.config import ownership
 from ipfailover_agent.config.ownership import Ownership
-from ipfailover_agent.model import DefaultRoute, Family, HostFacts, InterfaceAddress
+from ipfailover_agent.model import Family, HostFacts, InterfaceAddress
 from tests.support.vectors import host_facts
 
 VIP = ip_address("192.168.55.101")
@@ -21,12 +21,9 @@ LINK_LOCAL = InterfaceAddress(address=ip_address("fe80::1"), prefix_length=64)
 
 
 def held(text: str, *, label: str = "", deprecated: bool = False) -> InterfaceAddress:
-    address, prefix = text.split("/")
+    address, prefix = ip_address(text.partition("/")[0]), int(text.partition("/")[2])
     return InterfaceAddress(
-        address=ip_address(address),
-        prefix_length=int(prefix),
-        label=label,
-        is_deprecated=deprecated,
+        address=address, prefix_length=prefix, label=label, is_deprecated=deprecated
     )
 
 
@@ -36,14 +33,12 @@ def facts_with(
     source: str | None = None,
     name: str = "ens3",
 ) -> HostFacts:
-    facts = host_facts({name: []})
+    routes = [] if source is None else [f"default via 192.168.55.1 dev {name} src {source}"]
+    facts = host_facts({name: []}, routes)
     return structs.replace(
         facts,
         interfaces=(structs.replace(facts.interfaces[0], addresses=addresses),),
         recorded_addresses=tuple(map(ip_address, recorded)),
-        default_routes=()
-        if source is None
-        else (DefaultRoute(family=Family.IPV4, interface=name, source=ip_address(source)),),
     )
 
 
@@ -55,97 +50,61 @@ def found(facts: HostFacts, *, interface: str = "ens3", label: str = "vip") -> l
     ]
 
 
-@pytest.mark.parametrize(
-    ("facts", "expected"),
-    [
-        pytest.param(
-            facts_with(held("192.168.55.101/32"), NODE), True, id="/32 beside the node's own"
-        ),
-        pytest.param(
-            facts_with(NODE, held("192.168.55.101/32")), True, id="the order does not matter"
-        ),
-        pytest.param(facts_with(held("192.168.55.101/32")), False, id="/32 alone: the node's"),
-        pytest.param(
-            facts_with(held("192.168.55.101/32"), NODE6), False, id="another family is no company"
-        ),
-        pytest.param(
-            facts_with(held("192.168.55.101/32"), NODE, source="192.168.55.101"),
-            False,
-            id="source of a default route",
-        ),
-        pytest.param(facts_with(held("192.168.55.101/24"), NODE), False, id="other prefix"),
-        pytest.param(
-            facts_with(held("192.168.55.101/32", label="ens3:vip")), True, id="label, alone"
-        ),
-        pytest.param(
-            facts_with(held("192.168.55.101/24", label="ens3:vip")), True, id="label, other prefix"
-        ),
-        pytest.param(
-            facts_with(held("192.168.55.101/32", label="ens3:vip"), source="192.168.55.101"),
-            True,
-            id="label, source of a default route",
-        ),
-        pytest.param(
-            facts_with(held("192.168.55.101/32", label="ens3")), False, id="the plain label"
-        ),
-        pytest.param(
-            facts_with(held("192.168.55.101/32"), recorded=("192.168.55.101",)),
-            True,
-            id="recorded, alone",
-        ),
-        pytest.param(
-            facts_with(held("192.168.55.101/24"), recorded=("192.168.55.101",)),
-            False,
-            id="recorded, but the node's own since",
-        ),
-        pytest.param(
-            facts_with(NODE, held("192.168.55.10/32", label="ens3:vip")),
-            False,
-            id="ours, but not wanted",
-        ),
-    ],
-)
-def test_an_ipv4_address_is_a_leftover_by_mark_or_by_company(
-    facts: HostFacts, *, expected: bool
-) -> None:
-    """Deleted is what bears a mark of ours, or is /32 beside an address of the node."""
-    assert expected is bool(found(facts))
+HOST, NETWORK = held("192.168.55.101/32"), held("192.168.55.101/24")
+LABELLED = held("192.168.55.101/32", label="ens3:vip")
+OURS = "192.168.55.101"
 
 
-@pytest.mark.parametrize(
-    ("facts", "expected"),
-    [
-        pytest.param(
-            facts_with(held("fd00:55::101/128", deprecated=True)), True, id="deprecated, alone"
-        ),
-        pytest.param(facts_with(held("fd00:55::101/128"), NODE6), True, id="/128 in company"),
-        pytest.param(
-            facts_with(held("fd00:55::101/128"), LINK_LOCAL), False, id="/128 beside link-local"
-        ),
-        pytest.param(
-            facts_with(held("fd00:55::101/64", deprecated=True), NODE6),
-            False,
-            id="deprecated, other prefix",
-        ),
-    ],
-)
-def test_an_ipv6_address_is_a_leftover_when_deprecated(
-    facts: HostFacts, *, expected: bool
-) -> None:
-    """keepalived sets IPv6 addresses with a preferred lifetime of 0."""
-    assert expected is bool(found(facts))
+HOST6 = held("fd00:55::101/128")
+DEPRECATED = held("fd00:55::101/128", deprecated=True)
+LEFTOVERS = {
+    "/32 beside the node's own": facts_with(HOST, NODE),
+    "the order does not matter": facts_with(NODE, HOST),
+    "label, alone": facts_with(LABELLED),
+    "label, other prefix": facts_with(held("192.168.55.101/24", label="ens3:vip")),
+    "label, source of a default route": facts_with(LABELLED, source=OURS),
+    "recorded, alone": facts_with(HOST, recorded=(OURS,)),
+    "deprecated, alone": facts_with(DEPRECATED),
+    "/128 in company": facts_with(HOST6, NODE6),
+}
+OTHERS = {
+    "/32 alone: the node's": facts_with(HOST),
+    "another family is no company": facts_with(HOST, NODE6),
+    "source of a default route": facts_with(HOST, NODE, source=OURS),
+    "other prefix": facts_with(NETWORK, NODE),
+    "the plain label": facts_with(held("192.168.55.101/32", label="ens3")),
+    "recorded, but the node's own since": facts_with(NETWORK, recorded=(OURS,)),
+    "ours, but not wanted": facts_with(NODE, held("192.168.55.10/32", label="ens3:vip")),
+    "/128 beside link-local": facts_with(HOST6, LINK_LOCAL),
+    "deprecated, other prefix": facts_with(held("fd00:55::101/64", deprecated=True), NODE6),
+}
+
+
+@pytest.mark.parametrize("facts", LEFTOVERS.values(), ids=LEFTOVERS)
+def test_an_address_is_a_leftover_by_mark_or_by_company(facts: HostFacts) -> None:
+    """Deleted is what bears a mark of ours, or is /32 or /128 beside an address of the node.
+
+    keepalived sets IPv6 addresses with a preferred lifetime of 0.
+    """
+    assert 1 == len(found(facts))
+
+
+@pytest.mark.parametrize("facts", OTHERS.values(), ids=OTHERS)
+def test_an_address_without_mark_and_company_stays(facts: HostFacts) -> None:
+    """It may be the node's own."""
+    assert [] == found(facts)
 
 
 def test_two_virtual_addresses_are_no_company_for_each_other() -> None:
     """Neither can be told from the node's own, so neither is deleted."""
-    facts = facts_with(held("192.168.55.101/32"), held("192.168.55.102/32"))
+    facts = facts_with(HOST, held("192.168.55.102/32"))
     wanted = (VIP, ip_address("192.168.55.102"))
     assert () == ownership.leftovers(wanted, "vip", facts, "ens3")
 
 
 def test_the_nodes_address_listed_by_mistake_stays() -> None:
     """What is deleted then is only the leftover beside it."""
-    facts = facts_with(held("192.168.55.101/32"), NODE)
+    facts = facts_with(HOST, NODE)
     wanted = (VIP, NODE.address)
     assert [VIP] == [each.address for _, each in ownership.leftovers(wanted, "vip", facts, "ens3")]
 
@@ -154,10 +113,10 @@ def test_the_nodes_address_listed_by_mistake_stays() -> None:
     ("address", "recorded", "expected"),
     [
         pytest.param(held("192.168.55.101/32", label="eth7:vip"), (), True, id="label"),
-        pytest.param(held("192.168.55.101/32"), ("192.168.55.101",), True, id="recorded"),
-        pytest.param(held("fd00:55::101/128", deprecated=True), (), True, id="deprecated"),
-        pytest.param(held("192.168.55.101/32"), (), False, id="unmarked"),
-        pytest.param(held("192.168.55.101/32", label="ens3:vip"), (), False, id="other's label"),
+        pytest.param(HOST, (OURS,), True, id="recorded"),
+        pytest.param(DEPRECATED, (), True, id="deprecated"),
+        pytest.param(HOST, (), False, id="unmarked"),
+        pytest.param(LABELLED, (), False, id="other's label"),
     ],
 )
 def test_on_another_interface_only_a_mark_makes_a_leftover(
@@ -172,20 +131,20 @@ def test_on_another_interface_only_a_mark_makes_a_leftover(
 @pytest.mark.parametrize("name", ["lo", "kube-ipvs0"])
 def test_addresses_bound_to_no_wire_do_not_count(name: str) -> None:
     """kube-proxy binds service addresses there, and they are its own."""
-    facts = facts_with(held("192.168.55.101/32"), NODE, recorded=("192.168.55.101",), name=name)
+    facts = facts_with(HOST, NODE, recorded=(OURS,), name=name)
     assert [] == found(facts)
 
 
 def test_without_a_label_only_the_other_marks_count() -> None:
     """An empty label must not match the empty label of IPv6 addresses."""
-    facts = facts_with(held("fd00:55::101/128"))
+    facts = facts_with(HOST6)
     assert [] == found(facts, label="")
 
 
 def test_node_addresses_are_ipv4_first_and_never_virtual() -> None:
     """Leftovers, marked, recorded and link-local addresses do not count."""
     facts = facts_with(
-        held("192.168.55.101/32"),
+        HOST,
         held("192.168.55.5/32", label="ens3:vip"),
         held("192.168.55.6/32"),
         LINK_LOCAL,
@@ -200,10 +159,9 @@ def test_node_addresses_are_ipv4_first_and_never_virtual() -> None:
 
 def test_other_prefixes_are_neither_ours_nor_the_nodes_only_one() -> None:
     """They are refused, not deleted."""
-    address = held("192.168.55.101/24")
-    facts = facts_with(address, NODE)
+    facts = facts_with(NETWORK, NODE)
     assert Ownership.FOREIGN is ownership.classify(
-        address, facts.interfaces[0], addresses=(VIP,), label="vip", facts=facts, interface="ens3"
+        NETWORK, facts.interfaces[0], (VIP,), "vip", facts, interface="ens3"
     )
 
 
@@ -255,10 +213,8 @@ def test_the_address_in_use_stays_in_use_until_it_is_deprecated() -> None:
     """One that is older comes back, or a network manager makes it anew."""
     facts = structs.replace(facts_with(NEW, OLD, NODE), used_addresses=(NEW.address,))
     assert (NODE.address, NEW.address) == ownership.node_addresses((), "vip", facts, "ens3")
-    for held_now in (
-        structs.replace(NEW, is_tentative=True),
-        structs.replace(NEW, is_temporary=True),
-    ):
+    for change in ({"is_tentative": True}, {"is_temporary": True}):
+        held_now = structs.replace(NEW, **change)
         again = structs.replace(facts_with(held_now, OLD), used_addresses=(NEW.address,))
         assert (NEW.address,) == ownership.node_addresses((), "vip", again, "ens3")
     gone = structs.replace(NEW, is_deprecated=True)
@@ -270,9 +226,8 @@ def test_the_address_that_others_know_comes_before_all() -> None:
     """Even if it is none of the best, or another one is in use."""
     listed = own("3", created=300, is_temporary=True, is_deprecated=True)
     facts = structs.replace(facts_with(NEW, OLD, listed), used_addresses=(OLD.address,))
-    found = ownership.node_addresses(
-        (), "vip", facts, "ens3", known_by=(NODE.address, listed.address)
-    )
+    known_by = (NODE.address, listed.address)
+    found = ownership.node_addresses((), "vip", facts, "ens3", known_by=known_by)
     assert (listed.address,) == found
 
 
@@ -295,13 +250,9 @@ def test_a_link_local_address_is_the_nodes_where_it_has_no_other(
     held_addresses: tuple[InterfaceAddress, ...], families: str, expected: list[InterfaceAddress]
 ) -> None:
     """A cross-link between two nodes often has nothing else."""
-    found = ownership.node_addresses(
-        (VIP,),
-        "vip",
-        facts_with(*held_addresses),
-        "ens3",
-        link_local=[Family(int(each)) for each in families],
-    )
+    facts = facts_with(*held_addresses)
+    link_local = [Family(int(each)) for each in families]
+    found = ownership.node_addresses((VIP,), "vip", facts, "ens3", link_local=link_local)
     assert tuple(each.address for each in expected) == found
 
 

@@ -9,31 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.model import Family, IPAddress, Settings
-from ipfailover_agent.peers import names, peers
-from ipfailover_agent.peers.names import LookupResult, Question
-from ipfailover_agent.peers.peers import (
-    Action,
-    Event,
-    LookUp,
-    LookupEnded,
-    LookupFailed,
-    LookupRecovered,
-    OwnMissing,
-    Peers,
-    PeersChanged,
-    PeersConfirmed,
-    PeersDeadlinePassed,
-    PeersPolicy,
-    PeersWanted,
-)
+from ipfailover_agent.peers import peers
+from ipfailover_agent.peers.peers import LookUp, LookupFailed, LookupResult, PeersChanged, Question
 from tests.support.vectors import host_facts
 
-POLICY = PeersPolicy()
+POLICY = peers.PeersPolicy()
 NAME = Question(name="nodes", family=Family.IPV4)
 OTHER = Question(name="more", family=Family.IPV4)
 SIX = Question(name="nodes", family=Family.IPV6)
 SELF, VIP = "10.0.0.1", "10.0.0.100"
-NAMED = PeersWanted(
+NAMED = peers.PeersWanted(
     questions=(NAME,),
     own=frozenset({ip_address(SELF), ip_address("127.0.0.1")}),
     virtual=frozenset({ip_address(VIP)}),
@@ -45,9 +30,9 @@ def many(texts: str) -> tuple[IPAddress, ...]:
     return tuple(map(ip_address, texts.split()))
 
 
-def says(texts: str, question: Question = NAME, failure: str = "") -> LookupEnded:
+def says(texts: str, question: Question = NAME, failure: str = "") -> peers.LookupEnded:
     """Return an answer with these addresses."""
-    return LookupEnded(
+    return peers.LookupEnded(
         answer=LookupResult(question=question, addresses=many(texts), failure=failure)
     )
 
@@ -55,15 +40,14 @@ def says(texts: str, question: Question = NAME, failure: str = "") -> LookupEnde
 class Story:
     """A state, a clock, and what the last event caused."""
 
-    def __init__(self, wanted: PeersWanted = NAMED, policy: PeersPolicy = POLICY) -> None:
-        self.policy = policy
+    def __init__(self, wanted: peers.PeersWanted = NAMED) -> None:
         self.now = 100.0
-        self.state = Peers()
-        self.actions: tuple[Action, ...] = ()
+        self.state = peers.Peers()
+        self.actions: tuple[peers.Action, ...] = ()
         self.tell(wanted)
 
-    def tell(self, event: Event) -> Story:
-        self.state, self.actions = peers.step(self.state, event, self.now, self.policy)
+    def tell(self, event: peers.Event) -> Story:
+        self.state, self.actions = peers.step(self.state, event, self.now, POLICY)
         return self
 
     def later(self, seconds: float) -> Story:
@@ -72,7 +56,7 @@ class Story:
         while (due := self.state.deadline) is not None and due <= until:
             assert due >= self.now
             self.now = due
-            self.tell(PeersDeadlinePassed())
+            self.tell(peers.PeersDeadlinePassed())
             assert self.state.deadline != due
         self.now = until
         return self
@@ -93,10 +77,16 @@ class Story:
     def is_ready(self) -> bool:
         return self.state.is_ready
 
-    def last(self) -> tuple[Action, ...]:
+    def last(self) -> tuple[peers.Action, ...]:
         return self.actions
 
-    def did(self, kind: type[Action]) -> list[Action]:
+    @property
+    def basis(self) -> str:
+        """Return why the set may be used from now on, which was told once."""
+        (changed,) = (each for each in self.actions if isinstance(each, PeersChanged))
+        return changed.basis
+
+    def did(self, kind: type[peers.Action]) -> list[peers.Action]:
         return [each for each in self.actions if isinstance(each, kind)]
 
 
@@ -155,7 +145,7 @@ def test_what_vanishes_before_the_set_is_used_is_not_kept() -> None:
 def test_an_answer_without_this_node_is_used_after_long() -> None:
     """It may have been left out for good, and is said loudly all along."""
     story = Story().looks("10.0.0.2", times=10)
-    assert [OwnMissing(family=Family.IPV4, own=many(SELF))] == story.did(OwnMissing)
+    assert [peers.OwnMissing(family=Family.IPV4, own=many(SELF))] == story.did(peers.OwnMissing)
     assert not story.is_ready()
     assert "no answer has an address of this node yet" == peers.obstacle(story.state)
     story.looks("10.0.0.2", times=21)
@@ -165,9 +155,9 @@ def test_an_answer_without_this_node_is_used_after_long() -> None:
 def test_a_node_that_is_late_in_the_answer_is_not_alarmed() -> None:
     """A pod may be in its Service a moment after it has started; later it is said at once."""
     story = Story().looks("10.0.0.2", times=2)
-    assert [] == story.did(OwnMissing)
+    assert [] == story.did(peers.OwnMissing)
     story.looks(f"{SELF} 10.0.0.2", times=6)
-    assert 1 == len(story.looks("10.0.0.2").did(OwnMissing))
+    assert 1 == len(story.looks("10.0.0.2").did(peers.OwnMissing))
 
 
 def test_no_answer_at_all_is_waited_for() -> None:
@@ -210,7 +200,7 @@ def test_each_family_waits_for_itself_and_a_plan_for_both() -> None:
 def test_a_node_without_an_address_of_the_family_misses_none() -> None:
     """It has nothing that could be in the answer."""
     story = Story(replace(NAMED, own=frozenset())).looks("10.0.0.2", times=6)
-    assert [] == story.did(OwnMissing)
+    assert [] == story.did(peers.OwnMissing)
     assert story.is_ready()
 
 
@@ -229,7 +219,7 @@ def test_a_restart_waits_for_the_first_answer_and_adds_it() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, says("", failure="refused"), says("127.0.0.1")])
-def test_a_restart_without_dns_takes_what_was_stored(answer: LookupEnded | None) -> None:
+def test_a_restart_without_dns_takes_what_was_stored(answer: peers.LookupEnded | None) -> None:
     """At once when the answer is a failure, after a little when there is none."""
     story = Story(STORED)
     story = story.later(POLICY.grace) if answer is None else story.tell(answer)
@@ -240,23 +230,25 @@ def test_a_restart_without_dns_takes_what_was_stored(answer: LookupEnded | None)
     assert known.age is None
 
 
-def stored(age: float | None, texts: str = f"{SELF} 10.0.0.2", *, also: str = "") -> PeersWanted:
+def stored(
+    age: float | None, texts: str = f"{SELF} 10.0.0.2", *, also: str = ""
+) -> peers.PeersWanted:
     """Return what a restart finds stored, confirmed so many seconds ago."""
     kept = [LookupResult(question=NAME, addresses=many(texts), age=age)]
+    if also not in {"", "nothing"}:
+        kept.append(LookupResult(question=OTHER, addresses=many(also), age=age))
     questions = (NAME, OTHER) if also else (NAME,)
-    if also != "nothing":
-        kept += [LookupResult(question=OTHER, addresses=many(also), age=age)] if also else []
     return replace(NAMED, questions=questions, stored=tuple(kept))
 
 
 @pytest.mark.parametrize("wanted", [stored(0), stored(599.9), stored(3, also="10.0.0.3")])
-def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(wanted: PeersWanted) -> None:
+def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(
+    wanted: peers.PeersWanted,
+) -> None:
     """No answer is waited for, and the log says on what the set rests."""
     story = Story(wanted)
     assert story.is_ready()
-    (changed,) = story.did(PeersChanged)
-    assert isinstance(changed, PeersChanged)
-    assert "stored, and confirmed by DNS within the last 600 s" == changed.basis
+    assert "stored, and confirmed by DNS within the last 600 s" == story.basis
     assert LookUp(question=NAME) in story.last()
     assert wanted.stored == story.state.known(story.now)
 
@@ -271,7 +263,9 @@ def test_a_restart_uses_a_set_that_was_confirmed_a_moment_ago_at_once(wanted: Pe
         pytest.param(replace(stored(3), own=frozenset()), id="a node without an address"),
     ],
 )
-def test_else_a_restart_waits_for_the_first_answer_and_no_longer(wanted: PeersWanted) -> None:
+def test_else_a_restart_waits_for_the_first_answer_and_no_longer(
+    wanted: peers.PeersWanted,
+) -> None:
     """One that confirms the whole set is enough: there is nothing to settle."""
     story = Story(wanted)
     assert not story.is_ready()
@@ -279,9 +273,7 @@ def test_else_a_restart_waits_for_the_first_answer_and_no_longer(wanted: PeersWa
     for question in wanted.questions:
         story.tell(says(f"{SELF} 10.0.0.2", question))
     assert story.is_ready()
-    (changed,) = story.did(PeersChanged)
-    assert isinstance(changed, PeersChanged)
-    assert "stored, and what DNS answered first" == changed.basis
+    assert "stored, and what DNS answered first" == story.basis
     story = Story(wanted).later(POLICY.grace)
     assert story.is_ready()
     assert not story.state.is_restart
@@ -291,10 +283,8 @@ def test_a_restart_without_any_answer_says_so() -> None:
     """After two seconds."""
     story = Story(stored(None))
     story.now += POLICY.grace
-    story.tell(PeersDeadlinePassed())
-    (changed,) = story.did(PeersChanged)
-    assert isinstance(changed, PeersChanged)
-    assert "stored; DNS has not answered for 2 s" == changed.basis
+    story.tell(peers.PeersDeadlinePassed())
+    assert "stored; DNS has not answered for 2 s" == story.basis
 
 
 def test_a_name_that_a_reload_adds_beside_a_stored_one_settles_as_ever() -> None:
@@ -314,7 +304,7 @@ def test_that_answers_confirm_the_set_is_noted_once_a_minute() -> None:
     noted = []
     for _ in range(60):
         story.looks(f"{SELF} 10.0.0.2")
-        if story.did(PeersConfirmed):
+        if story.did(peers.PeersConfirmed):
             noted.append(story.now)
             (known,) = story.state.known(story.now + 7)
             assert 7 == known.age
@@ -322,7 +312,7 @@ def test_that_answers_confirm_the_set_is_noted_once_a_minute() -> None:
     assert all(60 <= later - earlier < 66 for earlier, later in pairwise(noted))
     for _ in range(60):
         story.looks("")
-        assert [] == story.did(PeersConfirmed)
+        assert [] == story.did(peers.PeersConfirmed)
     (known,) = story.state.known(story.now)
     assert known.age is not None
     assert known.age >= 60 * POLICY.interval
@@ -418,7 +408,7 @@ def test_the_drop_is_told_as_a_change() -> None:
         ),
     ],
 )
-def test_an_answer_that_is_none_changes_nothing(answer: LookupEnded, reason: str) -> None:
+def test_an_answer_that_is_none_changes_nothing(answer: peers.LookupEnded, reason: str) -> None:
     """However long it goes on; it is told each time, and its end once."""
     story = settled()
     for _ in range(300):
@@ -428,7 +418,7 @@ def test_an_answer_that_is_none_changes_nothing(answer: LookupEnded, reason: str
         assert reason in failed.reason
     assert f"{SELF} 10.0.0.2" == story.known
     story.later(POLICY.interval).tell(says(f"{SELF} 10.0.0.2"))
-    assert [LookupRecovered(question=NAME)] == story.did(LookupRecovered)
+    assert [peers.LookupRecovered(question=NAME)] == story.did(peers.LookupRecovered)
     story.looks(f"{SELF} 10.0.0.2")
     assert () == story.last()
 
@@ -444,7 +434,7 @@ def test_an_answer_that_is_none_changes_nothing(answer: LookupEnded, reason: str
 )
 def test_an_ipv6_answer_is_judged_likewise(text: str, flaw: str) -> None:
     """Empty where it is believed."""
-    judged = names.judged(LookupResult(question=SIX, addresses=many(text)), (), POLICY.limit, {})
+    judged = peers.judged(LookupResult(question=SIX, addresses=many(text)), NAMED, POLICY)
     assert flaw in judged.failure
     assert bool(flaw) == bool(judged.failure)
 
@@ -459,7 +449,7 @@ def test_a_resolver_that_hangs_is_a_failure_again_and_again() -> None:
     story.later(POLICY.interval)
     assert (LookupFailed(question=NAME, reason="no answer within 4 s"),) == story.last()
     story.tell(says(f"{SELF} 10.0.0.2"))
-    assert (LookupRecovered(question=NAME),) == story.last()
+    assert (peers.LookupRecovered(question=NAME),) == story.last()
 
 
 def test_a_lying_server_cannot_fill_the_list() -> None:
@@ -554,4 +544,4 @@ def test_commands_find_what_an_agent_would_start_with(
 
 def test_no_names_need_nothing() -> None:
     """An empty state has no deadline."""
-    assert Story(PeersWanted(questions=())).state.deadline is None
+    assert Story(peers.PeersWanted(questions=())).state.deadline is None

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec import structs
 
-from ipfailover_agent.config import advert_sources, checks, interfaces
+from ipfailover_agent import model
+from ipfailover_agent.config import checks, interfaces, unicast
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.errors import AwaitedSource, HostNotReadyError, Problem, SettingsError
-from ipfailover_agent.model import (
-    DefaultRoute,
-    Family,
-    InterfaceAddress,
-    MissingScript,
-    PortCheck,
-    PortProbes,
-    Preemption,
-    PreemptionMode,
-    ScriptState,
-    Settings,
-)
+from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import HostFacts, IPAddress, KeepalivedConfig
 
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
 
@@ -40,21 +27,32 @@ def sequence(first: str, count: int) -> tuple[IPAddress, ...]:
 
 
 def planned(  # a keyword for each field of Settings
-    ips: str,
+    ips: str | tuple[IPAddress, ...],
     facts: HostFacts = FACTS,
     **settings: Any,  # noqa: ANN401
 ) -> KeepalivedConfig:
-    return plan(Settings(virtual_addresses=addresses(ips), **settings), facts)
+    virtual = addresses(ips) if isinstance(ips, str) else ips
+    return plan(model.Settings(virtual_addresses=virtual, **settings), facts)
 
 
 def refused(
-    ips: str,
+    ips: str | tuple[IPAddress, ...],
     facts: HostFacts = FACTS,
     **settings: Any,  # noqa: ANN401
 ) -> tuple[Problem, ...]:
     with pytest.raises(SettingsError) as caught:
         planned(ips, facts, **settings)
     return caught.value.problems
+
+
+def awaited(
+    ips: str,
+    facts: HostFacts = FACTS,
+    **settings: Any,  # noqa: ANN401
+) -> HostNotReadyError:
+    with pytest.raises(HostNotReadyError) as caught:
+        planned(ips, facts, **settings)
+    return caught.value
 
 
 def shape(config: KeepalivedConfig) -> list[tuple[int, list[str]]]:
@@ -71,9 +69,8 @@ def test_without_groups_every_address_has_an_instance() -> None:
     """Ungrouped, the n-th address is alone in instance n with id offset + n."""
     config = planned("10.0.0.5 fd00::5 10.0.0.7")
     assert [(11, ["10.0.0.5"]), (12, ["fd00::5"]), (13, ["10.0.0.7"])] == shape(config)
-    assert ["OpenShift_IPFailover_VIP_1", "OpenShift_IPFailover_VIP_2"] == [
-        each.name for each in config.instances[:2]
-    ]
+    expected = ["OpenShift_IPFailover_VIP_1", "OpenShift_IPFailover_VIP_2"]
+    assert expected == [each.name for each in config.instances[:2]]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +85,7 @@ def test_without_groups_every_address_has_an_instance() -> None:
 def test_group_sizes_differ_by_at_most_one(count: int, groups: int, sizes: list[int]) -> None:
     """Addresses are dealt out in order, larger groups first."""
     ips = sequence("10.0.0.1", count)
-    config = plan(Settings(virtual_addresses=ips, address_groups=groups), FACTS)
+    config = planned(ips, address_groups=groups)
     assert sizes == [len(each.virtual_addresses) for each in config.instances]
     assert ips == config.addresses
 
@@ -124,8 +121,7 @@ def test_what_does_not_fit_an_advert_is_excluded(
     interface = structs.replace(FACTS.interfaces[0], mtu=mtu)
     facts = structs.replace(FACTS, interfaces=(interface,))
     ips = sequence(first, count)
-    settings = Settings(virtual_addresses=ips, address_groups=1, vrrp_version=version)
-    (instance,) = plan(settings, facts).instances
+    (instance,) = planned(ips, facts, address_groups=1, vrrp_version=version).instances
     assert advertised == len(instance.virtual_addresses)
     assert ips == tuple(each.address for each in instance.all_addresses)
 
@@ -158,11 +154,8 @@ def test_names_and_password_come_from_the_configuration_name(
 
 def test_excluded_ids_are_skipped_in_sequence() -> None:
     """Offset 0 without 2, 3 and 5 gives 1, 4, 6."""
-    config = planned(
-        "10.0.0.1 10.0.0.2 10.0.0.3",
-        virtual_router_id_offset=0,
-        excluded_virtual_router_ids=(2, 3, 5),
-    )
+    ids: dict[str, Any] = {"virtual_router_id_offset": 0, "excluded_virtual_router_ids": (2, 3, 5)}
+    config = planned("10.0.0.1 10.0.0.2 10.0.0.3", **ids)
     assert [1, 4, 6] == [each.virtual_router_id for each in config.instances]
 
 
@@ -175,7 +168,7 @@ def test_pinned_ids_are_taken_out_of_the_sequence() -> None:
 
 def test_the_last_id_that_fits_is_255() -> None:
     """Offset 10 leaves room for 245 addresses."""
-    config = plan(Settings(virtual_addresses=sequence("10.0.0.1", 245)), FACTS)
+    config = planned(sequence("10.0.0.1", 245))
     assert 255 == config.instances[-1].virtual_router_id
 
 
@@ -202,9 +195,7 @@ def test_too_many_instances_are_refused_with_the_number_that_fits(
     settings: dict[str, Any], parts: list[str]
 ) -> None:
     """An id above 255 makes keepalived refuse its whole configuration."""
-    with pytest.raises(SettingsError) as caught:
-        plan(Settings(virtual_addresses=sequence("10.0.0.1", 246), **settings), FACTS)
-    (problem,) = caught.value.problems
+    (problem,) = refused(sequence("10.0.0.1", 246), **settings)
     assert "OPENSHIFT_HA_VRRP_ID_OFFSET" == problem.variable
     for part in parts:
         assert part in problem.reason
@@ -212,11 +203,9 @@ def test_too_many_instances_are_refused_with_the_number_that_fits(
 
 def test_a_pin_below_the_offset_makes_room() -> None:
     """A pinned id outside of the sequence leaves the sequence to the others."""
-    settings = Settings(
-        virtual_addresses=sequence("10.0.0.1", 246),
-        pinned_virtual_router_ids=((ip_address("10.0.0.7"), 1),),
-    )
-    identifiers = [each.virtual_router_id for each in plan(settings, FACTS).instances]
+    pins = ((ip_address("10.0.0.7"), 1),)
+    config = planned(sequence("10.0.0.1", 246), pinned_virtual_router_ids=pins)
+    identifiers = [each.virtual_router_id for each in config.instances]
     assert 1 == identifiers[6]
     assert sorted({1, *range(11, 256)}) == sorted(identifiers)
 
@@ -249,14 +238,13 @@ def test_version_2_carries_the_password_and_version_3_none(
 )
 def test_announcements_stay_at_ten_frames_a_second(count: int, asked: int, expected: int) -> None:
     """The refresh grows with the number of addresses; off stays off."""
-    settings = Settings(virtual_addresses=sequence("10.0.0.1", count), garp_refresh=asked)
-    assert expected == plan(settings, FACTS).garp.refresh
+    assert expected == planned(sequence("10.0.0.1", count), garp_refresh=asked).garp.refresh
 
 
 @pytest.mark.parametrize("count", [1, 2, 16, 245])
 def test_pacing_hardly_delays_the_first_announcement_of_a_takeover(count: int) -> None:
     """The last of all addresses is announced within some tenths of a second."""
-    garp = plan(Settings(virtual_addresses=sequence("10.0.0.1", count)), FACTS).garp
+    garp = planned(sequence("10.0.0.1", count)).garp
     assert 0 < garp.interval * count <= 0.3
 
 
@@ -296,12 +284,8 @@ def test_a_family_without_a_peer_is_refused(ips: str, peers: str, family: str) -
 def test_a_listed_peer_that_is_no_host_is_refused(peer: str, reason: str) -> None:
     """Once, beside a good one; the same number in another network is a host's."""
     peers = addresses(f"192.168.55.11 {peer} {peer} 10.9.0.255 fd00:55::")
-    expected = Problem(
-        variable="OPENSHIFT_HA_UNICAST_PEERS",
-        element=peer,
-        reason=reason,
-        instead="write the address of a node",
-    )
+    instead = "write the address of a node"
+    expected = Problem("OPENSHIFT_HA_UNICAST_PEERS", peer, reason, instead)
     assert (expected,) == refused("10.0.0.1 fd00::1", unicast_peers=peers)
 
 
@@ -312,36 +296,31 @@ def resolved(peers: str) -> HostFacts:
 
 def test_peers_by_name_are_waited_for() -> None:
     """Multicast instead would be another wire than the one asked for."""
-    settings = Settings(virtual_addresses=addresses("10.0.0.1"), unicast_peer_names=("node-b",))
-    with pytest.raises(HostNotReadyError) as caught:
-        plan(settings, structs.replace(FACTS, peers_awaited="node-b: timed out"))
-    problem = caught.value.problem
+    names: dict[str, Any] = {"unicast_peer_names": ("node-b",)}
+    error = awaited("10.0.0.1", structs.replace(FACTS, peers_awaited="x: timed out"), **names)
+    problem = error.problem
     assert ("OPENSHIFT_HA_UNICAST_PEERS_DNS", "node-b") == (problem.variable, problem.element)
     assert "timed out" in problem.reason
-    assert not caught.value.is_usual
-    with pytest.raises(HostNotReadyError) as caught:
-        plan(settings, FACTS)
-    assert caught.value.is_usual
-    assert "mend DNS" not in str(caught.value.problem)
-    known = structs.replace(FACTS, stored_peers=2)
-    with pytest.raises(HostNotReadyError, match="2 peers are known from before") as caught:
-        plan(settings, known)
-    assert caught.value.is_usual
+    assert not error.is_usual
+    error = awaited("10.0.0.1", **names)
+    assert error.is_usual
+    assert "mend DNS" not in str(error.problem)
+    error = awaited("10.0.0.1", structs.replace(FACTS, stored_peers=2), **names)
+    assert "2 peers are known from before" in str(error)
+    assert error.is_usual
 
 
 def test_a_node_that_is_listed_by_an_address_of_another_interface_is_no_peer_of_itself() -> None:
     """The interface is not looked at, the address was asked about."""
-    settings = Settings(
-        virtual_addresses=addresses("10.0.0.1"), unicast_peers=addresses("10.8.0.1 10.8.0.2")
-    )
     facts = structs.replace(FACTS, local_addresses=frozenset(addresses("10.8.0.1 10.0.0.1")))
-    (instance,) = plan(settings, facts).instances
+    peers = addresses("10.8.0.1 10.8.0.2")
+    (instance,) = planned("10.0.0.1", facts, unicast_peers=peers).instances
     assert addresses("10.8.0.2") == instance.unicast_peers
 
 
 def test_what_a_plan_depends_on_is_asked_of_the_node() -> None:
     """Interfaces by name, virtual addresses, and whatever may be a node's address."""
-    settings = Settings(
+    settings = model.Settings(
         virtual_addresses=addresses("10.0.0.1"),
         interfaces=("br-ex",),
         unicast_peers=addresses("10.8.0.1"),
@@ -366,19 +345,15 @@ def test_what_a_plan_depends_on_is_asked_of_the_node() -> None:
 )
 def test_the_address_of_a_url_may_be_on_any_interface(url: str, asked: str) -> None:
     """Its listener is watched there, too, so the node is asked whether it has the address."""
-    settings = Settings(virtual_addresses=addresses("10.0.0.1"), check_url=url)
+    settings = model.Settings(virtual_addresses=addresses("10.0.0.1"), check_url=url)
     assert addresses(asked) == interfaces.scope(settings).nodes
 
 
 def test_peers_by_name_are_added_to_those_by_address() -> None:
     """Per family; this node and virtual addresses are left out."""
-    settings = Settings(
-        virtual_addresses=addresses("10.0.0.1 fd00::1"),
-        unicast_peer_names=("node-b",),
-        unicast_peers=addresses("192.168.55.12"),
-    )
     facts = resolved("192.168.55.10 192.168.55.11 192.168.55.12 10.0.0.1 fd00:55::11")
-    four, six = plan(settings, facts).instances
+    given = {"unicast_peer_names": ("node-b",), "unicast_peers": addresses("192.168.55.12")}
+    four, six = planned("10.0.0.1 fd00::1", facts, **given).instances
     assert addresses("192.168.55.12 192.168.55.11") == four.unicast_peers
     assert addresses("fd00:55::11") == six.unicast_peers
     assert addresses("192.168.55.10 fd00:55::10") == (four.unicast_source, six.unicast_source)
@@ -388,10 +363,8 @@ def test_peers_by_name_are_added_to_those_by_address() -> None:
 
 def test_a_node_alone_is_its_own_peer() -> None:
     """keepalived 2.2.7 would turn to multicast without any, where nobody else would hear it."""
-    settings = Settings(
-        virtual_addresses=addresses("10.0.0.1 fd00::1"), unicast_peer_names=("nodes",)
-    )
-    four, six = plan(settings, resolved("192.168.55.10")).instances
+    facts = resolved("192.168.55.10")
+    four, six = planned("10.0.0.1 fd00::1", facts, unicast_peer_names=("nodes",)).instances
     assert addresses("192.168.55.10") == four.unicast_peers
     assert addresses("fd00:55::10") == six.unicast_peers
     assert four.is_alone
@@ -400,49 +373,40 @@ def test_a_node_alone_is_its_own_peer() -> None:
 
 def test_a_given_source_stands_in_for_peers() -> None:
     """It is what the others send to."""
-    settings = Settings(
-        virtual_addresses=addresses("10.0.0.1"),
-        unicast_peer_names=("nodes",),
-        unicast_source=ip_address("192.168.55.10"),
-    )
-    (one,) = plan(settings, resolved("192.168.55.10")).instances
+    given = {"unicast_peer_names": ("nodes",), "unicast_source": ip_address("192.168.55.10")}
+    (one,) = planned("10.0.0.1", resolved("192.168.55.10"), **given).instances
     assert addresses("192.168.55.10") == one.unicast_peers == (one.unicast_source,)
 
 
 def test_a_node_alone_without_an_address_of_the_family_waits() -> None:
     """There is nothing to send from, and nothing to send to."""
-    settings = Settings(virtual_addresses=addresses("fd00::1"), unicast_peer_names=("nodes",))
     bare = host_facts({"ens3": ["192.168.55.10/24"]}, ["default via 192.168.55.1 dev ens3"])
     facts = structs.replace(bare, resolved_peers=())
-    with pytest.raises(HostNotReadyError) as caught:
-        plan(settings, facts)
-    assert "no IPv6 peer" in caught.value.problem.reason
+    error = awaited("fd00::1", facts, unicast_peer_names=("nodes",))
+    assert "no IPv6 peer" in error.problem.reason
 
 
 def test_one_peer_more_leaves_the_identity_of_an_instance() -> None:
     """Else keepalived would begin anew with it, and drop its addresses."""
-    settings = Settings(virtual_addresses=addresses("10.0.0.1"), unicast_peer_names=("nodes",))
     sets = ("192.168.55.10", "192.168.55.10 192.168.55.11", "192.168.55.11 192.168.55.12")
-    assert 1 == len({plan(settings, resolved(each)).instances[0].identity for each in sets})
+    found = [planned("10.0.0.1", resolved(each), unicast_peer_names=("nodes",)) for each in sets]
+    assert 1 == len({each.instances[0].identity for each in found})
 
 
 def test_priorities_of_peers_by_name_agree_between_nodes() -> None:
     """Every node ranks the same addresses, whichever of them is its own."""
-    settings = Settings(virtual_addresses=addresses("10.0.0.1"), unicast_peer_names=("nodes",))
     nodes = "192.168.55.10 192.168.55.11 192.168.55.12"
-    found = {
-        plan(
-            settings,
-            structs.replace(
-                host_facts({"ens3": [f"{each}/24"]}, ["default via 192.168.55.1 dev ens3"]),
-                resolved_peers=addresses(nodes),
-            ),
-        )
-        .instances[0]
-        .priority
-        for each in nodes.split()
-    }
+    found = set()
+    for each in nodes.split():
+        node = host_facts({"ens3": [f"{each}/24"]}, ["default via 192.168.55.1 dev ens3"])
+        facts = structs.replace(node, resolved_peers=addresses(nodes))
+        (one,) = planned("10.0.0.1", facts, unicast_peer_names=("nodes",)).instances
+        found.add(one.priority)
     assert {254, 250, 246} == found
+
+
+ELSEWHERE = ip_address("192.168.55.99")
+PEER, PEER_6 = addresses("192.168.55.11"), addresses("fd00:55::11")
 
 
 def test_sources_belong_to_the_family_and_the_mode() -> None:
@@ -459,14 +423,8 @@ def test_sources_belong_to_the_family_and_the_mode() -> None:
 @pytest.mark.parametrize(
     ("variable", "more"),
     [
-        ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ip_address("192.168.55.99")}),
-        (
-            "UNICAST_SOURCE_IPADDRESS",
-            {
-                "unicast_source": ip_address("192.168.55.99"),
-                "unicast_peers": addresses("192.168.55.11"),
-            },
-        ),
+        ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ELSEWHERE}),
+        ("UNICAST_SOURCE_IPADDRESS", {"unicast_source": ELSEWHERE, "unicast_peers": PEER}),
     ],
     ids=["multicast", "unicast"],
 )
@@ -474,11 +432,10 @@ def test_a_source_that_the_node_does_not_have_is_waited_for(
     variable: str, more: dict[str, Any]
 ) -> None:
     """It comes late, or is another node's: keepalived would stay in FAULT for ever."""
-    with pytest.raises(HostNotReadyError) as caught:
-        planned("10.0.0.1", **more)
-    assert variable == caught.value.problem.variable
-    assert AwaitedSource(interface="ens3", address="192.168.55.99") == caught.value.source
-    assert "another node's" in caught.value.problem.instead
+    error = awaited("10.0.0.1", **more)
+    assert variable == error.problem.variable
+    assert AwaitedSource(interface="ens3", address="192.168.55.99") == error.source
+    assert "another node's" in error.problem.instead
 
 
 @pytest.mark.parametrize(
@@ -488,10 +445,7 @@ def test_a_source_that_the_node_does_not_have_is_waited_for(
         ("MULTICAST_SOURCE_IPADDRESS", {"multicast_source": ip_address("fd00::1")}),
         (
             "UNICAST_SOURCE_IPADDRESS",
-            {
-                "unicast_source": ip_address("fd00::1"),
-                "unicast_peers": addresses("192.168.55.11 fd00:55::11"),
-            },
+            {"unicast_source": ip_address("fd00::1"), "unicast_peers": (*PEER, *PEER_6)},
         ),
         (
             "UNICAST_SOURCE_IPADDRESS",
@@ -501,9 +455,7 @@ def test_a_source_that_the_node_does_not_have_is_waited_for(
 )
 def test_a_virtual_address_as_the_source_is_refused(variable: str, more: dict[str, Any]) -> None:
     """It moves: a node that lacks it would wait for it, without end."""
-    with pytest.raises(SettingsError) as caught:
-        planned("10.0.0.1 10.0.0.2 fd00::1", **more)
-    (problem,) = caught.value.problems
+    (problem,) = refused("10.0.0.1 10.0.0.2 fd00::1", **more)
     (source,) = {str(each) for each in more.values() if not isinstance(each, tuple)}
     assert (variable, source) == (problem.variable, problem.element)
     assert problem.reason.startswith("it is a virtual address, which moves")
@@ -511,22 +463,18 @@ def test_a_virtual_address_as_the_source_is_refused(variable: str, more: dict[st
 
 def test_a_source_that_another_node_advertises_from_is_said_to_be_its() -> None:
     """What was heard is certain, and says what to do."""
-    with pytest.raises(HostNotReadyError) as caught:
-        planned("10.0.0.1", multicast_source=ip_address("192.168.55.99"))
-    told = advert_sources.held_by(caught.value, "02:00:00:00:00:0c")
+    error = awaited("10.0.0.1", multicast_source=ELSEWHERE)
+    told = unicast.source_held_by(error, "02:00:00:00:00:0c")
     assert "another node has it: adverts from it are heard, sent by 02:00:00:00:00:0c" in str(told)
-    assert caught.value.source == told.source
+    assert error.source == told.source
 
 
 @pytest.mark.parametrize(
     "more",
     [
         {"multicast_source": ip_address("fd00::99")},
-        {"unicast_source": ip_address("192.168.55.99")},
-        {
-            "multicast_source": ip_address("192.168.55.99"),
-            "unicast_peers": addresses("192.168.55.11"),
-        },
+        {"unicast_source": ELSEWHERE},
+        {"multicast_source": ELSEWHERE, "unicast_peers": PEER},
     ],
     ids=["of another family", "unicast, and adverts are multicast", "the other way round"],
 )
@@ -607,9 +555,9 @@ def test_without_a_name_the_old_order_decides(
 def test_the_route_that_the_kernel_prefers_names_the_interface() -> None:
     """IPv4 before IPv6, then the lowest metric."""
     routes = (
-        DefaultRoute(family=Family.IPV6, interface="six", metric=1),
-        DefaultRoute(family=Family.IPV4, interface="slow", metric=200),
-        DefaultRoute(family=Family.IPV4, interface="fast", metric=100),
+        model.DefaultRoute(family=model.Family.IPV6, interface="six", metric=1),
+        model.DefaultRoute(family=model.Family.IPV4, interface="slow", metric=200),
+        model.DefaultRoute(family=model.Family.IPV4, interface="fast", metric=100),
     )
     facts = host_facts({name: ["192.168.1.10/24"] for name in ("six", "slow", "fast")})
     assert "fast" == planned("10.0.0.1", structs.replace(facts, default_routes=routes)).interface
@@ -652,18 +600,15 @@ def test_a_missing_interface_is_waited_for_where_an_address_is_elsewhere(
     ips: str, node: list[str]
 ) -> None:
     """Addresses must not be served on a network they do not belong to."""
-    with pytest.raises(HostNotReadyError) as caught:
-        planned(ips, host_facts({"ens3": node}), interfaces=("eth9", "eth8"))
-    problem = caught.value.problem
+    problem = awaited(ips, host_facts({"ens3": node}), interfaces=("eth9", "eth8")).problem
     assert ("OPENSHIFT_HA_NETWORK_INTERFACE", "eth9 eth8") == (problem.variable, problem.element)
     assert "name one of: ens3" == problem.instead
 
 
 def test_no_interface_at_all_is_waited_for() -> None:
     """Neither a known name nor a default route."""
-    with pytest.raises(HostNotReadyError) as caught:
-        planned("10.0.0.1", host_facts({"eno1": ["192.168.55.10/24"]}))
-    assert "OPENSHIFT_HA_NETWORK_INTERFACE" == caught.value.problem.variable
+    error = awaited("10.0.0.1", host_facts({"eno1": ["192.168.55.10/24"]}))
+    assert "OPENSHIFT_HA_NETWORK_INTERFACE" == error.problem.variable
 
 
 def test_settings_that_cannot_be_right_are_not_waited_for() -> None:
@@ -675,9 +620,7 @@ def test_settings_that_cannot_be_right_are_not_waited_for() -> None:
 @pytest.mark.parametrize("node", [[], ["fe80::1/64"]], ids=["none", "link-local"])
 def test_an_interface_without_an_address_is_waited_for(node: list[str]) -> None:
     """keepalived would put every instance in FAULT."""
-    with pytest.raises(HostNotReadyError) as caught:
-        planned("10.0.0.1", host_facts({"ens3": node}))
-    assert "ens3" == caught.value.problem.element
+    assert "ens3" == awaited("10.0.0.1", host_facts({"ens3": node})).problem.element
 
 
 @pytest.mark.parametrize(
@@ -704,9 +647,8 @@ def test_a_node_that_has_link_local_addresses_only_serves(
 def test_link_local_nodes_know_each_other_by_such_addresses_too() -> None:
     """With a list of them."""
     facts = host_facts({"ens3": ["169.254.10.11/24", "fe80::11/64"]})
-    (one,) = planned(
-        "10.0.0.1", facts, unicast_peers=addresses("169.254.10.11 169.254.10.12")
-    ).instances
+    peers = addresses("169.254.10.11 169.254.10.12")
+    (one,) = planned("10.0.0.1", facts, unicast_peers=peers).instances
     assert addresses("169.254.10.12") == one.unicast_peers
     assert 254 == one.priority
 
@@ -723,12 +665,11 @@ def test_a_link_local_node_waits_where_the_others_are_known_by_other_addresses(
     held: list[str], peers: str, reason: str
 ) -> None:
     """They do not send to it."""
-    with pytest.raises(HostNotReadyError) as caught:
-        planned("10.0.0.1", host_facts({"ens3": held}), unicast_peers=addresses(peers))
-    assert reason in caught.value.problem.reason
+    error = awaited("10.0.0.1", host_facts({"ens3": held}), unicast_peers=addresses(peers))
+    assert reason in error.problem.reason
 
 
-def with_addresses(*held: InterfaceAddress) -> HostFacts:
+def with_addresses(*held: model.InterfaceAddress) -> HostFacts:
     facts = host_facts({"ens3": []})
     return structs.replace(
         facts, interfaces=(structs.replace(facts.interfaces[0], addresses=held),)
@@ -737,20 +678,22 @@ def with_addresses(*held: InterfaceAddress) -> HostFacts:
 
 def test_a_duplicate_is_no_address_of_the_node() -> None:
     """And is named, since whoever has it has to be found."""
-    held = InterfaceAddress(address=ip_address("fd00::11"), prefix_length=64, is_duplicate=True)
-    with pytest.raises(HostNotReadyError) as caught:
-        planned("10.0.0.1", with_addresses(held))
-    assert "another host has fd00::11" in caught.value.problem.reason
+    held = model.InterfaceAddress(
+        address=ip_address("fd00::11"), prefix_length=64, is_duplicate=True
+    )
+    assert "another host has fd00::11" in awaited("10.0.0.1", with_addresses(held)).problem.reason
 
 
 def test_another_address_of_the_node_changes_nothing() -> None:
     """Not the priorities, nor the check's target, nor the source: addresses would move."""
-    stable = InterfaceAddress(address=ip_address("fd00:1::11"), prefix_length=64, created=100)
+    stable = model.InterfaceAddress(
+        address=ip_address("fd00:1::11"), prefix_length=64, created=100
+    )
     newer = (
-        InterfaceAddress(
+        model.InterfaceAddress(
             address=ip_address("fd00:1::77"), prefix_length=64, created=300, is_temporary=True
         ),
-        InterfaceAddress(address=ip_address("fd00:2::11"), prefix_length=64, created=200),
+        model.InterfaceAddress(address=ip_address("fd00:2::11"), prefix_length=64, created=200),
     )
     for more in ({}, {"unicast_peers": addresses("fd00:1::12")}):
         before, after = (
@@ -765,12 +708,8 @@ def test_another_address_of_the_node_changes_nothing() -> None:
 def test_the_list_of_peers_names_the_address_of_everything() -> None:
     """Priority, check target and source follow it."""
     facts = host_facts({"ens3": ["192.168.55.10/24", "192.168.55.20/24"]})
-    config = planned(
-        "10.0.0.1",
-        facts,
-        monitor_ports=(80,),
-        unicast_peers=addresses("192.168.55.20 192.168.55.21"),
-    )
+    peers = addresses("192.168.55.20 192.168.55.21")
+    config = planned("10.0.0.1", facts, monitor_ports=(80,), unicast_peers=peers)
     (own,) = addresses("192.168.55.20")
     assert (own,) == config.node_addresses
     assert own == config.instances[0].unicast_source
@@ -828,31 +767,29 @@ def test_an_address_on_another_interface_is_reported() -> None:
 
 def test_all_problems_are_reported_together() -> None:
     """Those of the variables and those of the node, in one error."""
-    problems = refused(
-        "192.168.55.10 10.0.0.1", virtual_router_id_offset=254, unicast_peers=addresses("fd00::9")
-    )
-    assert [
-        "OPENSHIFT_HA_UNICAST_PEERS",
-        "OPENSHIFT_HA_VIRTUAL_IPS",
-        "OPENSHIFT_HA_VRRP_ID_OFFSET",
-    ] == [each.variable for each in problems]
+    peers = addresses("fd00::9")
+    ips = "192.168.55.10 10.0.0.1"
+    problems = refused(ips, virtual_router_id_offset=254, unicast_peers=peers)
+    expected = [f"OPENSHIFT_HA_{x}" for x in ("UNICAST_PEERS", "VIRTUAL_IPS", "VRRP_ID_OFFSET")]
+    assert expected == [each.variable for each in problems]
 
 
 # --- checks -------------------------------------------------------------------------------------
 
 
+PORTS = tuple(
+    model.PortCheck(address=ip_address("192.168.55.10"), port=port, interface="ens3")
+    for port in (80, 443)
+)
+
+
 def test_ports_are_checked_on_the_nodes_own_address() -> None:
     """IPv4 where there is one, as before, whoever checks."""
-    own = ip_address("192.168.55.10")
-    expected = (
-        PortCheck(address=own, port=80, interface="ens3"),
-        PortCheck(address=own, port=443, interface="ens3"),
-    )
     probes = planned("10.0.0.1", monitor_ports=(80, 443)).port_probes
     track = planned("10.0.0.1", monitor_ports=(80, 443, 80), check_watch=0).track_script
     assert probes is not None
     assert track is not None
-    assert (expected, expected, expected) == (probes.ports, probes.listeners, track.ports)
+    assert (PORTS, PORTS, PORTS) == (probes.ports, probes.listeners, track.ports)
 
 
 def test_without_ports_script_and_url_nothing_is_checked() -> None:
@@ -862,16 +799,15 @@ def test_without_ports_script_and_url_nothing_is_checked() -> None:
 
 def test_a_check_script_replaces_ports_and_url() -> None:
     """Its words are split as a shell would."""
-    track = planned(
-        "10.0.0.1", check_script='/bin/sh -c "exit 0"', check_url="http://x/"
-    ).track_script
+    script = '/bin/sh -c "exit 0"'
+    track = planned("10.0.0.1", check_script=script, check_url="http://x/").track_script
     assert track is not None
     assert ("/bin/sh", "-c", "exit 0") == track.command
     assert ((), None) == (track.ports, track.url)
 
 
-@pytest.mark.parametrize("state", [ScriptState.MISSING, ScriptState.NOT_EXECUTABLE])
-def test_a_missing_check_script_is_left_out_loudly(state: ScriptState) -> None:
+@pytest.mark.parametrize("state", [model.ScriptState.MISSING, model.ScriptState.NOT_EXECUTABLE])
+def test_a_missing_check_script_is_left_out_loudly(state: model.ScriptState) -> None:
     """The node stays eligible, as before."""
     facts = structs.replace(FACTS, check_script=state)
     config = planned("10.0.0.1", facts, check_script="/no/such -x")
@@ -882,10 +818,9 @@ def test_a_missing_check_script_is_left_out_loudly(state: ScriptState) -> None:
 
 def test_a_missing_check_script_may_mean_fault() -> None:
     """CHECK_SCRIPT_MISSING=fault makes the check always fail, with the reason."""
-    facts = structs.replace(FACTS, check_script=ScriptState.MISSING)
-    config = planned(
-        "10.0.0.1", facts, check_script="/no/such", check_script_missing=MissingScript.FAULT
-    )
+    facts = structs.replace(FACTS, check_script=model.ScriptState.MISSING)
+    fault = model.MissingScript.FAULT
+    config = planned("10.0.0.1", facts, check_script="/no/such", check_script_missing=fault)
     assert config.track_script is not None
     assert "OPENSHIFT_HA_CHECK_SCRIPT: /no/such is missing" == config.track_script.always_fails
     assert 1 == len(config.reports)
@@ -893,7 +828,7 @@ def test_a_missing_check_script_may_mean_fault() -> None:
 
 def test_a_missing_notify_script_is_left_out_loudly() -> None:
     """keepalived would start a script that fails at every transition."""
-    facts = structs.replace(FACTS, notify_script=ScriptState.MISSING)
+    facts = structs.replace(FACTS, notify_script=model.ScriptState.MISSING)
     config = planned("10.0.0.1", facts, notify_script="/no/such -x")
     assert () == config.notify_command
     (report,) = config.reports
@@ -911,21 +846,14 @@ def test_a_fraction_of_a_second_has_the_agent_probe() -> None:
         check_fall=3,
         config_name="a-b.c",
     )
-    own = ip_address("192.168.55.10")
-    expected = PortProbes(
+    expected = model.PortProbes(
         name="chk_a_b.c",
         interval=0.5,
         timeout=1.5,
         rise=2,
         fall=3,
-        ports=(
-            PortCheck(address=own, port=80, interface="ens3"),
-            PortCheck(address=own, port=443, interface="ens3"),
-        ),
-        listeners=(
-            PortCheck(address=own, port=80, interface="ens3"),
-            PortCheck(address=own, port=443, interface="ens3"),
-        ),
+        ports=PORTS,
+        listeners=PORTS,
         watch=0.05,
     )
     assert (None, expected, ()) == (config.track_script, config.port_probes, config.reports)
@@ -1020,7 +948,7 @@ def test_without_ports_nothing_is_probed() -> None:
 
 def test_what_was_left_out_makes_the_node_not_ready() -> None:
     """serve-valid serves, and says what it does not."""
-    problem = Problem(variable="OPENSHIFT_HA_VIRTUAL_IPS", element="x", reason="no address")
+    problem = Problem("OPENSHIFT_HA_VIRTUAL_IPS", "x", "no address")
     config = planned("10.0.0.1", left_out=(problem,))
     assert (f"left out: {problem}",) == config.degraded
 
@@ -1033,7 +961,7 @@ def test_an_interface_whose_name_is_no_word_is_refused() -> None:
 
 def test_preemption_is_the_same_for_every_instance() -> None:
     """What is asked for reaches every instance."""
-    never = Preemption(mode=PreemptionMode.NEVER)
+    never = model.Preemption(mode=model.PreemptionMode.NEVER)
     config = planned("10.0.0.1 fd00::1", preemption=never)
     assert [never, never] == [each.preemption for each in config.instances]
 

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ipfailover_agent.config import priority
 from ipfailover_agent.model import PreemptionMode
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 NODE_COUNTS = range(2, 10)
 ADDRESS_COUNTS = (1, 3, 16, 254)

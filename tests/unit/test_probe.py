@@ -7,21 +7,8 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.health.fsm import (
-    Action,
-    Close,
-    Connect,
-    ConnectResult,
-    ConnectsEnded,
-    Event,
-    ProbePolicy,
-    ProbeRequested,
-    ProbeSign,
-    ProbeState,
-    ReportHealth,
-    policy_for,
-    step,
-)
+from ipfailover_agent.health import fsm
+from ipfailover_agent.health.fsm import Close, Connect, ConnectResult, ConnectsEnded, ProbeSign
 from ipfailover_agent.model import PortCheck, PortProbes
 
 HERE = ip_address("192.0.2.11")
@@ -32,29 +19,30 @@ class Bench:
     """A state machine with its clock, and the actions of the last event."""
 
     def __init__(self, *ports: PortCheck, rise: int = 1, fall: int = 1, **times: float) -> None:
-        self.policy = ProbePolicy(
+        self.probes = PortProbes(
+            name="chk",
             ports=ports or (WEB,),
             interval=times.get("interval", 0.25),
             timeout=times.get("timeout", 0.25),
             rise=rise,
             fall=fall,
         )
-        self.state = ProbeState()
+        self.state = fsm.ProbeState()
         self.now = 100.0
 
-    def feed(self, event: Event) -> tuple[Action, ...]:
+    def feed(self, event: fsm.Event) -> tuple[fsm.Action, ...]:
         """Feed an event."""
-        self.state, actions = step(self.state, event, self.now, self.policy)
+        self.state, actions = fsm.step(self.state, event, self.now, self.probes)
         return actions
 
-    def wait(self, seconds: float | None = None) -> tuple[Action, ...]:
+    def wait(self, seconds: float | None = None) -> tuple[fsm.Action, ...]:
         """Go on to the deadline, or by so many seconds, and feed that it passed."""
         deadline = self.state.deadline
         assert deadline is not None
         self.now = deadline if seconds is None else self.now + seconds
         return self.feed(ProbeSign.DEADLINE_PASSED)
 
-    def answer(self, *failures: str) -> list[ReportHealth]:
+    def answer(self, *failures: str) -> list[fsm.ReportHealth]:
         """Answer every port in waiting, in order; return the reports."""
         waiting = self.state.waiting
         answers = tuple(
@@ -62,25 +50,34 @@ class Bench:
             for port, failure in zip(waiting, failures or [""] * len(waiting), strict=True)
         )
         return [
-            each for each in self.feed(ConnectsEnded(answers)) if isinstance(each, ReportHealth)
+            each
+            for each in self.feed(ConnectsEnded(answers))
+            if isinstance(each, fsm.ReportHealth)
         ]
 
-    def round(self, failure: str = "") -> list[ReportHealth]:
+    def round(self, failure: str = "") -> list[fsm.ReportHealth]:
         """Have one whole round of one port end like that."""
         assert self.wait()[-1:] == (Connect(WEB),)
         return self.answer(failure)
 
 
-GOOD = ReportHealth(is_healthy=True, reason="")
-REFUSED = ReportHealth(is_healthy=False, reason="port 8080 of 192.0.2.11: refused")
-TIMED_OUT = ReportHealth(
+def begun(*ports: PortCheck, rise: int = 1, fall: int = 1, **times: float) -> Bench:
+    """Return a bench whose first round has begun."""
+    bench = Bench(*ports, rise=rise, fall=fall, **times)
+    bench.feed(ProbeSign.BEGAN)
+    return bench
+
+
+GOOD = fsm.ReportHealth(is_healthy=True, reason="")
+REFUSED = fsm.ReportHealth(is_healthy=False, reason="port 8080 of 192.0.2.11: refused")
+TIMED_OUT = fsm.ReportHealth(
     is_healthy=False, reason="port 8080 of 192.0.2.11: timed out after 0.25 s"
 )
 
 
 @pytest.mark.parametrize(("failure", "expected"), [("", GOOD), ("refused", REFUSED)])
 def test_the_first_round_decides_whatever_rise_and_fall_say(
-    failure: str, expected: ReportHealth
+    failure: str, expected: fsm.ReportHealth
 ) -> None:
     """As keepalived 2.2.7 does with the first result of a script."""
     bench = Bench(rise=3, fall=3)
@@ -92,8 +89,7 @@ def test_the_first_round_decides_whatever_rise_and_fall_say(
 
 def test_a_verdict_changes_after_fall_and_rise_rounds_in_a_row() -> None:
     """Each change is told once; a round between that says otherwise begins the count again."""
-    bench = Bench(rise=3, fall=2)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(rise=3, fall=2)
     assert bench.answer() == [GOOD]
     told = [
         bench.round(failure) for failure in ("no", "", "refused", "refused", "refused", "", "", "")
@@ -114,8 +110,7 @@ def test_every_port_has_to_answer() -> None:
 
 def test_a_refusal_ends_the_round_at_once() -> None:
     """Whatever the others would have said: their connections are closed."""
-    bench = Bench(MAIL, WEB)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(MAIL, WEB)
     actions = bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused"),)))
     assert actions == (Close(MAIL), REFUSED)
     assert bench.feed(ConnectsEnded((ConnectResult(port=MAIL),))) == ()
@@ -123,8 +118,7 @@ def test_a_refusal_ends_the_round_at_once() -> None:
 
 def test_all_that_failed_together_is_named() -> None:
     """In the order of the answers."""
-    bench = Bench(WEB, MAIL)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(WEB, MAIL)
     [report] = bench.answer("refused", "no route to host")
     assert report.reason == (
         "port 8080 of 192.0.2.11: refused; port 25 of 192.0.2.11: no route to host"
@@ -133,8 +127,7 @@ def test_all_that_failed_together_is_named() -> None:
 
 def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() -> None:
     """With a timeout of one interval both are due at the same moment."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     assert bench.state.deadline == 100.25
     assert bench.wait() == (Close(WEB), TIMED_OUT, Connect(WEB))
     assert bench.state.deadline == 100.5
@@ -142,16 +135,14 @@ def test_silence_counts_as_failed_after_the_timeout_and_the_next_round_begins() 
 
 def test_a_short_timeout_does_not_bring_the_next_round_forward() -> None:
     """The grid stays."""
-    bench = Bench(timeout=0.1)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(timeout=0.1)
     assert bench.wait()[0] == Close(WEB)
     assert (100.1, 100.25) == (bench.now, bench.state.deadline)
 
 
 def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
     """One round at a time; the next one begins on the grid."""
-    bench = Bench(timeout=0.6)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(timeout=0.6)
     assert bench.state.deadline == 100.6
     assert bench.wait()[-1] == Connect(WEB)
     assert bench.state.due == 100.75
@@ -162,8 +153,7 @@ def test_rounds_that_a_long_timeout_overlaps_are_left_out() -> None:
 
 def test_lateness_neither_drifts_nor_bursts() -> None:
     """Late by 0.1 s: the next is in time. After ten seconds of sleep: one round, then the grid."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     bench.answer()
     assert bench.wait(0.35) == (Connect(WEB),)
     assert bench.state.due == 100.5
@@ -176,8 +166,7 @@ def test_lateness_neither_drifts_nor_bursts() -> None:
 
 def test_want_on_our_side_says_nothing_about_the_port() -> None:
     """No verdict, no count; what was in the way is remembered until the next round."""
-    bench = Bench(WEB, MAIL)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(WEB, MAIL)
     unclear = ConnectResult(port=WEB, failure="too many open files", is_inconclusive=True)
     assert bench.feed(ConnectsEnded((unclear,))) == (Close(MAIL),)
     assert bench.state == replace(bench.state, is_healthy=None)
@@ -192,8 +181,7 @@ def test_want_on_our_side_says_nothing_about_the_port() -> None:
 
 def test_a_refusal_beside_want_on_our_side_is_a_refusal() -> None:
     """The port that did answer is known to be bad."""
-    bench = Bench(MAIL, WEB)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(MAIL, WEB)
     unclear = ConnectResult(port=MAIL, failure="too many open files", is_inconclusive=True)
     actions = bench.feed(ConnectsEnded((unclear, ConnectResult(port=WEB, failure="refused"))))
     assert actions == (REFUSED,)
@@ -201,15 +189,14 @@ def test_a_refusal_beside_want_on_our_side_is_a_refusal() -> None:
 
 def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
     """A reload asks for other ports: unhealthy meanwhile would cost the addresses."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     bench.answer()
     bench.wait()
     assert bench.feed(ProbeSign.ENDED) == (Close(WEB),)
     assert bench.state.deadline is None
     assert bench.feed(ProbeSign.DEADLINE_PASSED) == ()
     bench.now += 7
-    bench.policy = ProbePolicy(ports=(MAIL,), interval=1, timeout=1, fall=2)
+    bench.probes = replace(bench.probes, ports=(MAIL,), interval=1, timeout=1, fall=2)
     assert bench.feed(ProbeSign.BEGAN) == (Connect(MAIL),)
     assert bench.state.is_healthy
     assert bench.answer("refused") == []
@@ -217,17 +204,9 @@ def test_an_end_closes_and_a_new_beginning_keeps_the_verdict() -> None:
     assert bench.feed(ProbeSign.BEGAN) == (Close(MAIL), Connect(MAIL))
 
 
-def test_ports_are_probed_as_the_plan_says() -> None:
-    """Nothing of the check is lost on the way."""
-    probes = PortProbes(name="chk", interval=0.2, timeout=1, rise=3, fall=4, ports=(WEB, MAIL))
-    expected = ProbePolicy(ports=(WEB, MAIL), interval=0.2, timeout=1, rise=3, fall=4)
-    assert policy_for(probes) == expected
-
-
 def test_the_reason_follows_while_the_verdict_stays_bad() -> None:
     """Told is the change only; whoever asks gets the newest."""
-    bench = Bench()
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun()
     assert bench.answer("refused") == [REFUSED]
     bench.wait()
     assert bench.wait()[:-1] == (Close(WEB),)
@@ -260,8 +239,7 @@ def test_a_round_took_as_long_as_its_slowest_answer() -> None:
 
 def test_a_round_that_changes_nothing_yet_is_timed_too() -> None:
     """The verdict needs another one."""
-    bench = Bench(fall=2)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(fall=2)
     bench.feed(ConnectsEnded((ConnectResult(port=WEB, seconds=0.01),)))
     bench.wait()
     bench.feed(ConnectsEnded((ConnectResult(port=WEB, failure="refused", seconds=0.05),)))
@@ -281,14 +259,13 @@ def test_the_next_round_is_ahead_however_floats_round() -> None:
 
 # --- asked for ----------------------------------------------------------------------------------
 
-GONE = ProbeRequested(cause="listener of port 8080 is gone")
+GONE = fsm.ProbeRequested(cause="listener of port 8080 is gone")
 REFUSED_THEN = replace(REFUSED, cause=GONE.cause)
 
 
 def steady(*, rise: int = 1, fall: int = 1, **times: float) -> Bench:
     """Return a healthy one, 0.1 s after its last round."""
-    bench = Bench(rise=rise, fall=fall, **times)
-    bench.feed(ProbeSign.BEGAN)
+    bench = begun(rise=rise, fall=fall, **times)
     assert bench.answer() == [GOOD]
     bench.now += 0.1
     return bench
@@ -367,7 +344,7 @@ def test_nothing_is_asked_where_nothing_is_probed() -> None:
 
 def test_a_script_is_judged_as_one_port() -> None:
     """Whatever it asks: it is run, and ends in one way or the other."""
-    probes = PortProbes(
-        name="x", interval=2, timeout=1, rise=1, fall=1, ports=(), listeners=(WEB, MAIL), watch=0.1
-    )
-    assert policy_for(probes) == ProbePolicy(ports=(WEB,), interval=2, timeout=1)
+    bench = Bench()
+    bench.probes = replace(bench.probes, ports=(), listeners=(WEB, MAIL), watch=0.1)
+    assert bench.feed(ProbeSign.BEGAN) == (Connect(WEB),)
+    assert bench.answer() == [GOOD]

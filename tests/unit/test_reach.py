@@ -62,11 +62,8 @@ def test_an_address_out_of_the_network_needs_a_route() -> None:
     text = f"198.51.100.5 in no network of eth0; {ROUTE_THEM}"
     assert (text,) == told("10.0.0.5,198.51.100.5")
     assert (text,) == told("198.51.100.5", reached(("198.51.100.5", "eth0", False)))
-    assert (
-        "arp_ignore is 2 on eth0: no client that asks by ARP for 198.51.100.5 is answered; "
-        + SYSCTL,
-        text,
-    ) == told("10.0.0.5,198.51.100.5", arp_ignore=2)
+    mute = "arp_ignore is 2 on eth0: no client that asks by ARP for 198.51.100.5 is answered"
+    assert (f"{mute}; {SYSCTL}", text) == told("10.0.0.5,198.51.100.5", arp_ignore=2)
 
 
 def test_an_address_in_the_network_of_another_interface_is_told_with_its_name() -> None:
@@ -85,9 +82,8 @@ def test_a_network_that_a_route_brings_is_one_of_the_interface() -> None:
 def test_a_broadcast_address_is_told_as_the_plan_does() -> None:
     """One sentence, word for word, so that it is said once."""
     parsed = settings.parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.255"})
-    node = replace(
-        NODE, default_routes=host_facts({}, ["default via 10.0.0.1 dev eth0"]).default_routes
-    )
+    routes = host_facts({}, ["default via 10.0.0.1 dev eth0"]).default_routes
+    node = replace(NODE, default_routes=routes)
     config = plan(parsed, node)
     assert config.reports == reach.unserved(parsed, config, node, 0)
 

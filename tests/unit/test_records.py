@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ipfailover_agent import codec
-from ipfailover_agent.config.records import ActiveRecord
+from ipfailover_agent.config.memory import ActiveRecord
 from ipfailover_agent.model import KeepalivedConfig, Preemption, PreemptionMode
 from tests.unit.test_change import PEERS, config
 
@@ -44,8 +44,11 @@ def test_a_record_is_read_as_it_was_written(of: KeepalivedConfig) -> None:
     assert record(of) == codec.decode(codec.encode(record(of)), ActiveRecord, "record")
 
 
+TEXT = codec.encode(record(config(1)))
+
+
 def damaged(**fields: Any) -> str:  # noqa: ANN401 - whatever JSON has
-    data = json.loads(codec.encode(record(config(1))))
+    data = json.loads(TEXT)
     return json.dumps({**data, **fields})
 
 
@@ -63,14 +66,8 @@ def damaged(**fields: Any) -> str:  # noqa: ANN401 - whatever JSON has
         pytest.param(damaged(environment="ab"), id="text for a list"),
         pytest.param(damaged(config=None), id="no configuration"),
         pytest.param(damaged(config={}), id="an empty configuration"),
-        pytest.param(
-            codec.encode(record(config(1))).replace("10.0.0.1/", "").replace("preempt", "x"),
-            id="an unknown word",
-        ),
-        pytest.param(
-            codec.encode(record(config(1))).replace('"address":"10.0.0.1"', '"address":"x"'),
-            id="no address",
-        ),
+        pytest.param(TEXT.replace("10.0.0.1/", "").replace("preempt", "x"), id="an unknown word"),
+        pytest.param(TEXT.replace('"address":"10.0.0.1"', '"address":"x"'), id="no address"),
     ],
 )
 def test_what_is_no_record_is_refused(text: str) -> None:

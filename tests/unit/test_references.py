@@ -7,16 +7,13 @@ import io
 import re
 import sys
 import tokenize
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.sources import MODULES, PRODUCT, ROOT, tree
 
-ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ROOT / "ipfailover_agent"
-SOURCES = tuple(sorted((*PRODUCT.rglob("*.py"), *(ROOT / "tests").rglob("*.py"))))
+SOURCES = (*MODULES, *sorted((ROOT / "tests").rglob("*.py")))
 FOLDERS = ("ipfailover_agent", "tests", "templates", "image", "docs", "examples")
 PACKAGES = tuple(sorted(each.parent.name for each in PRODUCT.glob("*/__init__.py")))
 
@@ -37,11 +34,6 @@ FILE = re.compile(
     r"(?<![\w/.<-])(?:[\w./-]*\w\.(?:py|sh|j2)\b"
     rf"|(?:{'|'.join((*FOLDERS, *PACKAGES))})/[\w./-]*\w)"
 )
-
-
-@cache
-def tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def docstring(node: ast.AST) -> str | None:

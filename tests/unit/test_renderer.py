@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
@@ -14,18 +13,21 @@ from ipfailover_agent.config import renderer
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.templating import render
 from ipfailover_agent.errors import SettingsError, TemplateError
-from ipfailover_agent.model import PortCheck, PortProbes, Preemption, PreemptionMode, Settings
+from ipfailover_agent.model import (
+    KeepalivedConfig,
+    PortCheck,
+    PortProbes,
+    Preemption,
+    PreemptionMode,
+    Settings,
+)
 from ipfailover_agent.paths import RunPaths
-from tests.support.keepalived_conf import MalformedError, parse
+from tests.support.cases import PATHS
+from tests.support.keepalived_conf import MalformedError, Statement, parse
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from ipfailover_agent.model import KeepalivedConfig
-    from tests.support.keepalived_conf import Statement
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 FACTS = host_facts({"ens3": ["192.168.55.10/24", "fd00:55::10/64"]})
-PATHS = RunPaths(directory="/run/ipfailover-agent", config="/etc/keepalived/keepalived.conf")
 SETTINGS = Settings(
     virtual_addresses=(ip_address("192.168.55.101"), ip_address("fd00:55::101")),
     notify_script="/bin/notify-me now",
@@ -42,10 +44,8 @@ def test_the_file_says_what_the_plan_says() -> None:
     """Every field of an instance is found where keepalived looks for it."""
     four, six = parsed(CONFIG).all("vrrp_instance")
     assert ("vrrp_instance", "OpenShift_IPFailover_VIP_1") == four.words
-    assert ("BACKUP", "ens3", "11", "2", "1") == tuple(
-        four.value(name)
-        for name in ("state", "interface", "virtual_router_id", "version", "advert_int")
-    )
+    names = ("state", "interface", "virtual_router_id", "version", "advert_int")
+    assert ("BACKUP", "ens3", "11", "2", "1") == tuple(map(four.value, names))
     assert (("auth_type", "PASS"), ("auth_pass", "OpenShif")) == four.lines("authentication")
     assert (("192.168.55.101/32", "dev", "ens3", "label", "ens3:vip"),) == four.lines(
         "virtual_ipaddress"
@@ -60,9 +60,8 @@ def test_scripts_are_started_through_bash() -> None:
     """Executed directly from a noexec mount, a failing script counts as succeeded."""
     (check,) = parsed(CONFIG).all("vrrp_script")
     assert "/usr/bin/bash /run/ipfailover-agent/check" == check.value("script")
-    assert ("2", "2", "1", "1") == tuple(
-        check.value(name) for name in ("interval", "timeout", "rise", "fall")
-    )
+    names = ("interval", "timeout", "rise", "fall")
+    assert ("2", "2", "1", "1") == tuple(map(check.value, names))
     for each in parsed(CONFIG).all("vrrp_instance"):
         assert ((check.words[1],),) == each.lines("track_script")
 
@@ -83,10 +82,8 @@ def test_probes_of_the_agent_s_own_are_told_by_a_track_file() -> None:
     root = parse(result.config.text)
     assert () == root.all("vrrp_script")
     (check,) = (each for each in root.all("track_file") if "chk_x" in each.words)
-    assert ("/run/ipfailover-agent/check.track", "0") == (
-        check.value("file"),
-        check.value("weight"),
-    )
+    assert "/run/ipfailover-agent/check.track" == check.value("file")
+    assert "0" == check.value("weight")
     for each in root.all("vrrp_instance"):
         assert ((each.words[1],), ("chk_x",)) == each.lines("track_file")
         assert () == each.all("track_script")
@@ -103,9 +100,8 @@ def test_a_script_that_the_agent_runs_as_well_is_followed_by_both_ways() -> None
     config = plan(structs.replace(SETTINGS, check_watch=0.05, check_url=url), FACTS)
     root = parse(render(config, PATHS).config.text)
     (script,) = root.all("vrrp_script")
-    (check,) = (
-        each for each in root.all("track_file") if f"{script.words[1]}_watch" in each.words
-    )
+    name = f"{script.words[1]}_watch"
+    (check,) = (each for each in root.all("track_file") if name in each.words)
     assert "/run/ipfailover-agent/check.track" == check.value("file")
     for each in root.all("vrrp_instance"):
         assert ((each.words[1],), (check.words[1],)) == each.lines("track_file")
@@ -179,12 +175,9 @@ def test_global_settings_are_complete() -> None:
     )
     found = parsed(plan(settings, FACTS)).one("global_defs")
     assert (("a@example.com",), ("b@example.com",)) == found.lines("notification_email")
-    assert ("192.0.2.9", "root", "OpenShift_IPFailover", "/run/ipfailover-agent/notify.fifo") == (
-        found.value("smtp_server"),
-        found.value("script_user"),
-        found.value("router_id"),
-        found.value("vrrp_notify_fifo"),
-    )
+    names = ("smtp_server", "script_user", "router_id", "vrrp_notify_fifo")
+    expected = ("192.0.2.9", "root", "OpenShift_IPFailover", "/run/ipfailover-agent/notify.fifo")
+    assert expected == tuple(map(found.value, names))
     assert ("enable_script_security",) == found.one("enable_script_security").words
     assert "10" == found.value("vrrp_garp_master_refresh")
 
@@ -226,10 +219,11 @@ def test_the_digest_follows_every_file() -> None:
     assert 5 == len(digests)
 
 
-@pytest.mark.parametrize("value", [(1, "1"), (0.25, "0.25"), (40.0, "40"), (0.000787, "0.000787")])
-def test_seconds_are_written_without_exponent(value: tuple[float, str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "expected"), [(1, "1"), (0.25, "0.25"), (40.0, "40"), (0.000787, "0.000787")]
+)
+def test_seconds_are_written_without_exponent(number: float, expected: str) -> None:
     """keepalived reads decimals only."""
-    number, expected = value
     assert expected == renderer.seconds(number)
 
 
@@ -281,12 +275,10 @@ def test_a_template_that_renders_nothing_is_refused(tmp_path: Path, name: str, t
 
 def test_a_template_that_leaves_an_instance_out_is_refused(tmp_path: Path) -> None:
     """keepalived -t passes it, and a reload would drop the addresses without a word."""
-    text = packaged("keepalived.conf.j2").replace(
-        "in config.instances %}", "in config.instances[:1] %}"
-    )
-    assert failure(tmp_path, **{"keepalived.conf": text}) == (
-        f"{tmp_path}/keepalived.conf.j2 renders no vrrp_instance 'OpenShift_IPFailover_VIP_2'"
-    )
+    every, first = "in config.instances %}", "in config.instances[:1] %}"
+    text = packaged("keepalived.conf.j2").replace(every, first)
+    said = "keepalived.conf.j2 renders no vrrp_instance 'OpenShift_IPFailover_VIP_2'"
+    assert f"{tmp_path}/{said}" == failure(tmp_path, **{"keepalived.conf": text})
 
 
 def test_a_template_that_only_has_global_definitions_is_refused(tmp_path: Path) -> None:
@@ -324,9 +316,8 @@ def test_a_template_that_fails_is_named_with_its_line(
 
 def test_the_line_is_that_of_the_included_template(tmp_path: Path) -> None:
     """The innermost template is the one to mend."""
-    message = failure(
-        tmp_path, **{"keepalived.conf": "{% include 'part.j2' %}", "part": "\n\n{{ 1 // 0 }}"}
-    )
+    templates = {"keepalived.conf": "{% include 'part.j2' %}", "part": "\n\n{{ 1 // 0 }}"}
+    message = failure(tmp_path, **templates)
     assert "part.j2, line 3" in message
 
 
@@ -338,9 +329,8 @@ def test_a_template_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_template_directory_is_said(tmp_path: Path) -> None:
     """Rather than our templates taken in silence."""
-    missing = tmp_path / "nowhere"
     with pytest.raises(TemplateError, match="nowhere"):
-        render(CONFIG, PATHS, template_directory=str(missing))
+        render(CONFIG, PATHS, template_directory=f"{tmp_path}/nowhere")
 
 
 # --- the reader that other tests rest on --------------------------------------------------------

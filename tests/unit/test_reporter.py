@@ -6,41 +6,32 @@ import errno
 import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 from msgspec.structs import replace
+from structlog.testing import LogCapture
 
+from ipfailover_agent import errors
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.prepare import Candidate
 from ipfailover_agent.config.settings import parse
-from ipfailover_agent.errors import (
-    AgentError,
-    ConfigTestError,
-    HostNotReadyError,
-    Problem,
-    SettingsError,
-    SystemRefusedError,
-)
-from ipfailover_agent.keepalived.supervision import AgentPhase, CandidateVerdict, Lifecycle
+from ipfailover_agent.keepalived.lifecycle import AgentPhase, CandidateVerdict, Lifecycle
 from ipfailover_agent.linux.process import ChildExit
-from ipfailover_agent.model import HostFacts, Interface, InterfaceAddress, RenderedFile, Rendering
+from ipfailover_agent.model import RenderedFile, Rendering
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.reporter import Reporter, problems_of
 from ipfailover_agent.status.status_model import StatusPart
 from ipfailover_agent.status.transition_causes import TransitionCauses
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from structlog.testing import LogCapture
+from tests.support.vectors import host_facts
 
 ENDED = ChildExit(pid=3, exit_code=0, signal=None)
-PROBLEM = Problem(variable="A", element="x", reason="is wrong", instead="write y")
+PROBLEM = errors.Problem(variable="A", element="x", reason="is wrong", instead="write y")
 
 
 class Told:
@@ -71,8 +62,21 @@ class Told:
     @property
     def status(self) -> dict[str, Any]:
         self.reporter.write_status()
+        return self.written
+
+    @property
+    def written(self) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(Path(self.paths.status).read_text(encoding="utf-8"))
         return data
+
+    @property
+    def deadline(self) -> float:
+        found = self.reporter.deadline
+        assert found is not None
+        return found
+
+    def enters(self, name: str, state: str) -> None:
+        self.reporter.notify_line(f'INSTANCE "{name}" {state} 100'.encode())
 
     def is_in(self, phase: AgentPhase) -> None:
         self.reporter.state_is(Lifecycle(phase=phase))
@@ -87,14 +91,13 @@ def candidate(ips: str = "10.0.0.101", **variables: str) -> Candidate:
     """Return a candidate of a node with one interface; its files are made up."""
     values = {f"OPENSHIFT_HA_{name}": value for name, value in variables.items()}
     settings = parse({"OPENSHIFT_HA_VIRTUAL_IPS": ips, **values})
-    node = parse({"OPENSHIFT_HA_VIRTUAL_IPS": "10.0.0.1"}).virtual_addresses[0]
-    held = InterfaceAddress(address=node, prefix_length=24)
-    facts = HostFacts(interfaces=(Interface(name="ens3", index=2, addresses=(held,)),))
-    config = plan(settings, facts)
-    paths = RunPaths(directory="/run/x", config="/etc/k.conf")
-    rendering = Rendering(config=RenderedFile(path="/etc/k.conf", text=""), digest="d" * 64)
+    facts = host_facts({"ens3": ["10.0.0.1/24"]})
     return Candidate(
-        settings=settings, facts=facts, config=config, paths=paths, rendering=rendering
+        settings=settings,
+        facts=facts,
+        config=plan(settings, facts),
+        paths=RunPaths(directory="/run/x", config="/etc/k.conf"),
+        rendering=Rendering(config=RenderedFile(path="/etc/k.conf", text=""), digest="d" * 64),
     )
 
 
@@ -120,7 +123,7 @@ def test_a_cause_that_stays_is_said_once_while_waiting(told: Told) -> None:
     """Every look finds it again; the status shows it all the time."""
     told.is_in(AgentPhase.WAITING)
     for _ in range(50):
-        told.reporter.refused(HostNotReadyError(PROBLEM), CandidateVerdict.NOT_READY)
+        told.reporter.refused(errors.HostNotReadyError(PROBLEM), CandidateVerdict.NOT_READY)
     assert ["host.awaited"] == told.events
     assert ["no configuration is in force", str(PROBLEM)] == told.status["reasons"]
     assert told.status["ready"] is False
@@ -148,10 +151,8 @@ def test_a_healthy_node_has_nothing_to_repeat(told: Told) -> None:
     now = time.monotonic()
     for _ in range(10):
         told.reporter.tick(now)
-        deadline = told.reporter.deadline
-        assert deadline is not None
-        assert 0 < deadline - now <= 5
-        now = deadline
+        assert 0 < told.deadline - now <= 5
+        now = told.deadline
     assert written == Path(told.paths.status).stat().st_mtime_ns
 
 
@@ -161,8 +162,14 @@ def serve(told: Told, state: str, **variables: str) -> str:
     told.reporter.activated(served, None, ())
     told.is_in(AgentPhase.RUNNING)
     [instance] = served.config.instances
-    told.reporter.notify_line(f'INSTANCE "{instance.name}" {state} 100'.encode())
+    told.enters(instance.name, state)
     return instance.name
+
+
+def verdict(told: Told) -> tuple[bool, list[str], list[str]]:
+    """Return whether the node is ready, the reasons against it and the notes."""
+    status = told.status
+    return status["ready"], status["reasons"], status["notes"]
 
 
 def test_what_changes_without_a_word_changes_the_status_file(told: Told) -> None:
@@ -175,12 +182,10 @@ def test_what_changes_without_a_word_changes_the_status_file(told: Told) -> None
         (StatusPart(present=frozenset(), answered_ago=8.0, owed=3.0), False),
     ):
         told.part = part
-        deadline = told.reporter.deadline
-        assert deadline is not None
+        deadline = told.deadline
         told.reporter.tick(deadline)  # looks
         told.reporter.tick(deadline + 0.2)  # writes
-        found = json.loads(Path(told.paths.status).read_text(encoding="utf-8"))
-        assert ready is found["ready"]
+        assert ready is told.written["ready"]
 
 
 def test_warnings_of_the_source_and_of_the_settings_are_said(told: Told) -> None:
@@ -202,54 +207,38 @@ def test_an_unchanged_reload_keeps_the_time_of_the_configuration(told: Told) -> 
     assert since == told.status["config"]["since"]
 
 
-def timed(
-    told: Told, written: str | None, variables: dict[str, str], age: float = 0.0
-) -> float | None:
-    """Return how long the status says that a passing check took whose file says so."""
-    told.reporter.activated(candidate(**variables), None, ())
-    told.transition_causes.judged(None)
-    file = Path(told.paths.check_duration)
-    file.unlink(missing_ok=True)
-    if written is not None:
-        file.write_text(written, encoding="utf-8")
-        os.utime(file, (time.time() - age, time.time() - age))
-    took: float | None = told.status["check"]["duration"]
-    return took
+TOOK = "000000312345\n"
+SHELL = {"MONITOR_PORT": "80", "CHECK_TIMEOUT": "1", "CHECK_WATCH": "0"}
+#: The variables, what the file of the check holds and how old it is, and what the status says.
+DURATIONS: dict[str, tuple[dict[str, str], str | None, float, float | None]] = {
+    "now": (SHELL, TOOK, 0, 0.312345),
+    "a run ago": (SHELL, TOOK, 3, 0.312345),
+    "too old": (SHELL, TOOK, 30, None),
+    "of tomorrow": (SHELL, TOOK, -30, None),
+    "empty": (SHELL, "", 0, None),
+    "negative": (SHELL, "-0000312345\n", 0, None),
+    "rubbish": (SHELL, "\xff", 0, None),
+    "none": (SHELL, None, 0, None),
+    "a script of the user's, which nothing times": ({"CHECK_SCRIPT": "/bin/true"}, TOOK, 0, None),
+    "the agent's own": ({"MONITOR_PORT": "80", "CHECK_INTERVAL": "0.25"}, TOOK, 0, 0.004),
+}
 
 
 @pytest.mark.parametrize(
-    ("written", "age", "expected"),
-    [
-        ("000000312345\n", 0, 0.312345),
-        ("000000312345\n", 3, 0.312345),
-        ("000000312345\n", 30, None),
-        ("000000312345\n", -30, None),
-        ("", 0, None),
-        ("-0000312345\n", 0, None),
-        ("\xff", 0, None),
-        (None, 0, None),
-    ],
-    ids=["now", "a run ago", "too old", "of tomorrow", "empty", "negative", "rubbish", "none"],
+    ("variables", "written", "age", "expected"), DURATIONS.values(), ids=DURATIONS
 )
 def test_the_check_script_says_how_long_it_took(
-    told: Told, written: str | None, age: float, expected: float | None
+    told: Told, variables: dict[str, str], written: str | None, age: float, expected: float | None
 ) -> None:
-    """Unless that is about another run than the last one."""
-    values = {"MONITOR_PORT": "80", "CHECK_TIMEOUT": "1", "CHECK_WATCH": "0"}
-    assert expected == timed(told, written, values, age)
-
-
-def test_the_duration_of_a_script_of_the_users_is_not_known(told: Told) -> None:
-    """It replaces our shell, so that nobody is left to time it."""
-    assert timed(told, "000000312345\n", {"CHECK_SCRIPT": "/bin/true"}) is None
-
-
-def test_the_agents_own_check_is_timed_by_the_agent(tmp_path: Path) -> None:
-    """Whatever a file says that a script left."""
-    told = Told(tmp_path)
+    """Unless that is about another run than the last one; the agent times its own check."""
     told.part = replace(told.part, check_took=0.004)
-    values = {"MONITOR_PORT": "80", "CHECK_INTERVAL": "0.25"}
-    assert 0.004 == timed(told, "000000312345\n", values)
+    told.reporter.activated(candidate(**variables), None, ())
+    told.transition_causes.judged(None)
+    if written is not None:
+        file = Path(told.paths.check_duration)
+        file.write_text(written, encoding="utf-8")
+        os.utime(file, (time.time() - age, time.time() - age))
+    assert expected == told.status["check"]["duration"]
 
 
 def test_fault_by_the_nodes_own_check_is_ready_with_its_reason(told: Told) -> None:
@@ -257,17 +246,14 @@ def test_fault_by_the_nodes_own_check_is_ready_with_its_reason(told: Told) -> No
     Path(told.paths.check_reason).write_text("no answer\nno hope\n", encoding="utf-8")
     told.transition_causes.line(b"VRRP_Script(chk_ipfailover) failed (exited with status 1)", 0.0)
     name = serve(told, "FAULT", MONITOR_PORT="80", CHECK_INTERVAL="2")
-    found = told.status
-    assert (True, []) == (found["ready"], found["reasons"])
-    assert [f"{name}: in FAULT, the check fails: no answer; no hope"] == found["notes"]
+    note = f"{name}: in FAULT, the check fails: no answer; no hope"
+    assert (True, [], [note]) == verdict(told)
 
 
 def test_fault_without_a_check_is_not_ready(told: Told) -> None:
     """The interface may be down, say."""
-    name = serve(told, "FAULT", MONITOR_PORT="0")
-    found = told.status
-    assert (False, [f"{name}: in FAULT, and no check fails"]) == (found["ready"], found["reasons"])
-    assert [] == found["notes"]
+    reason = f"{serve(told, 'FAULT', MONITOR_PORT='0')}: in FAULT, and no check fails"
+    assert (False, [reason], []) == verdict(told)
 
 
 def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) -> None:
@@ -295,14 +281,16 @@ def test_a_reload_that_replaces_the_check_makes_its_verdict_unknown(told: Told) 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (SettingsError((PROBLEM,)), (str(PROBLEM),)),
-        (HostNotReadyError(PROBLEM), (str(PROBLEM),)),
-        (ConfigTestError("refused", output="one\n\ntwo\n"), ("refused", "one", "two")),
-        (SystemRefusedError("cannot write"), ("cannot write",)),
+        (errors.SettingsError((PROBLEM,)), (str(PROBLEM),)),
+        (errors.HostNotReadyError(PROBLEM), (str(PROBLEM),)),
+        (errors.ConfigTestError("refused", output="one\n\ntwo\n"), ("refused", "one", "two")),
+        (errors.SystemRefusedError("cannot write"), ("cannot write",)),
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_every_thing_to_mend_is_a_sentence(error: AgentError, expected: tuple[str, ...]) -> None:
+def test_every_thing_to_mend_is_a_sentence(
+    error: errors.AgentError, expected: tuple[str, ...]
+) -> None:
     """Whatever the error carries."""
     assert expected == problems_of(error)
 
@@ -326,19 +314,16 @@ def test_a_status_that_cannot_be_replaced_is_removed_and_told_of_twice(
         told.reporter.write_status()
         assert not wanted.exists()
         for _ in range(3):
-            told.reporter.tick(told.reporter.deadline or 0)
+            told.reporter.tick(told.deadline)
         assert ["status.unwritten"] == told.events
         assert "No space left" in told.capture.entries[0]["error"]
-        due = told.reporter.deadline
-        assert due is not None
+        due = told.deadline
         assert 0 < due - time.monotonic() <= 1
     told.reporter.tick(due)
     assert wanted.exists()
     told.reporter.write_status()
     assert ["status.unwritten", "status.written"] == told.events
-    later = told.reporter.deadline
-    assert later is not None
-    assert 4 < later - time.monotonic() <= 5
+    assert 4 < told.deadline - time.monotonic() <= 5
 
 
 def test_lines_that_were_dropped_get_into_the_status(told: Told) -> None:
@@ -346,8 +331,8 @@ def test_lines_that_were_dropped_get_into_the_status(told: Told) -> None:
     told.reporter.write_status()
     told.dropped = 7
     told.reporter.tick(time.monotonic())
-    told.reporter.tick(told.reporter.deadline or 0)
-    assert 7 == json.loads(Path(told.paths.status).read_text(encoding="utf-8"))["lines_dropped"]
+    told.reporter.tick(told.deadline)
+    assert 7 == told.written["lines_dropped"]
 
 
 def test_an_expected_end_is_no_error(told: Told) -> None:
@@ -365,17 +350,18 @@ def test_a_clock_that_is_stepped_changes_no_duration(
     served = candidate()
     told.reporter.activated(served, None, ())
     [instance] = served.config.instances
+
+    def set_clocks(wall: float, steady: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: wall)
+        monkeypatch.setattr(time, "monotonic", lambda: steady)
+
     clocks = [(1000.0, 50.0), (400.0, 53.0), (9999.0, 60.0)]
     for state, (wall, steady) in zip(("BACKUP", "MASTER", "BACKUP"), clocks, strict=True):
-        with monkeypatch.context() as patch:
-            patch.setattr(time, "time", lambda wall=wall: wall)
-            patch.setattr(time, "monotonic", lambda steady=steady: steady)
-            line = f'INSTANCE "{instance.name}" {state} 100'
-            told.reporter.notify_line(line.encode())
-    with monkeypatch.context() as patch:
-        patch.setattr(time, "time", lambda: 1.0)
-        patch.setattr(time, "monotonic", lambda: 62.5)
-        told.reporter.keepalived_ended(ENDED, is_expected=True)
+        set_clocks(wall, steady)
+        told.enters(instance.name, state)
+    set_clocks(1.0, 62.5)
+    told.reporter.keepalived_ended(ENDED, is_expected=True)
+    monkeypatch.undo()
     moved = [each for each in told.capture.entries if each["event"] == "vrrp.transition"]
     assert [None, 3.0, 7.0] == [each["lasted"] for each in moved]
     [*_, last] = told.history.transitions(instance.name)

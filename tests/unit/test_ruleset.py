@@ -2,99 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from ipfailover_agent.firewall.accept_rules import (
-    Ask,
-    LookFailed,
-    RuleInserted,
-    RuleRemoved,
-    Run,
-    look,
-    plan,
-    tag_for,
-    wanted_addresses,
-)
+from ipfailover_agent.config import planner
+from ipfailover_agent.firewall import accept_rules, ruleset
+from ipfailover_agent.firewall.accept_rules import LookFailed, RuleInserted, RuleRemoved, tag_for
 from ipfailover_agent.firewall.nft_commands import LIST_CHAINS, Output, change_rules
-from ipfailover_agent.firewall.ruleset import (
-    Accepted,
-    Chain,
-    Entry,
-    Hook,
-    Rule,
-    RulesetError,
-    Table,
-    read,
-    tables_to_look_at,
+from ipfailover_agent.firewall.ruleset import Chain, Entry, Table
+from ipfailover_agent.model import IPAddress, Settings
+from tests.support.nft_json import (
+    ACCEPT,
+    DROP,
+    L4,
+    chain,
+    entries,
+    jump,
+    match,
+    payload,
+    rule,
+    side,
+    text_of,
 )
-from ipfailover_agent.model import (
-    Advertisement,
-    Family,
-    GarpRefresh,
-    KeepalivedConfig,
-    Preemption,
-    PreemptionMode,
-    VrrpInstance,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipfailover_agent.model import IPAddress
+from tests.support.vectors import host_facts
 
 TAG = "ipfailover-agent lab"
 GROUP = ip_address("224.0.0.18")
 GROUP6 = ip_address("ff02::12")
 PEER = ip_address("192.0.2.2")
-DROP: dict[str, Any] = {"drop": None}
-ACCEPT: dict[str, Any] = {"accept": None}
-
-
-def text_of(*objects: object) -> str:
-    """Return objects as nft prints them."""
-    return json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, *objects]})
-
-
-def chain(name: str = "input", family: str = "inet", **more: object) -> dict[str, object]:
-    """Return a chain as nft prints it; a base chain of the input hook unless told."""
-    base = {"type": "filter", "hook": "input", "prio": 0, "policy": "accept"}
-    return {"chain": {"family": family, "table": "t", "name": name, "handle": 1, **base, **more}}
-
-
-def side(name: str, family: str = "inet") -> dict[str, object]:
-    """Return a chain that only jumps lead to."""
-    return {"chain": {"family": family, "table": "t", "name": name, "handle": 2}}
-
-
-def rule(
-    *statements: object,
-    chain: str = "input",
-    family: str = "inet",
-    handle: int = 7,
-    comment: str | None = None,
-) -> dict[str, object]:
-    """Return a rule as nft prints it."""
-    words = {} if comment is None else {"comment": comment}
-    place = {"family": family, "table": "t", "chain": chain, "handle": handle}
-    return {"rule": {**place, **words, "expr": list(statements)}}
-
-
-def match(left: object, right: object, op: str = "==") -> dict[str, object]:
-    """Return a match statement."""
-    return {"match": {"op": op, "left": left, "right": right}}
-
-
-def payload(protocol: str, field: str) -> dict[str, object]:
-    """Return the left side of a match on a header field."""
-    return {"payload": {"protocol": protocol, "field": field}}
-
-
-L4 = {"meta": {"key": "l4proto"}}
+CLOSED = chain(policy="drop")
 
 
 def ours(
@@ -109,14 +51,9 @@ def ours(
     return rule(*statements, **{"comment": TAG, **more})
 
 
-def entries(*objects: object) -> list[Entry]:
-    """Return what is read of objects."""
-    return [each for each in read(text_of(*objects)) if each is not None]
-
-
 def needed(*objects: object, wanted: frozenset[IPAddress] = frozenset({GROUP})) -> list[str]:
     """Return in words what a plan inserts and removes."""
-    change = plan(entries(*objects), wanted, TAG)
+    change = accept_rules.plan(entries(*objects), wanted, TAG)
     if change is None:
         return []
     return [
@@ -129,115 +66,75 @@ def needed(*objects: object, wanted: frozenset[IPAddress] = frozenset({GROUP})) 
 
 
 INSERTED = ["+ input daddr 224.0.0.18"]
+REMOVED = ["- input 9"]
+MOVED = INSERTED + REMOVED
 
 
 # --- which chains -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "objects",
-    [
-        pytest.param([chain(policy="drop")], id="policy"),
-        pytest.param([chain(), rule(DROP)], id="drop"),
-        pytest.param([chain(), rule({"counter": {}}, {"reject": {"type": "icmp"}})], id="reject"),
-        pytest.param([chain(), rule({"queue": {"num": 1}})], id="queue"),
-        pytest.param([chain(), rule({"reject": None})], id="bare reject"),
-        pytest.param(
-            [chain(), side("a"), rule({"jump": {"target": "a"}}), rule(DROP, chain="a")], id="jump"
-        ),
-        pytest.param(
-            [
-                chain(),
-                side("a"),
-                side("b"),
-                rule({"goto": {"target": "a"}}),
-                rule({"jump": {"target": "b"}}, chain="a"),
-                rule({"jump": {"target": "a"}}, chain="b"),
-                rule(DROP, chain="b"),
-            ],
-            id="a cycle behind a goto",
-        ),
-        pytest.param([chain(), rule({"jump": {"target": "gone"}})], id="jump to an unknown chain"),
-        pytest.param([chain(), rule("jump {\n drop\n}")], id="anonymous chain"),
-        pytest.param(
-            [
-                chain(),
-                side("a"),
-                rule(
-                    {
-                        "vmap": {
-                            "key": {"ct": {"key": "state"}},
-                            "data": {"set": [["new", {"jump": {"target": "a"}}], ["x", ACCEPT]]},
-                        }
-                    }
-                ),
-                rule(DROP, chain="a"),
-            ],
-            id="verdict map",
-        ),
-        pytest.param(
-            [chain(), rule({"vmap": {"key": L4, "data": "@named"}})], id="named verdict map"
-        ),
-        pytest.param(
-            [chain(), rule({"vmap": {"key": L4, "data": {"set": ["odd"]}}})], id="odd verdict map"
-        ),
-        pytest.param(
-            [chain(), rule({"xt": {"type": "target", "name": "REJECT"}})], id="xt REJECT"
-        ),
-        pytest.param([chain(), rule({"xt": None})], id="xt without a name"),
-        pytest.param([chain(), rule(match(payload("th", "dport"), 1), DROP)], id="any transport"),
-        pytest.param([chain(), rule(match(L4, "vrrp"), DROP)], id="VRRP by name"),
-        pytest.param([chain(), rule(match(L4, {"set": ["tcp", 112]}), DROP)], id="VRRP in a set"),
-        pytest.param([chain(), rule(match(L4, "@named"), DROP)], id="named set"),
-        pytest.param([chain(), rule(match(L4, "tcp", "!="), DROP)], id="all but TCP"),
-        pytest.param([chain(), rule(match(L4, {"range": [1, 200]}), DROP)], id="range"),
-        pytest.param(
-            [chain(), rule(match({"ct": {"key": "state"}}, "invalid"), DROP)], id="ct state"
-        ),
+STATES = {"ct": {"key": "state"}}
+BY_STATE = {"key": STATES, "data": {"set": [["new", jump("a")], ["x", ACCEPT]]}}
+DROPPING = {
+    "drop": [rule(DROP)],
+    "reject": [rule({"counter": {}}, {"reject": {"type": "icmp"}})],
+    "queue": [rule({"queue": {"num": 1}})],
+    "bare reject": [rule({"reject": None})],
+    "jump": [side("a"), rule(jump("a")), rule(DROP, chain="a")],
+    "a cycle behind a goto": [
+        *(side("a"), side("b"), rule({"goto": {"target": "a"}}), rule(jump("b"), chain="a")),
+        *(rule(jump("a"), chain="b"), rule(DROP, chain="b")),
     ],
-)
+    "jump to an unknown chain": [rule(jump("gone"))],
+    "anonymous chain": [rule("jump {\n drop\n}")],
+    "verdict map": [side("a"), rule({"vmap": BY_STATE}), rule(DROP, chain="a")],
+    "named verdict map": [rule({"vmap": {"key": L4, "data": "@named"}})],
+    "odd verdict map": [rule({"vmap": {"key": L4, "data": {"set": ["odd"]}}})],
+    "xt REJECT": [rule({"xt": {"type": "target", "name": "REJECT"}})],
+    "xt without a name": [rule({"xt": None})],
+    "any transport": [rule(match(payload("th", "dport"), 1), DROP)],
+    "VRRP by name": [rule(match(L4, "vrrp"), DROP)],
+    "VRRP in a set": [rule(match(L4, {"set": ["tcp", 112]}), DROP)],
+    "named set": [rule(match(L4, "@named"), DROP)],
+    "all but TCP": [rule(match(L4, "tcp", "!="), DROP)],
+    "range": [rule(match(L4, {"range": [1, 200]}), DROP)],
+    "ct state": [rule(match(STATES, "invalid"), DROP)],
+}
+HARMLESS = {
+    "empty": [],
+    "a chain nobody jumps to": [side("a"), rule(DROP, chain="a")],
+    "a chain that jumps to itself": [side("a"), rule(jump("a")), rule(jump("a"), chain="a")],
+    "TCP": [rule(match(L4, "tcp"), DROP)],
+    "TCP and UDP": [rule(match(L4, {"set": ["tcp", 17]}), DROP)],
+    "all but VRRP": [rule(match(L4, 112, "!="), DROP)],
+    "all but TCP and VRRP": [rule(match(L4, {"set": ["tcp", "vrrp"]}, "!="), DROP)],
+    "a TCP port": [rule(match(payload("tcp", "dport"), 22), DROP)],
+    "UDP": [rule(match(payload("ip", "protocol"), "udp"), DROP)],
+    "TCP 6": [rule(match(payload("ip6", "nexthdr"), "tcp"), {"reject": None})],
+    "xt LOG": [rule({"xt": {"type": "target", "name": "LOG"}})],
+    "xt match": [rule({"xt": {"type": "match", "name": "comment"}})],
+    "xt match without a name": [rule({"xt": None}, ACCEPT)],
+    "log": [rule({"log": {}}, {"limit": {"rate": 1}})],
+}
+
+
+@pytest.mark.parametrize("objects", DROPPING.values(), ids=DROPPING)
 def test_a_base_chain_that_could_drop_vrrp_gets_a_rule(objects: list[object]) -> None:
-    """Directly, by policy, or through any number of other chains; in doubt, too."""
-    assert needed(*objects) == INSERTED
+    """Directly, or through any number of other chains; in doubt, too."""
+    assert needed(chain(), *objects) == INSERTED
 
 
-@pytest.mark.parametrize(
-    "objects",
-    [
-        pytest.param([chain()], id="empty"),
-        pytest.param([chain(hook="forward", policy="drop")], id="forward"),
-        pytest.param([chain(hook=None, policy="drop")], id="no base chain"),
-        pytest.param([chain(), side("a"), rule(DROP, chain="a")], id="a chain nobody jumps to"),
-        pytest.param(
-            [
-                chain(),
-                side("a"),
-                rule({"jump": {"target": "a"}}),
-                rule({"jump": {"target": "a"}}, chain="a"),
-            ],
-            id="a chain that jumps to itself",
-        ),
-        pytest.param([chain(), rule(match(L4, "tcp"), DROP)], id="TCP"),
-        pytest.param([chain(), rule(match(L4, {"set": ["tcp", 17]}), DROP)], id="TCP and UDP"),
-        pytest.param([chain(), rule(match(L4, 112, "!="), DROP)], id="all but VRRP"),
-        pytest.param(
-            [chain(), rule(match(L4, {"set": ["tcp", "vrrp"]}, "!="), DROP)],
-            id="all but TCP and VRRP",
-        ),
-        pytest.param([chain(), rule(match(payload("tcp", "dport"), 22), DROP)], id="a TCP port"),
-        pytest.param([chain(), rule(match(payload("ip", "protocol"), "udp"), DROP)], id="UDP"),
-        pytest.param(
-            [chain(), rule(match(payload("ip6", "nexthdr"), "tcp"), {"reject": None})], id="TCP 6"
-        ),
-        pytest.param([chain(), rule({"xt": {"type": "target", "name": "LOG"}})], id="xt LOG"),
-        pytest.param([chain(), rule({"xt": {"type": "match", "name": "comment"}})], id="xt match"),
-        pytest.param([chain(), rule({"xt": None}, ACCEPT)], id="xt match without a name"),
-        pytest.param([chain(), rule({"log": {}}, {"limit": {"rate": 1}})], id="log"),
-    ],
-)
+@pytest.mark.parametrize("objects", HARMLESS.values(), ids=HARMLESS)
 def test_a_base_chain_that_cannot_drop_vrrp_is_left_alone(objects: list[object]) -> None:
     """Nothing inserted, nothing removed."""
-    assert needed(*objects) == []
+    assert needed(chain(), *objects) == []
+
+
+def test_a_policy_counts_where_a_chain_is_at_the_hook() -> None:
+    """It drops by itself; elsewhere VRRP does not come by."""
+    assert needed(CLOSED) == INSERTED
+    assert needed(chain(hook="forward", policy="drop")) == []
+    assert needed(chain(hook=None, policy="drop")) == []
 
 
 def test_each_family_gets_its_addresses_and_each_hook_its_side() -> None:
@@ -254,7 +151,7 @@ def test_each_family_gets_its_addresses_and_each_hook_its_side() -> None:
 def test_tables_without_a_hook_of_ours_are_not_listed() -> None:
     """Nor those of other families, nor iptables' nat tables, where DROP is refused."""
     objects = [
-        {"chain": {"family": family, "table": table, "name": "c", "type": kind, "hook": hook}}
+        chain("c", family, table=table, type=kind, hook=hook)
         for family, table, kind, hook in (
             ("ip", "nat", "nat", "output"),
             ("ip", "filter", "filter", "input"),
@@ -264,12 +161,8 @@ def test_tables_without_a_hook_of_ours_are_not_listed() -> None:
             ("inet", "f", "filter", "forward"),
         )
     ]
-    expected = (
-        Table(family="inet", name="nat"),
-        Table(family="ip", name="filter"),
-        Table(family="ip6", name="own"),
-    )
-    assert tables_to_look_at(entries(*objects)) == expected
+    expected = ["inet nat", "ip filter", "ip6 own"]
+    assert [str(each) for each in ruleset.tables_to_look_at(entries(*objects))] == expected
 
 
 # --- which rules of ours ------------------------------------------------------------------------
@@ -278,68 +171,33 @@ def test_tables_without_a_hook_of_ours_are_not_listed() -> None:
 @pytest.mark.parametrize("protocol", ["vrrp", 112, "112"])
 def test_rules_that_are_there_are_kept(protocol: object) -> None:
     """However nft writes the protocol, and behind rules that cannot drop VRRP."""
-    objects = [chain(policy="drop"), rule(match(L4, "tcp"), DROP), ours(protocol=protocol)]
+    objects = [CLOSED, rule(match(L4, "tcp"), DROP), ours(protocol=protocol)]
     assert needed(*objects) == []
 
 
-@pytest.mark.parametrize(
-    ("objects", "expected"),
-    [
-        pytest.param(
-            [chain(policy="drop"), rule(DROP), ours(handle=9)],
-            [*INSERTED, "- input 9"],
-            id="behind a drop",
-        ),
-        pytest.param([chain(), ours(handle=9)], ["- input 9"], id="no drop any more"),
-        pytest.param(
-            [chain(policy="drop"), ours(), ours(handle=9)], ["- input 9"], id="there twice"
-        ),
-        pytest.param(
-            [chain(policy="drop"), ours(), ours("192.0.2.2", "saddr", handle=9)],
-            ["- input 9"],
-            id="a peer that is gone",
-        ),
-        pytest.param(
-            [chain(policy="drop"), ours(field="saddr", handle=9)],
-            [*INSERTED, "- input 9"],
-            id="the wrong side",
-        ),
-        pytest.param(
-            [chain(policy="drop"), rule(DROP, comment=TAG, handle=9)],
-            [*INSERTED, "- input 9"],
-            id="our comment, another rule",
-        ),
-        pytest.param(
-            [chain(policy="drop"), ours(protocol="tcp", handle=9)],
-            [*INSERTED, "- input 9"],
-            id="our comment, another protocol",
-        ),
-        pytest.param(
-            [chain(policy="drop"), ours("not an address", handle=9)],
-            [*INSERTED, "- input 9"],
-            id="our comment, no address",
-        ),
-        pytest.param(
-            [
-                chain(policy="drop"),
-                rule(
-                    match(L4, "vrrp"),
-                    match(payload("ip", "saddr"), "192.0.2.9"),
-                    match(payload("ip", "daddr"), "224.0.0.18"),
-                    ACCEPT,
-                    comment=TAG,
-                    handle=9,
-                ),
-            ],
-            [*INSERTED, "- input 9"],
-            id="our comment, two addresses",
-        ),
-        pytest.param(
-            [chain(policy="drop"), ours(comment=f"{TAG} two")], INSERTED, id="another agent's"
-        ),
-        pytest.param([chain(policy="drop"), ours(comment="")], INSERTED, id="without a comment"),
-    ],
-)
+TWO_ADDRESSES = [
+    match(payload("ip", "saddr"), "192.0.2.9"),
+    match(payload("ip", "daddr"), str(GROUP)),
+]
+CASES: dict[str, tuple[list[object], list[str]]] = {
+    "behind a drop": ([CLOSED, rule(DROP), ours(handle=9)], MOVED),
+    "no drop any more": ([chain(), ours(handle=9)], REMOVED),
+    "there twice": ([CLOSED, ours(), ours(handle=9)], REMOVED),
+    "a peer that is gone": ([CLOSED, ours(), ours("192.0.2.2", "saddr", handle=9)], REMOVED),
+    "the wrong side": ([CLOSED, ours(field="saddr", handle=9)], MOVED),
+    "our comment, another rule": ([CLOSED, rule(DROP, comment=TAG, handle=9)], MOVED),
+    "our comment, another protocol": ([CLOSED, ours(protocol="tcp", handle=9)], MOVED),
+    "our comment, no address": ([CLOSED, ours("not an address", handle=9)], MOVED),
+    "our comment, two addresses": (
+        [CLOSED, rule(match(L4, "vrrp"), *TWO_ADDRESSES, ACCEPT, comment=TAG, handle=9)],
+        MOVED,
+    ),
+    "another agent's": ([CLOSED, ours(comment=f"{TAG} two")], INSERTED),
+    "without a comment": ([CLOSED, ours(comment="")], INSERTED),
+}
+
+
+@pytest.mark.parametrize(("objects", "expected"), CASES.values(), ids=CASES)
 def test_rules_of_ours_that_are_of_no_use_are_removed(
     objects: list[object], expected: list[str]
 ) -> None:
@@ -349,7 +207,7 @@ def test_rules_of_ours_that_are_of_no_use_are_removed(
 
 def test_wanting_nothing_removes_everything_of_ours() -> None:
     """In every base chain of the table."""
-    objects = [chain(policy="drop"), ours(handle=4), ours(comment="x"), chain("o", hook="output")]
+    objects = [CLOSED, ours(handle=4), ours(comment="x"), chain("o", hook="output")]
     objects += [ours(chain="o", handle=6)]
     assert needed(*objects, wanted=frozenset()) == ["- input 4", "- o 6"]
 
@@ -357,7 +215,7 @@ def test_wanting_nothing_removes_everything_of_ours() -> None:
 def test_commands_insert_before_they_delete_and_stay_below_the_limit() -> None:
     """An argument of a program holds 128 KiB; the order loses no packet."""
     peers = frozenset(ip_address(f"10.0.{n // 250}.{n % 250}") for n in range(401))
-    change = plan(entries(chain(policy="drop"), ours("9.9.9.9", "saddr", handle=3)), peers, TAG)
+    change = accept_rules.plan(entries(CLOSED, ours("9.9.9.9", "saddr", handle=3)), peers, TAG)
     assert change is not None
     commands = change_rules(change, TAG)
     assert [
@@ -372,16 +230,16 @@ def test_commands_insert_before_they_delete_and_stay_below_the_limit() -> None:
 def test_chains_and_rules_are_read() -> None:
     """Everything else is passed over."""
     table = Table(family="inet", name="t")
-    objects = [{"table": {"family": "inet", "name": "t"}}, chain(policy="drop"), side("a")]
+    objects = [{"table": {"family": "inet", "name": "t"}}, CLOSED, side("a")]
     expected: list[Entry] = [
-        Chain(table=table, name="input", hook=Hook.INPUT, drops_by_policy=True),
+        Chain(table=table, name="input", hook=ruleset.Hook.INPUT, drops_by_policy=True),
         Chain(table=table, name="a"),
-        Rule(
+        ruleset.Rule(
             table=table,
             chain="input",
             handle=7,
             comment=TAG,
-            accepts=Accepted(field="daddr", address=GROUP),
+            accepts=ruleset.Accepted(field="daddr", address=GROUP),
         ),
     ]
     assert entries(*objects, ours()) == expected
@@ -391,7 +249,9 @@ def test_output_without_spaces_and_several_documents_are_read() -> None:
     """Spacing is a matter of nft's version."""
     compact = json.dumps({"nftables": [chain()]}, separators=(",", ":"))
     spread = json.dumps({"nftables": [side("a")]}, indent=2)
-    names = [each.name for each in read(f"{compact}\n{spread}\n") if isinstance(each, Chain)]
+    names = [
+        each.name for each in ruleset.read(f"{compact}\n{spread}\n") if isinstance(each, Chain)
+    ]
     assert names == ["input", "a"]
 
 
@@ -402,8 +262,8 @@ def test_output_without_spaces_and_several_documents_are_read() -> None:
 )
 def test_what_is_no_ruleset_is_refused(text: str) -> None:
     """With an error in words."""
-    with pytest.raises(RulesetError, match="cannot read nft's output"):
-        list(read(text))
+    with pytest.raises(ruleset.RulesetError, match="cannot read nft's output"):
+        list(ruleset.read(text))
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -423,204 +283,150 @@ def test_odd_and_long_names_get_a_tag_of_their_own() -> None:
     assert not any(set(each) & set("\"'") for each in tags)
 
 
-def instance(*peers: str, family: Family = Family.IPV4) -> VrrpInstance:
-    """Return an instance with these unicast peers."""
-    return VrrpInstance(
-        number=1,
-        name="v1",
-        family=family,
-        interface="eth0",
-        virtual_router_id=1,
-        priority=100,
-        preemption=Preemption(mode=PreemptionMode.PREEMPT),
-        advertisement=Advertisement(version=2, interval=1),
-        password=None,
-        virtual_addresses=(),
-        unicast_peers=tuple(map(ip_address, peers)),
-    )
-
-
 def test_groups_of_the_served_families_and_all_peers_are_wanted() -> None:
     """The group even in unicast mode: a node that was not changed yet still speaks to it."""
-    config = KeepalivedConfig(
-        config_name="lab",
-        router_id="lab",
-        interface="eth0",
-        node_addresses=(),
-        instances=(instance("192.0.2.2"), instance("192.0.2.3")),
-        track_script=None,
-        notify_command=(),
-        admin_emails=(),
-        smtp_server="",
-        garp=GarpRefresh(refresh=0, interval=0),
-    )
-    assert wanted_addresses(config) == {GROUP, PEER, ip_address("192.0.2.3")}
+    others = (PEER, ip_address("192.0.2.3"))
+    settings = Settings(virtual_addresses=(ip_address("192.0.2.9"),), unicast_peers=others)
+    config = planner.plan(settings, host_facts({"ens3": ["192.0.2.1/24"]}))
+    assert accept_rules.wanted_addresses(config) == {GROUP, *others}
 
 
 # --- a look, driven by hand ---------------------------------------------------------------------
 
 
-def drive(
-    answer: Callable[[Run], Output],
-    generations: list[int] | None = None,
-    owned: frozenset[Table] = frozenset(),
-) -> tuple[list[object], int]:
-    """Drive a look; return its reports and how often nft was run."""
-    reports: list[object] = []
-    runs = 0
-    looking = look(frozenset({GROUP}), TAG)
-    sent: Output | int | frozenset[Table] | None = None
-    while True:
-        try:
-            step = looking.send(sent)
-        except StopIteration:
-            return reports, runs
-        sent = None
-        match step:
-            case Run():
-                runs += 1
-                sent = answer(step)
-            case Ask.GENERATION:
-                sent = generations.pop(0) if generations else 1
-            case Ask.OWNED:
-                sent = owned
-            case Ask.PAUSE:
-                pass
-            case _:
-                reports.append(step)
+class Driver:
+    """Drives a look by hand: the reports, and every run of nft."""
+
+    def __init__(
+        self, generations: list[int] | None = None, owned: frozenset[Table] = frozenset()
+    ) -> None:
+        self.reports: list[accept_rules.Report] = []
+        self.runs: list[tuple[str, ...]] = []
+        self.steps = accept_rules.Look(
+            wanted=frozenset({GROUP}),
+            tag=TAG,
+            generation=lambda: generations.pop(0) if generations else 1,
+            owned=lambda: owned,
+            report=self.reports.append,
+        ).steps()
+
+    def drive(self, nft: Callable[[tuple[str, ...]], Output]) -> Driver:
+        """Look until it is over."""
+        with contextlib.suppress(StopIteration):
+            arguments = next(self.steps)
+            while True:
+                assert arguments is not None
+                self.runs.append(arguments)
+                arguments = self.steps.send(nft(arguments))
+        return self
 
 
-def is_change(run: Run) -> bool:
+def is_change(arguments: tuple[str, ...]) -> bool:
     """Tell whether a run changes anything."""
-    return "insert" in run.arguments[-1] or "delete" in run.arguments[-1]
+    return "insert" in arguments[-1] or "delete" in arguments[-1]
 
 
-def showing(*objects: object) -> Callable[[Run], Output]:
+def showing(*objects: object) -> Callable[[tuple[str, ...]], Output]:
     """Return an nft that shows these objects and takes every change."""
-    return lambda run: Output(exit_code=0, text="" if is_change(run) else text_of(*objects))
+    text = text_of(*objects)
+    return lambda arguments: Output(exit_code=0, text="" if is_change(arguments) else text)
 
 
 def test_a_look_inserts_and_tells() -> None:
     """Chains, the table, the change: three runs."""
-    reports, runs = drive(showing(chain(policy="drop"), ours("192.0.2.2", "saddr")))
+    driver = Driver().drive(showing(CLOSED, ours("192.0.2.2", "saddr")))
     expected = [
         RuleInserted(table="inet t", chain="input", address=GROUP),
         RuleRemoved(table="inet t", chain="input", address=PEER),
     ]
-    assert (expected, 3) == (reports, runs)
+    assert (expected, 3) == (driver.reports, len(driver.runs))
 
 
 def test_a_look_that_finds_everything_in_place_changes_nothing() -> None:
     """Two runs, both of them lists."""
-    assert drive(showing(chain(policy="drop"), ours())) == ([], 2)
+    driver = Driver().drive(showing(CLOSED, ours()))
+    assert ([], [False, False]) == (driver.reports, [is_change(each) for each in driver.runs])
 
 
 def test_nothing_is_deleted_while_the_rules_change() -> None:
     """A handle may mean another rule by then: the table is listed again first, twice at most."""
-    nft = showing(chain(policy="drop"), ours(), rule(comment=TAG, handle=9))
-    assert drive(nft, [1, 2, 2, 2])[1] == 1 + 1 + 2
-    assert drive(nft, [1, 2, 3, 4, 5, 6])[1] == 1 + 1 + 1 + 2
+    nft = showing(CLOSED, ours(), rule(comment=TAG, handle=9))
+    assert len(Driver([1, 2, 2, 2]).drive(nft).runs) == 1 + 1 + 2
+    assert len(Driver([1, 2, 3, 4, 5, 6]).drive(nft).runs) == 1 + 1 + 1 + 2
 
 
 def test_a_list_that_fails_is_told() -> None:
     """One failure for all tables, in nft's own words."""
     errors = "\nError: cannot open\nlist chains\n^^^\n"
-    reports, runs = drive(lambda _: Output(exit_code=1, errors=errors))
-    assert ([LookFailed(reason="Error: cannot open")], 1) == (reports, runs)
-    reports, _ = drive(lambda _: Output(exit_code=None))
-    assert reports == [LookFailed(reason="nft ended without a word")]
-    reports, _ = drive(lambda _: Output(exit_code=0, text="?"))
-    assert len(reports) == 1
+    driver = Driver().drive(lambda _: Output(exit_code=1, errors=errors))
+    assert ([LookFailed(reason="Error: cannot open")], 1) == (driver.reports, len(driver.runs))
+    driver = Driver().drive(lambda _: Output(exit_code=None))
+    assert driver.reports == [LookFailed(reason="nft ended without a word")]
+    assert len(Driver().drive(lambda _: Output(exit_code=0, text="?")).reports) == 1
 
 
 def test_a_table_that_refuses_is_tried_again_and_told() -> None:
     """Three times, then by its name."""
 
-    def nft(run: Run) -> Output:
-        if is_change(run):
+    def nft(arguments: tuple[str, ...]) -> Output:
+        if is_change(arguments):
             return Output(exit_code=1, errors="internal:0:0-0: Error: Operation not permitted")
-        return showing(chain(policy="drop"))(run)
+        return showing(CLOSED)(arguments)
 
-    reports, runs = drive(nft)
+    driver = Driver().drive(nft)
     expected = [LookFailed(table="inet t", reason="Error: Operation not permitted")]
-    assert (expected, 1 + 3 * 2 + 1) == (reports, runs)
+    assert (expected, 1 + 3 * 2 + 1) == (driver.reports, len(driver.runs))
+
+
+FIREWALLD_S_WAY = (
+    "firewall-cmd --permanent --add-protocol=vrrp (with the --zone of the interface), "
+    "then firewall-cmd --reload"
+)
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [
-        ("t", "have that program accept protocol 112"),
-        (
-            "firewalld",
-            (
-                "firewall-cmd --permanent --add-protocol=vrrp (with the --zone of the interface), "
-                "then firewall-cmd --reload"
-            ),
-        ),
-    ],
+    [("t", "have that program accept protocol 112"), ("firewalld", FIREWALLD_S_WAY)],
 )
 def test_a_table_with_an_owner_is_told_with_what_to_do(name: str, words: str) -> None:
     """Nobody else may change it: nft's own words are no help."""
     table = Table(family="inet", name=name)
 
-    def nft(run: Run) -> Output:
-        if is_change(run):
+    def nft(arguments: tuple[str, ...]) -> Output:
+        if is_change(arguments):
             return Output(exit_code=1, errors="Error: Operation not permitted")
-        shown = showing(chain(policy="drop"))(run)
+        shown = showing(CLOSED)(arguments)
         return replace(shown, text=shown.text.replace('"t"', f'"{name}"'))
 
-    reports, _ = drive(nft, owned=frozenset({table}))
-    expected = LookFailed(
-        table=f"inet {name}",
-        reason=f"only the program that owns the table can change it (flag owner): {words}",
-    )
-    assert [expected] == reports
+    driver = Driver(owned=frozenset({table})).drive(nft)
+    reason = f"only the program that owns the table can change it (flag owner): {words}"
+    assert [LookFailed(table=f"inet {name}", reason=reason)] == driver.reports
 
 
 def test_a_table_that_vanished_meanwhile_is_no_failure() -> None:
     """A firewall's reload takes its tables away for a moment."""
-    seen: list[Run] = []
+    driver = Driver()
 
-    def nft(run: Run) -> Output:
-        seen.append(run)
-        if run.arguments != LIST_CHAINS:
+    def nft(arguments: tuple[str, ...]) -> Output:
+        if arguments != LIST_CHAINS:
             return Output(exit_code=1, errors="Error: No such file or directory")
-        return Output(exit_code=0, text=text_of(*([chain()] if len(seen) == 1 else [])))
+        return Output(exit_code=0, text=text_of(*([chain()] if len(driver.runs) == 1 else [])))
 
-    assert drive(nft) == ([], 5)
+    driver.drive(nft)
+    assert ([], 5) == (driver.reports, len(driver.runs))
 
 
 def test_an_nft_that_fails_altogether_says_nothing_of_a_single_table() -> None:
     """Whether the table is still there cannot be told; the next look fails for all of them."""
-    seen: list[Run] = []
-
-    def nft(run: Run) -> Output:
-        seen.append(run)
-        is_first = len(seen) == 1
-        return Output(exit_code=0 if is_first else 1, text=text_of(chain()) if is_first else "")
-
-    assert drive(nft) == ([], 5)
-
-
-def test_an_answer_that_is_no_output_is_a_bug_of_ours() -> None:
-    """Whoever drives a look has to answer a run with what became of it."""
-    looking = look(frozenset({GROUP}), TAG)
-    assert isinstance(next(looking), Run)
-    with pytest.raises(TypeError, match="internal error: 7 is no output of nft"):
-        looking.send(7)
+    outputs = [Output(exit_code=0, text=text_of(chain())), *[Output(exit_code=1)] * 4]
+    driver = Driver().drive(lambda _: outputs.pop(0))
+    assert ([], 5) == (driver.reports, len(driver.runs))
 
 
 def test_a_long_list_is_read_in_slices() -> None:
     """A pause for each 200 objects: others have deadlines."""
-    looking = look(frozenset({GROUP}), TAG)
-    assert isinstance(next(looking), Run)
+    steps = Driver().steps
+    assert LIST_CHAINS == next(steps)
     text = text_of(*(side(f"c{number}") for number in range(1000)))
-    step = looking.send(Output(exit_code=0, text=text))
-    pauses = 0
-    try:
-        while step is Ask.PAUSE:
-            pauses += 1
-            step = next(looking)
-    except StopIteration:
-        pass
-    assert pauses == 5
+    assert steps.send(Output(exit_code=0, text=text)) is None
+    assert [None] * 4 == list(steps)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -12,25 +14,20 @@ from msgspec.structs import replace
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.prepare import Candidate, Options
 from ipfailover_agent.deadlines import earliest
-from ipfailover_agent.keepalived.supervision import SupervisionPolicy
+from ipfailover_agent.keepalived.lifecycle import SupervisionPolicy
 from ipfailover_agent.linux.loop import Loop
 from ipfailover_agent.linux.output import LineSink
 from ipfailover_agent.model import HostFacts, Settings
 from ipfailover_agent.paths import RunPaths
-from ipfailover_agent.service import Service
+from ipfailover_agent.service import Runtime, Service
 from ipfailover_agent.status.history import History
 from ipfailover_agent.status.status_model import NOTHING, LeaseStatus, StatusPart, together
 from ipfailover_agent.status.transition import Withholding
-from ipfailover_agent.supervisor import link_facts
+from ipfailover_agent.supervisor import link_watch
 from ipfailover_agent.supervisor.link_state import LinkFacts
 from ipfailover_agent.supervisor.service import Supervisor
+from ipfailover_agent.supervisor.services import Services
 from tests.support.vectors import host_facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ipfailover_agent.supervisor.services import Services
 
 LATER = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64"]})
 
@@ -39,7 +36,7 @@ LATER = host_facts({"eth0": ["10.0.0.11/24", "fe80::11/64"]})
 def services(tmp_path: Path) -> Iterator[Services]:
     """Give the services of an agent that has not begun."""
     paths = RunPaths(directory=str(tmp_path), config=str(tmp_path / "keepalived.conf"))
-    made = Supervisor(
+    runtime = Runtime(
         environment={},
         options=Options(),
         paths=paths,
@@ -50,7 +47,8 @@ def services(tmp_path: Path) -> Iterator[Services]:
         errors=LineSink(2),
         wrap=bytes,
         loop=Loop(()),
-    ).services
+    )
+    made = Supervisor(runtime).services
     yield made
     for each in made:
         each.close()
@@ -82,7 +80,7 @@ def test_no_service_gets_back_the_node_of_the_start(
     early = tuple(each for each in interface.addresses if each.address.version == 4)
     facts = replace(LATER, interfaces=(replace(interface, addresses=early),))
     now = LinkFacts(index=interface.index, is_running=True, held=interface.addresses)
-    monkeypatch.setattr(link_facts, "look", lambda *_: now)
+    monkeypatch.setattr(link_watch, "look", lambda *_: now)
     for _ in range(2):
         serving(services, facts)
     assert [early, interface.addresses] == [each.interfaces[0].addresses for each in seen]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,32 +13,14 @@ from msgspec.structs import replace
 from ipfailover_agent.doctor import firewall_findings
 from ipfailover_agent.firewall import nft_commands, ruleset, shield
 from ipfailover_agent.firewall.ruleset import Chain, Hook, Table
-from ipfailover_agent.firewall.shield import Shield
-from ipfailover_agent.firewall.signatures import Signature
-from ipfailover_agent.vrrp.packets import Advert, Carp
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ipfailover_agent.model import IPAddress
+from ipfailover_agent.firewall.shield import Shield, Signature
+from ipfailover_agent.model import IPAddress
+from tests.support.adverts import heard_advert
 
 NOW = 1000.0
 OURS = IPv4Address("10.0.0.5")
 OTHER = IPv4Address("10.0.0.200")
-FOREIGN = Advert(
-    source_mac=bytes(6),
-    source=IPv4Address("10.0.0.77"),
-    destination=IPv4Address("224.0.0.18"),
-    version=2,
-    virtual_router_id=11,
-    priority=100,
-    addresses=(OTHER,),
-    interval=1.0,
-    authentication=0,
-    password=None,
-    ttl=255,
-    is_checksum_right=True,
-)
+FOREIGN = heard_advert(IPv4Address("10.0.0.77"), OTHER, mac=bytes(6))
 SIGNATURE = Signature(source=FOREIGN.source, router_id=11, version=2, count=1, listed=(OTHER,))
 
 
@@ -71,13 +53,6 @@ def test_an_advert_from_behind_a_router_is_foreign_unless_a_peer_sends_it() -> N
     found = shield.signature_of_advert(routed, is_ours=True, peers=set())
     assert replace(SIGNATURE, listed=(OURS,), hop_limit=60) == found
     assert shield.signature_of_advert(routed, is_ours=True, peers={routed.source}) is None
-
-
-def test_carp_is_foreign() -> None:
-    """It lists no address at all."""
-    carp = Carp(source_mac=bytes(6), source=FOREIGN.source, router_id=11, skew=0, ttl=255)
-    expected = Signature(source=FOREIGN.source, router_id=11, is_carp=True)
-    assert expected == shield.signature_of_carp(carp)
 
 
 # --- when ---------------------------------------------------------------------------------------
@@ -256,15 +231,7 @@ def test_our_own_table_is_no_wall() -> None:
 def test_the_longest_text_is_one_argument_of_a_program() -> None:
     """128 KiB are the kernel's limit."""
     listed = tuple(ip_address(f"2001:db8:ffff:ffff:ffff:ffff:ffff:{each:x}") for each in range(16))
-    worst = {
-        Signature(
-            source=IPv6Address(2**128 - 1 - number),
-            router_id=255,
-            version=3,
-            count=16,
-            listed=listed,
-            hop_limit=254,
-        ): 60.0
-        for number in range(shield.LIMIT)
-    }
+    usual = replace(SIGNATURE, router_id=255, version=3, count=16, listed=listed, hop_limit=254)
+    sources = (IPv6Address(2**128 - 1 - number) for number in range(shield.LIMIT))
+    worst = {replace(usual, source=each): 60.0 for each in sources}
     assert len(nft_commands.shield_commands("a-long-name-if0", worst)) < 128 * 1024

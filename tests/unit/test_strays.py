@@ -22,9 +22,9 @@ def present(*claims: StrayClaim) -> StrayAddresses:
 
 def test_a_look_is_due_before_the_first_claim_and_then_now_and_then() -> None:
     """What is known of the interface grows old."""
-    assert strays.wants_look(StrayAddresses(), 10.0, 0.9)
-    assert not strays.wants_look(present(), 10.8, 0.9)
-    assert strays.wants_look(present(), 10.9, 0.9)
+    assert StrayAddresses().is_old(10.0)
+    assert not present().is_old(10.8)
+    assert present().is_old(10.9)
 
 
 def test_only_what_is_on_the_interface_is_claimed_and_once() -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import suite
 from tests.support.order import slow_first
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TESTS = Path(__file__).parents[1]
 

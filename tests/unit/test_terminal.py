@@ -20,12 +20,23 @@ def test_a_table_without_rows_is_its_header() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"),
-    [(0, ""), (1, "0"), (4, "0 1 2 3"), (5, "0 1 2 3 and 1 more"), (254, "0 1 2 3 and 250 more")],
+    ("count", "columns", "expected"),
+    [
+        (0, None, ""),
+        (0, 3, ""),
+        (1, None, "10.0.0.0"),
+        (4, None, "10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3"),
+        (5, None, "10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3 and 1 more"),
+        (254, None, "10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3 and 250 more"),
+        (3, 26, "10.0.0.0 10.0.0.1 10.0.0.2"),
+        (3, 25, "10.0.0.0 and 2 more"),
+        (3, 3, "10.0.0.0 and 2 more"),
+    ],
 )
-def test_many_addresses_are_counted(count: int, expected: str) -> None:
-    """The first four are named."""
-    assert expected == terminal.addresses(map(str, range(count)))
+def test_many_addresses_are_counted(count: int, columns: int | None, expected: str) -> None:
+    """The first four are named, or as many as fit; one in any case, and whole."""
+    held = (f"10.0.0.{each}" for each in range(count))
+    assert expected == terminal.addresses(held, columns)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +69,3 @@ def test_only_a_terminal_that_wants_colours_gets_them(
     paint = terminal.painter(environment, is_terminal=is_terminal)
     assert expected == paint("x", "good")
     assert "x" == paint("x", "")
-
-
-def test_addresses_are_as_many_as_fit() -> None:
-    """One in any case, and whole."""
-    held = ["10.0.0.5", "10.0.0.6", "10.0.0.7"]
-    assert "10.0.0.5 10.0.0.6 10.0.0.7" == terminal.addresses(held, 26)
-    assert "10.0.0.5 and 2 more" == terminal.addresses(held, 25)
-    assert "10.0.0.5 and 2 more" == terminal.addresses(held, 3)
-    assert "" == terminal.addresses([], 3)

@@ -10,128 +10,224 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ipfailover_agent.model import VrrpState
-from ipfailover_agent.status.transition import (
-    DRAIN,
-    Knowledge,
-    KnownSince,
-    NewestAdvert,
-    TransitionCause,
-    TransitionKind,
-    Withholding,
-    infer,
-    seen,
-)
+from ipfailover_agent.status import transition
+from ipfailover_agent.status.transition import Knowledge, KnownSince, NewestAdvert, Withholding
+from ipfailover_agent.status.transition import TransitionCause as Cause
+from ipfailover_agent.status.transition import TransitionKind as Kind
 
 INIT, BACKUP, MASTER = VrrpState.INIT, VrrpState.BACKUP, VrrpState.MASTER
 FAULT, STOP, DELETED = VrrpState.FAULT, VrrpState.STOP, VrrpState.DELETED
 NOW = 1000.0
-STARTED = TransitionCause(kind=TransitionKind.STARTED, text="started")
+STARTED = Cause(kind=Kind.STARTED, text="started")
 
 
-def why(previous: VrrpState, state: VrrpState, **known: Any) -> tuple[str, str]:  # noqa: ANN401
-    """Return kind and sentence; our priority is 100."""
-    cause = infer(
-        Knowledge(**{"previous": previous, "state": state, "now": NOW, "priority": 100, **known})
-    )
-    return cause.kind.value, cause.text
+def change(previous: VrrpState, state: VrrpState, **known: object) -> dict[str, Any]:
+    """Return what is known of a transition; our priority is 100."""
+    return {"previous": previous, "state": state, "now": NOW, "priority": 100, **known}
 
 
-def advert(
-    ago: float, priority: int = 50, *, host: int = 12, higher: bool = False
-) -> NewestAdvert:
-    return NewestAdvert(
-        source=f"10.0.0.{host}", priority=priority, at=NOW - ago, ranks_higher=higher
-    )
+def takes_over(*sightings: NewestAdvert, **known: object) -> dict[str, Any]:
+    """Return what is known of a BACKUP that has become MASTER."""
+    return change(BACKUP, MASTER, sightings=sightings, **known)
 
 
-def was(kind: TransitionKind, text: str = "a cause") -> TransitionCause:
-    return TransitionCause(kind=kind, text=text)
+def steps_down(*sightings: NewestAdvert, **known: object) -> dict[str, Any]:
+    """Return what is known of a MASTER that has become BACKUP."""
+    return change(MASTER, BACKUP, sightings=sightings, **known)
 
 
-# --- MASTER -------------------------------------------------------------------------------------
+def advert(ago: float, priority: int = 50, *, host: int = 12, **fields: object) -> NewestAdvert:
+    """Return an advert of another node."""
+    plain = NewestAdvert(source=f"10.0.0.{host}", priority=priority, at=NOW - ago)
+    return replace(plain, **fields)
 
 
-def test_a_master_that_said_that_it_leaves_has_handed_over() -> None:
-    """Priority 0 was its last word."""
-    sightings = (advert(9, host=13), advert(0.03, 0))
-    kind, text = why(BACKUP, MASTER, sightings=sightings)
-    assert "handover" == kind
-    assert text.startswith("priority-0 advert of 10.0.0.12: planned handover")
-
-
-def test_a_master_that_fell_silent_is_named_with_how_long_ago() -> None:
-    """By its last advert."""
-    kind, text = why(BACKUP, MASTER, sightings=(advert(60, 0, host=13), advert(3.2)))
-    assert "silence" == kind
-    assert text.startswith("no advert for the master-down time (the last one of 10.0.0.12, 3.2 s")
-
-
-def test_nobody_was_ever_heard() -> None:
-    """The first node that starts."""
-    assert ("silence", "no advert for the master-down time (no other node heard)") == why(
-        BACKUP, MASTER
-    )
-
-
-@pytest.mark.parametrize("is_wire_watched", [True, False])
-def test_a_master_of_a_lower_rank_is_passed_over(*, is_wire_watched: bool) -> None:
-    """keepalived's word for it, or its adverts that go on."""
-    told = KnownSince(text="outranks 10.0.0.12 (priority 50)", at=NOW - 0.9)
-    assert ("preempted", told.text) == why(
-        BACKUP, MASTER, preempted=told, is_wire_watched=is_wire_watched
-    )
-    assert ("preempted", "outranks 10.0.0.12 (priority 50, this node 100)") == why(
-        BACKUP, MASTER, sightings=(advert(0.9),)
-    )
-
-
-def test_what_was_passed_over_long_ago_explains_nothing() -> None:
-    """The next election is another one."""
-    told = KnownSince(text="outranks 10.0.0.12 (priority 50)", at=NOW - 30)
-    assert "silence" == why(BACKUP, MASTER, preempted=told, sightings=(advert(3.2),))[0]
-
-
-def test_a_master_that_keepalived_does_not_take_is_not_silent() -> None:
-    """A firewall: the wire shows what keepalived never gets."""
-    assert (
-        "uncounted",
-        "adverts of 10.0.0.12 (priority 200) arrive and keepalived does not take them",
-    ) == why(BACKUP, MASTER, sightings=(advert(0.5, 200, higher=True), advert(0.4, host=13)))
-
-
-FOREIGN = "10.0.0.77 uses router id 11 for other addresses"
+def higher(ago: float, priority: int = 200, **fields: Any) -> NewestAdvert:  # noqa: ANN401
+    """Return an advert of a node that ranks higher."""
+    return advert(ago, priority, ranks_higher=True, **fields)
 
 
 def foreign(ago: float, *, is_dropped: bool = False) -> NewestAdvert:
     """Return an advert of a router with our id, of the highest priority."""
-    return NewestAdvert(
-        source="10.0.0.77",
-        priority=255,
-        at=NOW - ago,
-        ranks_higher=True,
-        foreign=FOREIGN,
-        is_dropped=is_dropped,
+    return higher(ago, 255, host=77, foreign=FOREIGN, is_dropped=is_dropped)
+
+
+def was(kind: Kind, text: str = "a cause") -> Cause:
+    return Cause(kind=kind, text=text)
+
+
+def told(ago: float, text: str) -> KnownSince:
+    return KnownSince(text=text, at=NOW - ago)
+
+
+FOREIGN = "10.0.0.77 uses router id 11 for other addresses"
+NO_ADVERT = "no advert for the master-down time"
+SILENT = f"{NO_ADVERT} (the last one of 10.0.0.12, 3.2 s ago): it died, or the network lost it"
+LEFT = "priority-0 advert of 10.0.0.12"
+UNTAKEN = "adverts of 10.0.0.12 (priority 200) arrive and keepalived does not take them"
+LOWER = "outranks 10.0.0.12 (priority 50)"
+HIGHER = "advert of higher priority 200 from 10.0.0.12"
+EQUAL = "advert of equal priority 100 from 10.0.0.12, whose address is higher"
+GONE = (
+    "the IPv4 address of eth0 was gone for a moment: another program removed it and set it again, "
+    "as network managers do"
+)
+STOPPED = was(Kind.STOPPED, "the agent stops")
+HELD = Withholding(reason="contest", text="adverts of 10.0.0.12 are refused: other password")
+DRAINED = Withholding(reason=transition.DRAIN, text="drained: maintenance")
+
+
+def shared(seconds: float) -> tuple[str, str]:
+    """Return the cause where a master is silent beside another speaker of its id."""
+    return "id shared", (
+        f"the adverts of 10.0.0.12 stopped (the last one {seconds} s ago) since the id is shared: "
+        f"{FOREIGN}, and each of its adverts puts off the next one of a master: choose another "
+        "OPENSHIFT_HA_VRRP_ID_OFFSET"
     )
 
 
-def test_a_master_beside_another_speaker_of_its_id_was_shaken() -> None:
-    """Its adverts stopped, and the other's did not: it is not dead, nor behind a firewall."""
-    kind, text = why(BACKUP, MASTER, sightings=(advert(3.2, 200, higher=True), foreign(0.3)))
-    assert "id shared" == kind
-    assert text.startswith("the adverts of 10.0.0.12 stopped (the last one 3.2 s ago) since")
-    assert FOREIGN in text
-    assert "OPENSHIFT_HA_VRRP_ID_OFFSET" in text
+#: What is known -> the kind of the cause and, where it is looked at, the sentence.
+CAUSES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    # --- to MASTER
+    "a master that said that it leaves": (
+        takes_over(advert(9, host=13), advert(0.03, 0)),
+        ("handover", f"{LEFT}: planned handover (it stops, or may not serve)"),
+    ),
+    "a master that fell silent": (
+        takes_over(advert(60, 0, host=13), advert(3.2)),
+        ("silence", SILENT),
+    ),
+    "the first node": (takes_over(), ("silence", f"{NO_ADVERT} (no other node heard)")),
+    "keepalived passes over a lower rank": (
+        takes_over(preempted=told(0.9, LOWER)),
+        ("preempted", LOWER),
+    ),
+    "the same where no adverts are watched": (
+        takes_over(preempted=told(0.9, LOWER), is_wire_watched=False),
+        ("preempted", LOWER),
+    ),
+    "a lower rank goes on": (
+        takes_over(advert(0.9)),
+        ("preempted", "outranks 10.0.0.12 (priority 50, this node 100)"),
+    ),
+    "passed over long ago": (takes_over(advert(3.2), preempted=told(30, LOWER)), ("silence",)),
+    "a firewall drops a higher rank": (
+        takes_over(higher(0.5), advert(0.4, host=13)),
+        ("uncounted", UNTAKEN),
+    ),
+    "silent beside another speaker": (takes_over(higher(3.2), foreign(0.3)), shared(3.2)),
+    "it answers the takeover": (takes_over(foreign(0.3), higher(0.0, gap=3.3)), shared(3.3)),
+    "it answers, and no other speaks": (takes_over(higher(0.0, gap=3.3)), ("silence",)),
+    "it went on beside the other": (
+        takes_over(foreign(0.3), higher(0.0, gap=1.0)),
+        ("uncounted",),
+    ),
+    "the other speaker is dropped here": (
+        takes_over(higher(3.2), foreign(0.3, is_dropped=True)),
+        ("silence", f"{SILENT}, or it is shaken: {FOREIGN}"),
+    ),
+    "the other speaker is gone": (takes_over(advert(3.2), foreign(9)), ("silence",)),
+    "only the other speaker": (
+        takes_over(foreign(0.3)),
+        ("silence", f"{NO_ADVERT} (no other node heard; {FOREIGN})"),
+    ),
+    "no adverts are watched": (
+        takes_over(is_wire_watched=False),
+        ("unknown", "unknown: no advert was accepted, and no adverts are watched here"),
+    ),
+    **{
+        f"{kind.value}, {lasted} s ago": (takes_over(before=was(kind), lasted=lasted), expected)
+        for kind in (Kind.LEASE_LAPSED, Kind.ADDRESS_LOST)
+        for lasted, expected in (  # an election takes three advert intervals
+            (0.4, (kind.value, "a cause")),
+            (3.4, ("silence",)),
+            (None, ("silence",)),
+        )
+    },
+    # --- to BACKUP
+    "keepalived steps down": (steps_down(outranked=told(0, HIGHER)), ("outranked", HIGHER)),
+    "a higher priority, before its line": (
+        steps_down(higher(0.01), advert(0.0, host=13)),
+        ("outranked", HIGHER),
+    ),
+    "a higher address, before its line": (
+        steps_down(higher(0.01, 100), advert(0.0, host=13)),
+        ("outranked", EQUAL),
+    ),
+    "a lease that lapsed": (steps_down(lapsed_at=NOW - 0.2), ("lease lapsed",)),
+    "an address that another program removed": (
+        steps_down(advert(0.1), outranked=told(60, HIGHER), lapsed_at=NOW - 60),
+        ("address lost",),
+    ),
+    "the same beside another speaker": (steps_down(foreign(0.3)), ("address lost",)),
+    "no look at the wire": (steps_down(is_wire_watched=False), ("unknown",)),
+    **{
+        f"{previous.name} to {state.name}, {name}": (change(previous, state, **known), expected)
+        for previous, state in ((INIT, BACKUP), (STOP, BACKUP), (INIT, FAULT))
+        for name, known, expected in (
+            ("keepalived started", {"start": STARTED}, ("started", "started")),
+            ("just reloaded", {"start": STARTED, "reload_at": NOW - 0.1}, ("reloaded",)),
+            ("not by this agent", {}, ("unknown",)),
+        )
+    },
+    # --- out of FAULT
+    **{
+        f"the end of {before.kind.name}, {before.text}": (
+            change(FAULT, BACKUP, before=before),
+            expected,
+        )
+        for before, expected in (
+            (was(Kind.CHECK_FAILED), ("check passed", "the check succeeds again")),
+            (was(Kind.HELD, "held: x"), ("released", "let go again, it was held: x")),
+            (was(Kind.DRAINED), ("undrained", "the drain has ended")),
+            (was(Kind.INTERFACE_DOWN), ("interface up", "the interface is up again")),
+            (
+                was(Kind.INTERFACE_DOWN, "interface eth0 has no IPv4 address"),
+                ("interface up", "the interface has its address again"),
+            ),
+            (STARTED, ("started", "started")),
+            (was(Kind.UNKNOWN), ("unknown", "unknown: FAULT has ended, its cause was a cause")),
+        )
+    },
+    "the end of a FAULT of an unknown cause": (change(FAULT, BACKUP, start=STARTED), ("started",)),
+    # --- to FAULT: what was asked for, then what nothing here can mend, then ours, then the check
+    **{
+        f"FAULT with {known}": (change(MASTER, FAULT, **known), expected)
+        for known, expected in (
+            (
+                {"check_failure": "cannot reach port 80"},
+                ("check failed", "check failed: cannot reach port 80"),
+            ),
+            ({"check_failure": ""}, ("check failed", "check failed: it does not say why")),
+            ({"withholdings": (HELD,)}, ("held", f"held: {HELD.text}")),
+            ({"withholdings": (HELD,), "check_failure": "x"}, ("held", f"held: {HELD.text}")),
+            ({"withholdings": (HELD, DRAINED), "link_failure": "x"}, ("drained", DRAINED.text)),
+            ({"link_failure": "eth0 is down"}, ("interface down", "eth0 is down")),
+            (
+                {"link_failure": "eth0 is gone", "withholdings": (HELD,)},
+                ("interface down", "eth0 is gone"),
+            ),
+            ({"sender": "the IPv4 address of eth0"}, ("interface down", GONE)),
+            ({"sender": "x", "check_failure": "cannot"}, ("check failed", "check failed: cannot")),
+            ({}, ("unknown", "unknown: no check failed, nothing is held, the interface is up")),
+        )
+    },
+    # --- the end
+    "the agent ends it": (change(MASTER, STOP, ending=STOPPED), ("stopped", "the agent stops")),
+    "the end of all": (change(MASTER, DELETED, ending=STOPPED), ("stopped", "the agent stops")),
+    "no longer configured": (change(MASTER, DELETED), ("reloaded",)),
+    "an end without a request": (change(MASTER, STOP), ("unknown",)),
+    "the first state, which keepalived never reports": (change(STOP, INIT), ("started",)),
+}
 
 
-def test_a_master_that_answers_a_takeover_was_silent_before() -> None:
-    """It hears that a lower rank took over, and says at once that it is there."""
-    answered = replace(advert(0.0, 200, higher=True), gap=3.3)
-    kind, text = why(BACKUP, MASTER, sightings=(foreign(0.3), answered))
-    assert "id shared" == kind
-    assert "(the last one 3.3 s ago)" in text
-    assert "silence" == why(BACKUP, MASTER, sightings=(answered,))[0]
-    going_on = replace(answered, gap=1.0)
-    assert "uncounted" == why(BACKUP, MASTER, sightings=(foreign(0.3), going_on))[0]
+@pytest.mark.parametrize(("known", "expected"), CAUSES.values(), ids=CAUSES)
+def test_a_transition_has_the_cause_that_is_there(
+    known: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    """From what keepalived and other nodes say, and from what the agent did itself."""
+    cause = transition.infer(Knowledge(**known))
+    assert expected == (cause.kind.value, cause.text)[: len(expected)]
 
 
 def test_the_longest_gap_that_ended_just_now_counts() -> None:
@@ -139,193 +235,26 @@ def test_the_longest_gap_that_ended_just_now_counts() -> None:
     known: tuple[NewestAdvert, ...] = ()
     found = []
     for at in (100.0, 101.0, 104.5, 104.6, 105.6, 106.6, 107.6):
-        known = seen(known, replace(advert(0, 200), at=at))
+        known = transition.seen(known, replace(advert(0, 200), at=at))
         found.append(known[-1].gap)
-    assert [None, 1.0, 3.5, 3.5, 3.5, 1.0, 1.0] == [
-        gap if gap is None else round(gap, 3) for gap in found
-    ]
-
-
-def test_another_speaker_that_is_dropped_here_explains_less() -> None:
-    """Other nodes may drop it, too; the master may have died."""
-    sightings = (advert(3.2, 200, higher=True), foreign(0.3, is_dropped=True))
-    kind, text = why(BACKUP, MASTER, sightings=sightings)
-    assert "silence" == kind
-    assert text.endswith(f"it died, or the network lost it, or it is shaken: {FOREIGN}")
-    assert "silence" == why(BACKUP, MASTER, sightings=(advert(3.2), foreign(9)))[0]
-
-
-def test_another_speaker_of_our_id_is_no_master() -> None:
-    """Nobody of ours was heard, nobody outranks us."""
-    assert (
-        "silence",
-        f"no advert for the master-down time (no other node heard; {FOREIGN})",
-    ) == why(BACKUP, MASTER, sightings=(foreign(0.3),))
-    assert "address lost" == why(MASTER, BACKUP, sightings=(foreign(0.3),))[0]
+    assert [None, 1.0, 3.5, 3.5, 3.5, 1.0, 1.0] == [gap and round(gap, 3) for gap in found]
 
 
 def test_other_speakers_are_no_reason_to_forget_nodes() -> None:
     """One node may be both."""
-    known = seen((), advert(9, 200))
+    known = transition.seen((), advert(9, 200))
     for host in range(20, 40):
-        known = seen(known, replace(foreign(1), source=f"10.0.0.{host}"))
-    known = seen(known, replace(foreign(0), source="10.0.0.12"))
+        known = transition.seen(known, replace(foreign(1), source=f"10.0.0.{host}"))
+    known = transition.seen(known, replace(foreign(0), source="10.0.0.12"))
     assert 9 == len(known)
     assert [False, True] == [bool(each.foreign) for each in known if each.source == "10.0.0.12"]
 
 
-def test_without_a_look_at_the_wire_nobody_knows() -> None:
-    """And it says so."""
-    kind, text = why(BACKUP, MASTER, is_wire_watched=False)
-    assert "unknown" == kind
-    assert "no adverts are watched" in text
-
-
-@pytest.mark.parametrize("kind", [TransitionKind.LEASE_LAPSED, TransitionKind.ADDRESS_LOST])
-def test_an_address_that_keepalived_sets_again_was_no_election(kind: TransitionKind) -> None:
-    """It needs less than an advert interval for it; an election needs three."""
-    assert (kind.value, "a cause") == why(BACKUP, MASTER, before=was(kind), lasted=0.4)
-    assert "silence" == why(BACKUP, MASTER, before=was(kind), lasted=3.4)[0]
-    assert "silence" == why(BACKUP, MASTER, before=was(kind), lasted=None)[0]
-
-
-# --- BACKUP -------------------------------------------------------------------------------------
-
-
-def test_keepalived_says_for_whom_it_steps_down() -> None:
-    """Word for word as it knows it."""
-    told = KnownSince(text="advert of higher priority 200 from 10.0.0.12", at=NOW)
-    assert ("outranked", told.text) == why(MASTER, BACKUP, outranked=told)
-
-
-@pytest.mark.parametrize(
-    ("priority", "expected"),
-    [
-        (200, "advert of higher priority 200 from 10.0.0.12"),
-        (100, "advert of equal priority 100 from 10.0.0.12, whose address is higher"),
-    ],
-)
-def test_the_wire_says_it_where_keepalived_s_line_was_late(priority: int, expected: str) -> None:
-    """The highest rank that was just heard."""
-    sightings = (advert(0.01, priority, higher=True), advert(0.0, host=13))
-    assert ("outranked", expected) == why(MASTER, BACKUP, sightings=sightings)
-
-
-def test_a_lease_that_lapsed_costs_the_address_for_a_moment() -> None:
-    """keepalived finds it gone."""
-    assert "lease lapsed" == why(MASTER, BACKUP, lapsed_at=NOW - 0.2)[0]
-
-
-def test_an_address_that_somebody_removed_is_what_is_left() -> None:
-    """Where the wire was watched; else nobody knows."""
-    old = KnownSince(text="advert of higher priority", at=NOW - 60)
-    known: dict[str, Any] = {"outranked": old, "lapsed_at": NOW - 60, "sightings": (advert(0.1),)}
-    assert "address lost" == why(MASTER, BACKUP, **known)[0]
-    assert "unknown" == why(MASTER, BACKUP, is_wire_watched=False)[0]
-
-
-def test_an_instance_begins_with_keepalived_or_with_a_reload() -> None:
-    """Whichever was just now."""
-    for previous in (INIT, STOP):
-        assert ("started", "started") == why(previous, BACKUP, start=STARTED)
-        assert "reloaded" == why(previous, BACKUP, start=STARTED, reload_at=NOW - 0.1)[0]
-        assert "unknown" == why(previous, BACKUP)[0]
-
-
-@pytest.mark.parametrize(
-    ("before", "expected"),
-    [
-        (was(TransitionKind.CHECK_FAILED), ("check passed", "the check succeeds again")),
-        (was(TransitionKind.HELD, "held: x"), ("released", "let go again, it was held: x")),
-        (was(TransitionKind.DRAINED), ("undrained", "the drain has ended")),
-        (was(TransitionKind.INTERFACE_DOWN), ("interface up", "the interface is up again")),
-        (
-            was(TransitionKind.INTERFACE_DOWN, "interface eth0 has no IPv4 address"),
-            ("interface up", "the interface has its address again"),
-        ),
-        (STARTED, ("started", "started")),
-        (
-            was(TransitionKind.UNKNOWN),
-            ("unknown", "unknown: FAULT has ended, its cause was a cause"),
-        ),
-    ],
-    ids=lambda each: each.kind.name if isinstance(each, TransitionCause) else "",
-)
-def test_the_end_of_a_fault_answers_its_beginning(
-    before: TransitionCause, expected: tuple[str, str]
-) -> None:
-    """What kept it back is over."""
-    assert expected == why(FAULT, BACKUP, before=before)
-
-
-def test_a_fault_of_which_nobody_knows_ends_with_the_start() -> None:
-    """keepalived's start is known in any case."""
-    assert "started" == why(FAULT, BACKUP, start=STARTED)[0]
-
-
-# --- FAULT --------------------------------------------------------------------------------------
-
-HELD = Withholding(reason="contest", text="adverts of 10.0.0.12 are refused: other password")
-DRAINED = Withholding(reason=DRAIN, text="drained: maintenance")
-
-
-@pytest.mark.parametrize(
-    ("known", "expected"),
-    [
-        ({"check_failure": "cannot reach port 80"}, "check failed: cannot reach port 80"),
-        ({"check_failure": ""}, "check failed: it does not say why"),
-        ({"withholdings": (HELD,)}, f"held: {HELD.text}"),
-        ({"withholdings": (HELD,), "check_failure": "x"}, f"held: {HELD.text}"),
-        ({"withholdings": (HELD, DRAINED), "link_failure": "x"}, DRAINED.text),
-        ({"link_failure": "interface eth0 is down"}, "interface eth0 is down"),
-        (
-            {"link_failure": "interface eth0 is gone", "withholdings": (HELD,)},
-            "interface eth0 is gone",
-        ),
-        (
-            {"sender": "the IPv4 address of eth0"},
-            (
-                "the IPv4 address of eth0 was gone for a moment: another program removed it and "
-                "set it again, as network managers do"
-            ),
-        ),
-        ({"sender": "x", "check_failure": "cannot reach"}, "check failed: cannot reach"),
-        ({}, "unknown: no check failed, nothing is held, the interface is up"),
-    ],
-    ids=str,
-)
-def test_a_fault_has_the_cause_that_is_there(known: dict[str, Any], expected: str) -> None:
-    """What was asked for first, then what nothing here can mend, then ours, then the check."""
-    assert expected == why(MASTER, FAULT, **known)[1]
-
-
-def test_a_fault_at_the_start_is_the_start() -> None:
-    """Until the check has run."""
-    assert ("started", "started") == why(INIT, FAULT, start=STARTED)
-
-
-# --- the end ------------------------------------------------------------------------------------
-
-
-def test_an_end_has_the_reason_that_the_agent_gave_it() -> None:
-    """It stops, restarts or kills keepalived itself, or has seen it end."""
-    ending = was(TransitionKind.STOPPED, "the agent stops")
-    assert ("stopped", "the agent stops") == why(MASTER, STOP, ending=ending)
-    assert ("stopped", "the agent stops") == why(MASTER, DELETED, ending=ending)
-    assert "reloaded" == why(MASTER, DELETED)[0]
-    assert "unknown" == why(MASTER, STOP)[0]
-
-
-def test_the_first_state_is_keepalived_s_start() -> None:
-    """keepalived never says it; it is there for completeness."""
-    assert "started" == why(STOP, INIT)[0]
-
-
 # --- all of it ----------------------------------------------------------------------------------
 
-causes = st.builds(TransitionCause, kind=st.sampled_from(TransitionKind), text=st.text())
+causes = st.builds(Cause, kind=st.sampled_from(Kind), text=st.text())
 times = st.none() | st.floats(NOW - 10, NOW)
-told = st.none() | st.builds(KnownSince, text=st.text(), at=st.floats(NOW - 10, NOW))
+lines = st.none() | st.builds(KnownSince, text=st.text(), at=st.floats(NOW - 10, NOW))
 sightings = st.builds(
     NewestAdvert,
     source=st.sampled_from(("10.0.0.12", "10.0.0.13")),
@@ -335,29 +264,23 @@ sightings = st.builds(
 )
 knowledge = st.builds(
     Knowledge,
-    previous=st.sampled_from(VrrpState),
-    state=st.sampled_from(VrrpState),
+    **dict.fromkeys(("previous", "state"), st.sampled_from(VrrpState)),
     now=st.just(NOW),
     priority=st.integers(1, 255),
     advert_interval=st.floats(0.01, 255),
     sightings=st.lists(sightings, max_size=3).map(tuple),
-    outranked=told,
-    preempted=told,
-    check_failure=st.none() | st.text(),
-    link_failure=st.none() | st.text(),
-    before=st.none() | causes,
+    **dict.fromkeys(("outranked", "preempted"), lines),
+    **dict.fromkeys(("check_failure", "link_failure"), st.none() | st.text()),
+    **dict.fromkeys(("before", "start", "ending"), st.none() | causes),
     lasted=st.none() | st.floats(0, 100),
-    lapsed_at=times,
-    start=st.none() | causes,
-    reload_at=times,
-    ending=st.none() | causes,
+    **dict.fromkeys(("lapsed_at", "reload_at"), times),
 )
 
 
 @given(knowledge)
 def test_everything_has_an_answer(known: Knowledge) -> None:
     """Whatever is known; the same knowledge gives the same answer."""
-    assert infer(known) == infer(known)
+    assert transition.infer(known) == transition.infer(known)
 
 
 @given(st.lists(sightings, max_size=40))
@@ -365,7 +288,7 @@ def test_senders_are_remembered_once_and_not_too_many(adverts: list[NewestAdvert
     """The newest of each, the newest last."""
     known: tuple[NewestAdvert, ...] = ()
     for each in adverts:
-        known = seen(known, each)
+        known = transition.seen(known, each)
         assert each == replace(known[-1], gap=None, gap_ended=0.0)
     assert len(known) == len({each.source for each in known}) <= 8
 
@@ -374,5 +297,5 @@ def test_of_many_senders_the_newest_are_remembered() -> None:
     """A network full of routers takes no room."""
     known: tuple[NewestAdvert, ...] = ()
     for host in range(1, 30):
-        known = seen(known, advert(0, host=host))
+        known = transition.seen(known, advert(0, host=host))
     assert [f"10.0.0.{host}" for host in range(22, 30)] == [each.source for each in known]

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.sources import MODULES, ROOT, tree
 
 #: What is used otherwise than by its name.
 KEPT = {
     "collect": "prometheus_client calls it",
     "dump_bytecode": "jinja2 calls it",
     "is_busy": "tests wait until nft has ended",
-    "is_looking": "tests wait until nft has ended",
-    "is_watching": "tests see when the kernel is not asked",
     "load_bytecode": "jinja2 calls it",
     "jf": "instructions of a filter are packed whole",
     "jt": "instructions of a filter are packed whole",
@@ -64,12 +58,9 @@ def unused(trees: Iterable[ast.AST], templates: str = "") -> set[str]:
 
 def test_nothing_is_defined_that_only_tests_use() -> None:
     """A change that removes the last use of a name removes the name too."""
-    sources = sorted((ROOT / "ipfailover_agent").rglob("*.py"))
-    trees = (ast.parse(each.read_text(encoding="utf-8")) for each in sources)
-    templates = "".join(
-        each.read_text(encoding="utf-8") for each in (ROOT / "templates").iterdir()
-    )
-    assert sorted(KEPT) == sorted(unused(trees, templates))
+    files = (ROOT / "templates").iterdir()
+    templates = "".join(each.read_text(encoding="utf-8") for each in files)
+    assert sorted(KEPT) == sorted(unused(map(tree, MODULES), templates))
 
 
 def test_what_is_not_used_is_found() -> None:

@@ -24,10 +24,9 @@ def test_every_variable_that_the_core_reads_is_registered() -> None:
     """A variable that is parsed and not registered would be called unknown."""
     named = {
         name
-        for module in ("settings.py", "values.py", "shell_reading.py")
+        for module in ("settings.py", "values.py", "shell_reading.py", "checks.py", "prepare.py")
         for name in re.findall(r'"([A-Z]+_[A-Z_]{3,})"', (CORE / module).read_text())
     }
-
     assert len(named) >= 25
     assert named <= set(variables.BY_NAME)
 
@@ -36,7 +35,6 @@ def test_every_registered_variable_of_the_contract_is_read() -> None:
     """Into a field, or for what it may be refused for; a field without a row is the agent's."""
     contract = [each for each in variables.VARIABLES if not each.is_agent_option]
     unused = {each.name.removeprefix("OPENSHIFT_HA_") for each in contract if not each.field}
-
     assert {"REPLICA_COUNT", "SELECTOR"} == unused
     assert {*Settings.__struct_fields__} - {"warnings", "left_out"} == {
         each.field for each in contract if each.field
@@ -49,7 +47,6 @@ def test_every_registered_variable_of_the_contract_is_read() -> None:
 def test_the_old_image_s_variables_are_known() -> None:
     """No recorded environment gives a warning about an unknown name."""
     names = {name for vector in load_vectors() for name in vector.env}
-
     assert not any(map(variables.is_unknown, names))
 
 
@@ -77,7 +74,6 @@ def test_the_agents_own_options_have_the_defaults_of_their_rows() -> None:
         for each in cli.run_command.params
     }
     own = {each.name: each.default for each in variables.VARIABLES if each.is_agent_option}
-
     assert own == {name: default.replace("True", "true") for name, default in shown.items()}
 
 
@@ -88,7 +84,6 @@ def test_what_only_a_start_can_change_is_marked() -> None:
         for each in variables.VARIABLES
         if each.takes_effect_at == "start" and not each.is_agent_option
     }
-
     assert marked == {"KEEPALIVED_OPTIONS", "KEEPALIVED_CONFIG"}
 
 

@@ -8,16 +8,13 @@ import select
 import sys
 import termios
 import tty
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
+from tests.lab.demo.story import Stage
 from tests.lab.demo.view import Screen
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.lab.demo.story import Stage
-    from tests.lab.kit.client import Outage, Watch
-    from tests.lab.kit.node import Node
+from tests.lab.kit.client import Outage, Watch
+from tests.lab.kit.node import Node
 
 _HINTS = (
     "   Press a letter and a node's number, again to undo; Ctrl-C or q ends:",

@@ -7,20 +7,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import FrameType
 
 from tests.lab.demo.view import Screen, look
+from tests.lab.kit.client import Watch
 from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.node import Node
 from tests.lab.kit.privileges import ensure_privileges
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    from tests.lab.kit.client import Watch
-    from tests.lab.kit.node import Node
 
 _LOOK_EVERY = 0.05
 _SHORT = 0.05

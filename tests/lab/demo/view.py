@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.lab.kit.client import Watch
-    from tests.lab.kit.lab import Lab
+from tests.lab.kit.client import Watch
+from tests.lab.kit.lab import Lab
 
 _BOLD, _PLAIN, _CLEAR_BELOW = "\x1b[1m", "\x1b[0m", "\x1b[J"
 _WIDTH = 11

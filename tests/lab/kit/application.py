@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.lab.kit import processes
-from tests.lab.kit.namespaces import base_environment
-
-if TYPE_CHECKING:
-    import subprocess
-
-    from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.namespaces import NetworkNamespace
 
 
 class Application:
@@ -48,9 +43,7 @@ class Application:
             tcp.listen(128)
             fds = (tcp.fileno(), udp.fileno())
             self._child = self._namespace.spawn(
-                [sys.executable, "-I", "-S", str(server), self._node, *map(str, fds)],
-                environment=base_environment(),
-                pass_fds=fds,
+                [sys.executable, "-I", "-S", str(server), self._node, *map(str, fds)], pass_fds=fds
             )
 
     def stop(self) -> None:

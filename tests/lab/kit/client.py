@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import selectors
 import socket
@@ -10,15 +11,14 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.node import HostAddresses
+from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.node import HostAddresses
+from tests.support.waiting import wait_until
 
 _ETHERTYPE_ARP = 0x0806
 _ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")  # RFC 826 behind its Ethernet header
@@ -48,7 +48,7 @@ class Outage:
 class Watch:
     """A client's view of one address: a question every ``interval`` seconds over UDP.
 
-    Also a context manager, which stops asking at its end.
+    Also a context manager, which waits for a first answer and stops asking at its end.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Watch:
         self._thread.start()
 
     def __enter__(self) -> Self:
+        wait_until(self.answering, 2, f"{self.address} answers")
         return self
 
     def __exit__(self, *_raised: object) -> None:
@@ -162,6 +163,43 @@ class Watch:
             self._answers.append(Answer(time=now, node=node, sequence=int(sequence)))
 
 
+class Connecting:
+    """A client that connects to an address all the time, and when it was served."""
+
+    def __init__(self, client: Client, address: str, *, timeout: float) -> None:
+        self._client = client
+        self._address = address
+        self._timeout = timeout
+        self._served: list[tuple[float, str]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="connecting", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        wait_until(lambda: bool(self._served), 5, "the client is served")
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def node(self) -> str:
+        """Return the node that served it last."""
+        return self._served[-1][1]
+
+    def longest_gap(self, since: float = 0.0) -> float:
+        """Return the longest time between two that were served after a time, or until now."""
+        times = [*(at for at, _ in self._served if at >= since), time.monotonic()]
+        return max(after - before for before, after in itertools.pairwise(times))
+
+    def _run(self) -> None:
+        while not self._stopping.wait(0.005):
+            name = self._client.ask(self._address, timeout=self._timeout)
+            if name is not None:
+                self._served.append((time.monotonic(), name))
+
+
 class Client:
     """A host on the switch that uses the virtual addresses."""
 
@@ -195,6 +233,10 @@ class Client:
                 return connection.recv(64).decode().strip() or None
             except OSError:
                 return None
+
+    def connecting(self, address: str, *, timeout: float = 0.1) -> Connecting:
+        """Connect to an address again and again, from the block's begin to its end."""
+        return Connecting(self, address, timeout=timeout)
 
     def who_has(self, address: str, *, timeout: float = 0.3) -> list[str]:
         """Ask by ARP and return every node that answers within ``timeout`` (IPv4 only)."""

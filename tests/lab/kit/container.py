@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL, Signals
-from typing import TYPE_CHECKING
 
 from tests.lab.kit import processes
 from tests.lab.kit.namespaces import LabError, NetworkNamespace, base_environment, run
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from tests.support.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -74,7 +71,7 @@ class Container:
     def pid(self) -> int:
         """Return the pid of the container's PID 1 as this program sees it."""
         if self._pid is None:
-            self._pid = wait_until(self._find_pid, timeout=5, what="the container's PID 1 starts")
+            self._pid = wait_until(self._find_pid, 5, "the container's PID 1 starts")
         return self._pid
 
     @property
@@ -82,7 +79,7 @@ class Container:
         """Return the pid of the command as this program sees it."""
         if self._as_pid_1:
             return self.pid
-        inner = int(wait_until(self._agent_pid_text, timeout=5, what="the agent starts"))
+        inner = int(wait_until(self._agent_pid_text, 5, "the agent starts"))
         for each in self.processes():
             if processes.inner_pid(each.pid) == inner:
                 return each.pid
@@ -127,7 +124,7 @@ class Container:
             # util-linux 2.38 stumbles when it passes on that PID 1 was killed, and exits 1.
             stumbled = "sigprocmask" in _text(self._noise)
             return -SIGKILL if stumbled else code
-        text = wait_until(self._agent_exit_text, timeout=timeout, what="the agent ends")
+        text = wait_until(self._agent_exit_text, timeout, "the agent ends")
         return int(text)
 
     def run(self, command: Sequence[str], *, timeout: float) -> subprocess.CompletedProcess[str]:

@@ -7,19 +7,16 @@ package is what is installed here.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.lab.kit.container import PROJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from tests.support import missing
 
 #: Version 0.1.0.
 FIRST_RELEASE = "09bebd556884d948047f7e858e5672d8919e20f4"
@@ -73,9 +70,7 @@ def former_agent(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fo
                 found[commit] = unpack(commit, tmp_path_factory.mktemp("former") / commit)
             except LookupError as error:
                 reason = f"the agent of {commit[:7]} cannot be had: {error}"
-                if os.environ.get("REQUIRE_NETNS") == "1":
-                    pytest.fail(f"REQUIRE_NETNS=1, but {reason}", pytrace=False)
-                pytest.skip(f"THE UPDATE WAS NOT TRIED: {reason}")
+                missing.skip(reason, "REQUIRE_NETNS", loudly="THE UPDATE WAS NOT TRIED: ")
         return found[commit]
 
     return get

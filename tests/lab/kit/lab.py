@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias
 
+import pytest
+
+from tests.lab.kit import scenarios
 from tests.lab.kit.application import Application
 from tests.lab.kit.client import Client
 from tests.lab.kit.leftovers import make_run_directory
 from tests.lab.kit.namespaces import NetworkNamespace
-from tests.lab.kit.node import INTERFACE, HostAddresses, Node
+from tests.lab.kit.node import AGENT, INTERFACE, HostAddresses, Node
 from tests.lab.kit.recorder import Recorder
 from tests.lab.kit.setgroups import make_setgroups_succeed
 from tests.lab.kit.switch import Switch
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-_Value = TypeVar("_Value")
+from tests.support.waiting import wait_until
 
 _FIRST_NODE, _CLIENT, _FIRST_VIRTUAL = 11, 250, 101
 _TAIL = 25
@@ -81,17 +81,24 @@ class Lab:
         """Return the ``number``-th (from 1) virtual IPv6 address of the lab's network."""
         return f"fd00::{_FIRST_VIRTUAL + number - 1}"
 
+    def numbered(self, count: int) -> list[str]:
+        """Return the first ``count`` virtual IPv4 addresses."""
+        return [self.virtual(number) for number in range(1, count + 1)]
+
+    def numbered6(self, count: int) -> list[str]:
+        """Return the first ``count`` virtual IPv6 addresses."""
+        return [self.virtual6(number) for number in range(1, count + 1)]
+
+    def peers(self, mode: str = "unicast") -> dict[str, str]:
+        """Return the variable that makes all nodes peers, in both families; none for multicast."""
+        listed = ",".join(f"{each.ip},{each.ipv6}" for each in self.nodes)
+        return {"UNICAST_PEERS": listed} if mode == "unicast" else {}
+
     def others(self, *nodes: Node) -> list[Node]:
         """Return the nodes that are not among these."""
         return [each for each in self.nodes if each not in nodes]
 
     # --- waiting -----------------------------------------------------------------------------
-
-    def wait_until(
-        self, predicate: Callable[[], _Value | None], *, timeout: float, what: str
-    ) -> _Value:
-        """Return the predicate's first true value; AssertionError after ``timeout`` seconds."""
-        return wait_until(predicate, timeout=timeout, what=what)
 
     def wait_for_holder(
         self, address: str, *, timeout: float = 10, among: Sequence[Node] | None = None
@@ -104,7 +111,102 @@ class Lab:
             return holders[0] if len(holders) == 1 and holders[0] in allowed else None
 
         what = f"one of {', '.join(sorted(allowed))} alone holds {address}"
-        return self.node(wait_until(only_holder, timeout=timeout, what=what))
+        return self.node(wait_until(only_holder, timeout, what))
+
+    # --- agents ------------------------------------------------------------------------------
+
+    def start_everywhere(self, environment: Mapping[str, str]) -> None:
+        """Start the agent on every node with the same variables."""
+        for node in self.nodes:
+            node.start(environment)
+
+    def stop_everywhere(self) -> None:
+        """End all agents at once, as runtimes do: in order, each with exit code 0."""
+        for node in self.nodes:
+            node.terminate()
+        assert [node.wait() for node in self.nodes] == [0] * len(self.nodes)
+
+    def serve(self, *addresses: str, **more: str) -> Node:
+        """Start the agent on every node; return the first address's holder, once each has one.
+
+        ``more`` as for ``scenarios.variables``.
+        """
+        self.start_everywhere(scenarios.variables(*addresses, **more))
+        holders = self.wait_for_each(addresses, timeout=scenarios.ELECTION)
+        holder = self.node(holders[addresses[0]])
+        holder.wait_for_line("Entering MASTER STATE")  # written after the address is there
+        return holder
+
+    def start_ranked(
+        self,
+        environment: Mapping[str, str],
+        command: Sequence[str] = AGENT,
+        *,
+        as_pid_1: bool = True,
+    ) -> None:
+        """Start the agent on every node with falling priorities; return when each is BACKUP."""
+        for number, node in enumerate(self.nodes):
+            ranked = {**environment, "OPENSHIFT_HA_PRIORITY": str(250 - 40 * number)}
+            node.start(ranked, command, as_pid_1=as_pid_1)
+            if number == 0:
+                # Preemption may be delayed, and three starts are not simultaneous.
+                node.wait_for_line("Entering BACKUP STATE")
+        for node in self.nodes[1:]:
+            node.wait_for_line("Entering BACKUP STATE")  # ready to take over what comes next
+
+    def serve_ranked(self, *addresses: str, **more: str) -> Node:
+        """Like ``serve``, with falling priorities, so that the first node holds everything."""
+        self.start_ranked(scenarios.variables(*addresses, **more))
+        self.wait_for_each(addresses, timeout=scenarios.ELECTION, among=self.nodes[:1])
+        return self.nodes[0]
+
+    def hand_over(
+        self, holder: Node, *addresses: str, timeout: float = scenarios.PLANNED
+    ) -> float:
+        """Stop a node as planned; return when that was, once others hold its addresses."""
+        asked = time.monotonic()
+        holder.terminate()
+        self.wait_for_each(addresses, timeout=timeout, among=self.others(holder))
+        assert holder.wait() == 0
+        return asked
+
+    def wait_for_each(
+        self, addresses: Iterable[str], *, timeout: float, among: Sequence[Node] | None = None
+    ) -> dict[str, str]:
+        """Return the only holder's name for every address, once every address has just one."""
+        wanted = list(addresses)
+        allowed = {each.name for each in (self.nodes if among is None else among)}
+
+        def settled() -> dict[str, str]:
+            found = {each: self.recorder.holders(each) for each in wanted}
+            alone = {each: names[0] for each, names in found.items() if len(names) == 1}
+            return alone if len(alone) == len(wanted) and set(alone.values()) <= allowed else {}
+
+        what = f"each of {len(wanted)} addresses has one holder among {', '.join(sorted(allowed))}"
+        return wait_until(settled, timeout, what)
+
+    def wait_for_none(
+        self, addresses: Iterable[str], *, timeout: float, on: Node | None = None
+    ) -> None:
+        """Wait until no node, or not the one named, holds any of these addresses."""
+        wanted = list(addresses)
+        names = {each.name for each in (self.nodes if on is None else [on])}
+        wait_until(
+            lambda: not any(names & set(self.recorder.holders(each)) for each in wanted),
+            timeout,
+            f"none of {len(wanted)} addresses is held by {', '.join(sorted(names))}",
+        )
+
+    def longest_gap(self, address: str, since: float) -> float:
+        """Return the longest time in one piece for which no node held an address."""
+        holding = set(self.recorder.holders(address, at=since))
+        longest, left = 0.0, since
+        for each in self.recorder.changes(address, since=since):
+            if not holding:
+                longest = max(longest, each.time - left)
+            (holding.add if each.held else holding.discard)(each.node)
+            left = each.time
+        return longest
 
     def report(self) -> str:
         """Return what helps to understand a failure: outputs, addresses, the time line."""
@@ -127,7 +229,7 @@ class Lab:
         self.directory = make_run_directory()
         self._stack.callback(self._remove_directory)
         names = [f"n{number}" for number in range(1, self._count + 1)]
-        numbers = dict(zip([*names, "client"], [*range(_FIRST_NODE, 250), _CLIENT], strict=False))
+        numbers = {name: number for number, name in enumerate(names, start=_FIRST_NODE)}
         numbers["client"] = _CLIENT
         addresses = {name: self._addresses(number) for name, number in numbers.items()}
         networks = {name: self._namespace(name) for name in ["switch", *addresses]}
@@ -220,3 +322,18 @@ def _host_commands(own: HostAddresses, gateway: HostAddresses | None) -> list[st
 
 #: Makes labs that end with the test, see ``make_lab`` in conftest.py; the arguments are ``Lab``'s.
 MakeLab: TypeAlias = "Callable[..., Lab]"
+#: The labs that a test has made.
+LABS = pytest.StashKey[list[Lab]]()
+
+
+def labs_of(test: pytest.Item, new: MakeLab = Lab) -> Iterator[MakeLab]:
+    """Yield what makes a test's labs, with ``new``; they end with it."""
+    labs = test.stash.setdefault(LABS, [])
+
+    def make(*arguments: object, **more: object) -> Lab:
+        labs.append(new(*arguments, **more).__enter__())
+        return labs[-1]
+
+    yield make
+    for each in labs:
+        each.close()

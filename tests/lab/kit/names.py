@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from collections.abc import Iterable
 from signal import SIGHUP, SIGSTOP
-from typing import TYPE_CHECKING
 
+from tests.lab.kit.lab import Lab
 from tests.lab.kit.namespaces import LabError, base_environment
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterable
-
-    from tests.lab.kit.lab import Lab
 
 NAME = "peers.lab"
 _ADDRESS = "192.0.2.250"  # the client's
+
+
+def keep_run_directory(lab: Lab, node: str) -> str:
+    """Return shell text by which a node's run directory outlives its container, as on a host."""
+    state = lab.directory / f"{node}-state"
+    state.mkdir(exist_ok=True)
+    return f"mkdir /run/ipfailover-agent\nmount --bind '{state}' /run/ipfailover-agent\n"
 
 
 class NameServer:
@@ -38,12 +41,8 @@ class NameServer:
 
     def preparation(self, node: str) -> str:
         """Return shell text to run in the node's container before the agent."""
-        state = self._lab.directory / f"{node}-state"
-        state.mkdir(exist_ok=True)
-        return (
-            f"mount --bind '{self._resolv}' /etc/resolv.conf\n"
-            f"mkdir /run/ipfailover-agent\nmount --bind '{state}' /run/ipfailover-agent\n"
-        )
+        kept = keep_run_directory(self._lab, node)
+        return f"mount --bind '{self._resolv}' /etc/resolv.conf\n{kept}"
 
     def say(self, addresses: Iterable[str]) -> None:
         """Have the name resolve to these from now on; starts the server if need be."""
@@ -83,6 +82,5 @@ class NameServer:
                 f"--local=/{self._name.partition('.')[2]}/",
                 "--user=root",
                 f"--pid-file={self._lab.directory / 'dnsmasq.pid'}",
-            ],
-            environment=base_environment(),
+            ]
         )

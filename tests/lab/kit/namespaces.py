@@ -6,16 +6,15 @@ does, so the kernel clears everything away when this program ends, however it en
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
 import subprocess
 import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from typing import IO, TypeVar
 
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -144,14 +143,16 @@ class NetworkNamespace:
         self,
         command: Sequence[str],
         *,
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | None = None,
         stdin: IO[bytes] | int = subprocess.DEVNULL,
         stdout: IO[bytes] | int = subprocess.DEVNULL,
         stderr: IO[bytes] | int = subprocess.DEVNULL,
         directory: str | None = None,
         pass_fds: tuple[int, ...] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start ``command`` inside; it is killed when the calling *thread* ends.
+        """Start ``command`` inside, in ``base_environment`` where none is given.
+
+        It is killed when the calling *thread* ends.
 
         So call it from a thread that outlives the child, the main thread as a rule.
         """
@@ -160,11 +161,27 @@ class NetworkNamespace:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env=dict(environment),
+            env=dict(environment if environment is not None else base_environment()),
             cwd=directory,
             pass_fds=pass_fds,
             start_new_session=True,
         )
+
+    @contextlib.contextmanager
+    def running(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: IO[bytes] | int = subprocess.DEVNULL,
+        stdout: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Run ``command`` inside until the end of the block, and kill it then."""
+        child = self.spawn(command, stdin=stdin, stdout=stdout)
+        try:
+            yield child
+        finally:
+            child.kill()
+            child.communicate()
 
 
 def run(

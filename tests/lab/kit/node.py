@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM, Signals
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tests.lab.kit import processes
+from tests.lab.kit import processes, scenarios
+from tests.lab.kit.application import Application
 from tests.lab.kit.container import Container
-from tests.lab.kit.namespaces import LabError
+from tests.lab.kit.namespaces import LabError, NetworkNamespace
+from tests.lab.kit.switch import Direction, Switch
 from tests.support import program
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from tests.lab.kit.application import Application
-    from tests.lab.kit.namespaces import NetworkNamespace
-    from tests.lab.kit.switch import Direction, Switch
+from tests.support.waiting import wait_until
 
 AGENT = (sys.executable, "-m", "ipfailover_agent", "run")
 KEEPALIVED = (program.KEEPALIVED, "--dont-fork", "--log-console", "--log-detail")
@@ -54,6 +51,8 @@ class Node:
     ) -> None:
         self.name = name
         self.network = network
+        #: Runs a command on the node, outside the container.
+        self.run = network.run
         self.own = addresses
         self.application = application
         self.directory = directory
@@ -126,25 +125,16 @@ class Node:
 
     def start_keepalived(self, config: str, *, prepare: str = "") -> None:
         """Start keepalived alone, as PID 1, with this configuration; ``prepare`` as in start."""
-        file = self.directory / "keepalived.conf"
-        file.write_text(config)
-        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
-        self.start({}, KEEPALIVED, prepare=f"{install}\n{prepare}")
-
-    def start_beside(self, command: Sequence[str], environment: Mapping[str, str]) -> Container:
-        """Start a second container in the node's network, and return it."""
-        return self._start_beside(command, environment, "")
+        self.start({}, KEEPALIVED, prepare=f"{self._install(config)}\n{prepare}")
 
     def start_keepalived_beside(self, config: str) -> Container:
         """Start keepalived alone in a second container, and return that."""
-        file = self.directory / "beside.conf"
-        file.write_text(config)
-        install = f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
-        return self._start_beside(KEEPALIVED, {}, install)
+        return self.start_beside(KEEPALIVED, {}, prepare=self._install(config))
 
-    def _start_beside(
-        self, command: Sequence[str], environment: Mapping[str, str], prepare: str
+    def start_beside(
+        self, command: Sequence[str], environment: Mapping[str, str], *, prepare: str = ""
     ) -> Container:
+        """Start a second container in the node's network, and return it; ``prepare`` as above."""
         directory = self.directory / f"beside-{len(self._beside) + 1}"
         directory.mkdir()
         container = Container(
@@ -228,18 +218,106 @@ class Node:
         """Return stdout and stderr of the last container, one after the other."""
         return self.stdout() + self.stderr()
 
-    # --- the network -----------------------------------------------------------------------
+    # --- the agent -------------------------------------------------------------------------
 
-    def run(
-        self,
-        command: Sequence[str],
-        *,
-        text: str | None = None,
-        check: bool = True,
-        timeout: float = 20,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command on the node, outside the container."""
-        return self.network.run(command, text=text, check=check, timeout=timeout)
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the agent's commands beside the agent, with its environment."""
+        return self.run_in_container(scenarios.command(*words))
+
+    def reload(self, *, code: int = 0) -> str:
+        """Run ``reload`` in the container; return what it prints."""
+        done = self.ask("reload")
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def stop(self) -> None:
+        """End the agent as a runtime does, with SIGTERM: in order, with exit code 0."""
+        self.terminate()
+        assert self.wait() == 0
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``status --json`` prints."""
+        found: dict[str, Any] = json.loads(self.ask("status", "--json").stdout or "{}")
+        return found
+
+    def noted(self) -> dict[str, Any]:
+        """Return the status file of the agent, empty while there is none."""
+        try:
+            found: dict[str, Any] = json.loads(self.read("/run/ipfailover-agent/status.json"))
+        except OSError:  # a container that ends meanwhile has no files either
+            return {}
+        return found
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each instance, as ``status`` shows it."""
+        return {each["name"]: each["state"] for each in self.status().get("instances", ())}
+
+    def protection(self, kind: str) -> dict[str, Any]:
+        """Return what ``status`` says of one of the agent's protections."""
+        (found,) = [each for each in self.status()["protections"] if each["kind"] == kind]
+        return dict(found)
+
+    def drained(self) -> dict[str, str | None]:
+        """Return how each instance is drained, as ``status`` tells it."""
+        return {each["name"]: each["drained"] for each in self.status().get("instances", ())}
+
+    def events(self, name: str) -> list[str]:
+        """Return the agent's log lines of that event."""
+        return [line for line in self.stderr().splitlines() if f" event={name} " in f"{line} "]
+
+    def wait_for_line(self, text: str, *, timeout: float = scenarios.ELECTION) -> str:
+        """Return the first line of the output that contains ``text``, once there is one."""
+        return wait_until(
+            lambda: next((line for line in self.output().splitlines() if text in line), ""),
+            timeout,
+            f"{self.name} says {text!r}",
+        )
+
+    def wait_for_masters(self, count: int, *, timeout: float = scenarios.ELECTION) -> None:
+        """Wait until keepalived has said so often that an instance is MASTER."""
+        wait_until(
+            lambda: self.output().count("Entering MASTER STATE") >= count,
+            timeout,
+            f"{self.name} enters MASTER {count} times",
+        )
+
+    def wait_for_state(self, state: str, *, timeout: float = scenarios.ELECTION) -> None:
+        """Wait until ``status`` shows this state for every instance: it follows by some tenths."""
+
+        def is_so(found: dict[str, Any]) -> bool:
+            return {each["state"] for each in found.get("instances", ())} == {state}
+
+        self._wait_for_status(is_so, timeout=timeout, what=f"{self.name} is {state}")
+
+    def wait_for_status(
+        self, field: str, value: object, *, timeout: float = scenarios.ELECTION
+    ) -> dict[str, Any]:
+        """Return the first status that has ``value`` in ``field``."""
+
+        def is_so(found: dict[str, Any]) -> bool:
+            return bool(found) and found.get(field) == value
+
+        what = f"{self.name} is {field} {value!r}"
+        return self._wait_for_status(is_so, timeout=timeout, what=what)
+
+    def _wait_for_status(
+        self, is_so: Callable[[dict[str, Any]], bool], *, timeout: float, what: str
+    ) -> dict[str, Any]:
+        """Return what ``status --json`` prints once it is so.
+
+        The command is only asked when the file that it reads says so: a start of Python at every
+        look takes much of a core from what is looked at.
+        """
+
+        def asked() -> dict[str, Any]:
+            if not self.is_running or not is_so(self.noted()):
+                return {}
+            found = self.status()
+            return found if is_so(found) else {}
+
+        return wait_until(asked, timeout, what, interval=0.05)
+
+    # --- the network -----------------------------------------------------------------------
 
     def addresses(self) -> list[str]:
         """Return ``address/prefix`` of everything on the interface, link-local ones left out."""
@@ -249,6 +327,30 @@ class Node:
             for each in json.loads(shown)[0]["addr_info"]
             if not ip_address(each["local"]).is_link_local
         ]
+
+    def virtual_addresses(self) -> list[str]:
+        """Return ``address/prefix`` of what is on the interface beside the node's own."""
+        own = {str(self.own.ipv4), str(self.own.ipv6)}
+        return [each for each in self.addresses() if each not in own]
+
+    def add(self, *addresses: str) -> None:
+        """Set addresses as an administrator does; alone where they have no prefix length."""
+        self.network.ip(
+            [f"address add {_with_length(each)} dev {INTERFACE}" for each in addresses]
+        )
+
+    def remove(self, *addresses: str) -> None:
+        """Undo ``add``."""
+        self.network.ip(
+            [f"address del {_with_length(each)} dev {INTERFACE}" for each in addresses]
+        )
+
+    @property
+    def link_local(self) -> str:
+        """Return the link-local address of the interface, from which IPv6 adverts come."""
+        words = ["ip", "-json", "-6", "address", "show", "dev", INTERFACE, "scope", "link"]
+        links = json.loads(self.run(words).stdout)
+        return next(str(each["local"]) for link in links for each in link["addr_info"] if each)
 
     def cut(self, direction: Direction = "both") -> None:
         """Lose every frame of the node on the wire; its link stays up."""
@@ -293,11 +395,22 @@ class Node:
         self.application.stop()
         self.network.close()
 
+    def _install(self, config: str) -> str:
+        """Return shell text that puts keepalived's configuration into a container."""
+        file = self.directory / f"keepalived-{len(self._runs)}-{len(self._beside)}.conf"
+        file.write_text(config)
+        return f"install -m 600 '{file}' /etc/keepalived/keepalived.conf"
+
     def _signal_some(self, pid: int | None, number: Signals) -> None:
         if pid is None:
             self.container.signal_all(number)
         elif not processes.send(pid, number):
             raise LabError(f"{self.name}: there is no process {pid}")
+
+
+def _with_length(address: str) -> str:
+    """Return an address with its prefix length, or that of a single host."""
+    return address if "/" in address else f"{address}/{128 if ':' in address else 32}"
 
 
 def _names(each: processes.Process) -> set[str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from tests.lab.kit.node import Node
+
 
 def keepalived_config(
     *addresses: str, priority: int, virtual_router_id: int = 51, name: str = "raw", extra: str = ""
@@ -31,3 +35,30 @@ def keepalived_config(
         f"  {extra}\n"
         "}\n"
     )
+
+
+def joined(configs: Iterable[str]) -> str:
+    """Return one configuration with the instances of several."""
+    first, *others = configs
+    return first + "".join(each[each.index("vrrp_instance") :] for each in others)
+
+
+def unicast(own: str, peers: Iterable[str]) -> str:
+    """Return what makes an instance send to these peers alone, as ``extra``."""
+    listed = "\n".join(f"    {each}" for each in peers)
+    return f"unicast_src_ip {own}\n  unicast_peer {{\n{listed}\n  }}"
+
+
+#: What makes an instance follow the check of ``with_port_check``, as ``extra``.
+TRACKED = "track_script {\n    chk\n  }"
+
+
+def with_port_check(config: str, node: Node, port: int, seconds: str) -> str:
+    """Return a configuration with the shell image's check of a node's port, every so often."""
+    check = (
+        "vrrp_script chk {\n"
+        f"  script \"/bin/bash -c '</dev/tcp/{node.ip}/{port}'\"\n"
+        f"  interval {seconds}\n"
+        "}\n"
+    )
+    return config.replace("vrrp_instance", f"{check}vrrp_instance", 1)

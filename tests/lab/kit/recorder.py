@@ -11,16 +11,12 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
-from tests.lab.kit.timeline import Change, Interval, Timeline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-
-    from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.timeline import Change, Timeline
 
 # As in linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h
 _HEADER = struct.Struct("=IHHII")
@@ -68,6 +64,19 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
+def _rtnetlink(namespace: NetworkNamespace) -> socket.socket:
+    return namespace.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+
+def address_events(namespace: NetworkNamespace) -> socket.socket:
+    """Return a socket that gets the kernel's messages about addresses, with room for many."""
+    events = _rtnetlink(namespace)
+    with contextlib.suppress(PermissionError):  # a user namespace may not force it
+        events.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    events.bind((0, _ADDRESS_GROUPS))
+    return events
+
+
 class _Watched:
     """One node: a socket for its events, one for asking, and what it has."""
 
@@ -76,13 +85,8 @@ class _Watched:
         self.entries: set[_Entry] = set()
         self.count: Counter[str] = Counter()  # of an address: interfaces and prefix lengths
         self.before: dict[str, int] = {}  # likewise, before the events that are being read
-        self.events, self._asking = (
-            namespace.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-            for _ in range(2)
-        )
-        with contextlib.suppress(PermissionError):  # a user namespace may not force it
-            self.events.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        self.events.bind((0, _ADDRESS_GROUPS))
+        self._asking = _rtnetlink(namespace)
+        self.events = address_events(namespace)
         self.events.setblocking(False)  # noqa: FBT003 - the name of the socket API
         self._asking.settimeout(5)
 
@@ -173,22 +177,17 @@ class Recorder:
             changes = self._timeline.changes(address)
         return tuple(each for each in changes if since is None or each.time >= since)
 
-    def intervals(self, address: str) -> tuple[Interval, ...]:
-        """Return who held an address from when to when."""
-        with self._lock:
-            return self._timeline.intervals(address)
-
     def seconds_with_two(
-        self, address: str, since: float | None = None, among: Collection[str] | None = None
+        self, *addresses: str, since: float | None = None, among: Collection[str] | None = None
     ) -> float:
-        """Return for how long two or more nodes (``among`` some) held an address at once."""
-        return self._seconds(address, lambda count: count > 1, since, among)
+        """Return for how long at worst two nodes or more (``among`` some) held an address."""
+        return self._seconds(addresses, lambda count: count > 1, since, among)
 
     def seconds_with_none(
-        self, address: str, since: float | None = None, among: Collection[str] | None = None
+        self, *addresses: str, since: float | None = None, among: Collection[str] | None = None
     ) -> float:
-        """Return for how long no node (``among`` some) held it, from its first holder on."""
-        return self._seconds(address, lambda count: count == 0, since, among)
+        """Return for how long at worst no node (``among`` some) did, from its first holder on."""
+        return self._seconds(addresses, lambda count: count == 0, since, among)
 
     def describe(self, since: float | None = None) -> str:
         """Return all changes as lines: seconds since the start, node, gain or loss."""
@@ -203,18 +202,19 @@ class Recorder:
 
     def _seconds(
         self,
-        address: str,
+        addresses: Iterable[str],
         counts: Callable[[int], bool],
         since: float | None,
         among: Collection[str] | None,
     ) -> float:
+        def one(address: str) -> float:
+            first = next(iter(self._timeline.changes(address)), None)
+            begin = since if since is not None else first.time if first else self.started
+            return self._timeline.seconds(address, counts, since=begin, until=now, among=among)
+
         with self._lock:
-            if since is None:
-                first = self._timeline.changes(address)[:1]
-                since = first[0].time if first else self.started
-            return self._timeline.seconds(
-                address, counts, since=since, until=time.monotonic(), among=among
-            )
+            now = time.monotonic()
+            return max(map(one, addresses))
 
     # --- the thread --------------------------------------------------------------------------
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
-import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ipfailover_agent.linux import rtnetlink
-
-if TYPE_CHECKING:
-    from tests.lab.kit.namespaces import NetworkNamespace
-
-_ADDRESS_GROUPS = 1 << 4 | 1 << 8  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
-_SO_RCVBUFFORCE = 33
-_BUFFER = 8 << 20
+from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.recorder import address_events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +30,7 @@ class Renewals:
         self.cpu_seconds = 0.0
         self._latest: dict[str, Renewal] = {}
         self._lock = threading.Lock()
-        self._socket = namespace.open_socket(
-            socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
-        )
-        with contextlib.suppress(PermissionError):
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        self._socket.bind((0, _ADDRESS_GROUPS))
+        self._socket = address_events(namespace)
         self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._run, name="lab-renewals", daemon=True)
         self._thread.start()

@@ -6,18 +6,15 @@ import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tests.lab.kit.namespaces import base_environment
+from ipfailover_agent.model import IPAddress
+from tests.lab.kit.node import Node
 from tests.support import frames
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ipfailover_agent.model import IPAddress
-    from tests.lab.kit.node import Node
 
 GROUPS: Final[dict[int, IPAddress]] = {4: IPv4Address("224.0.0.18"), 6: IPv6Address("ff02::12")}
 _GROUP_MACS: Final = {4: "01:00:5e:00:00:12", 6: "33:33:00:00:00:12"}
@@ -35,6 +32,7 @@ def router(
     interval: float = 1.0,
     to: Node | None = None,
     source: IPAddress | None = None,
+    password: bytes | None = None,
 ) -> bytes:
     """Return the advert of a router for an address of no agent; ``to`` one node or all."""
     source = source or _SOURCES[family]
@@ -48,6 +46,8 @@ def router(
         router_id=router_id,
         priority=priority,
         timing=round(interval * 100) if spoken == 3 else round(interval),
+        authentication=int(password is not None),
+        password=password,
     )
     return mac + frames.packet(message, source, destination)[6:]
 
@@ -87,8 +87,8 @@ def _target(family: int, to: Node | None) -> tuple[IPAddress, bytes]:
 
 
 @contextmanager
-def speaking(stranger: Node, every: Sequence[tuple[float, bytes]]) -> Iterator[None]:
-    """Send each frame again after so many seconds, from one host, until the end of the block."""
+def sending(stranger: Node, every: Sequence[tuple[float, Callable[[], bytes]]]) -> Iterator[None]:
+    """Send a frame of each kind after so many seconds, from one host, until the block ends."""
     is_over = threading.Event()
 
     def speak() -> None:
@@ -96,9 +96,9 @@ def speaking(stranger: Node, every: Sequence[tuple[float, bytes]]) -> Iterator[N
             wire.bind((stranger.interface, 0))
             due = [time.monotonic()] * len(every)
             while not is_over.wait(max(min(due) - time.monotonic(), 0.001)):
-                for place, (interval, frame) in enumerate(every):
-                    if due[place] <= time.monotonic():
-                        wire.send(frame)
+                for place, (interval, make) in enumerate(every):
+                    while due[place] <= time.monotonic():
+                        wire.send(make())
                         due[place] += interval
 
     thread = threading.Thread(target=speak, name="speaker", daemon=True)
@@ -110,17 +110,16 @@ def speaking(stranger: Node, every: Sequence[tuple[float, bytes]]) -> Iterator[N
         thread.join()
 
 
-@contextmanager
-def ucarp(node: Node, vhid: int) -> Iterator[None]:
+def speaking(stranger: Node, every: Sequence[tuple[float, bytes]]) -> AbstractContextManager[None]:
+    """Send each frame again after so many seconds, as ``sending`` does."""
+    return sending(stranger, [(seconds, partial(bytes, frame)) for seconds, frame in every])
+
+
+def ucarp(node: Node, vhid: int) -> AbstractContextManager[object]:
     """Run the real ucarp on a node, for another address, until the end of the block."""
     words = [
         *("ucarp", f"--interface={node.interface}", f"--srcip={node.ip}", f"--vhid={vhid}"),
         *("--pass=secret", f"--addr={_OTHERS[4]}", "--upscript=/bin/true"),
         "--downscript=/bin/true",
     ]
-    running = node.network.spawn(words, environment=base_environment())
-    try:
-        yield
-    finally:
-        running.kill()
-        running.wait()
+    return node.network.running(words)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from tests.lab.kit.namespaces import NetworkNamespace
+from tests.lab.kit.namespaces import NetworkNamespace
 
 #: As seen by the node: ``out`` loses what it sends, ``in`` what is sent to it.
 Direction = Literal["both", "in", "out"]

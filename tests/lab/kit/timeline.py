@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,15 +14,6 @@ class Change:
     node: str
     address: str
     held: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """``node`` held an address from ``start`` to ``end``; ``end`` is None while it does."""
-
-    node: str
-    start: float
-    end: float | None
 
 
 class Timeline:
@@ -56,18 +44,6 @@ class Timeline:
                 break
             (holding.add if each.held else holding.discard)(each.node)
         return sorted(holding)
-
-    def intervals(self, address: str) -> tuple[Interval, ...]:
-        """Return who held an address from when to when, by start."""
-        starts: dict[str, float] = {}
-        found: list[Interval] = []
-        for each in self.changes(address):
-            if each.held:
-                starts.setdefault(each.node, each.time)
-            elif each.node in starts:
-                found.append(Interval(node=each.node, start=starts.pop(each.node), end=each.time))
-        found += [Interval(node=node, start=start, end=None) for node, start in starts.items()]
-        return tuple(sorted(found, key=lambda each: each.start))
 
     def seconds(
         self,

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tests.lab.kit.chaos import wire
-from tests.lab.kit.chaos.stories import LONG, QUICK, faulty
+from tests.lab.kit import speakers
+from tests.lab.kit.chaos import stories, wire
+from tests.lab.kit.chaos.faults import (
+    HANGS,
+    HELD,
+    NO_END,
+    STILL,
+    STRANGE,
+    SUDDEN,
+    SUDDEN_HELD,
+    TWO,
+    Rows,
+)
+from tests.lab.kit.chaos.scene import Scene
+from tests.lab.kit.chaos.stories import BACKUP, EVERY, LONG, faulty, firewalled
 
-if TYPE_CHECKING:
-    from tests.lab.kit.chaos.scene import Scene
-
+ROWS = Rows()
+#: Fast timing, as far as stories that kill what serves are concerned.
+FAST: dict[str, Any] = {"ADVERT_INTERVAL": "0.1", "CHECK_INTERVAL": "1", "ADDRESS_LEASE": "1"}
+_STRANGER = {"nodes": 4, "members": 3}
+_GIVES_WAY = {**_STRANGER, "runs": 1, "two": 0, "none": 20, "gives_way": True, "old": NO_END}
 
 # --- strangers, and false alarms -----------------------------------------------------------------
 
 _ANOTHER_MAC = "02:00:00:00:00:77"
 _NO_LONGER_NEW = 4.0  # seconds as MASTER: more than a master-down time
+_ANNOUNCED = {**_GIVES_WAY, "beside": STRANGE, "logged": ("speaks no VRRP",)}
 
 
-def stranger_of_higher_mac(scene: Scene) -> None:
-    _strange(scene, "52:54:00:00:00:01")
-
-
-def stranger_of_lower_mac(scene: Scene) -> None:
-    _strange(scene, "02:00:00:00:00:01")
-
-
-def _strange(scene: Scene, mac: str) -> None:
+@ROWS.row("stranger announces, lower MAC", "02:00:00:00:00:01", **_ANNOUNCED)
+@ROWS.row("stranger announces, higher MAC", "52:54:00:00:00:01", short="multicast", **_ANNOUNCED)
+def stranger_announces(scene: Scene, mac: str) -> None:
     """A host takes the addresses of a holder that is no longer new, and announces them.
 
     The higher MAC yields, and a stranger never does.
@@ -36,10 +46,11 @@ def _strange(scene: Scene, mac: str) -> None:
     [stranger] = scene.strangers
     addresses = list(scene.addresses.values())
     scene.begins()
-    scene.every(1.0, wire.announcer(stranger, addresses, mac))
+    scene.hears(stranger, wire.announcements(stranger, addresses, mac))
     scene.watch(20)
 
 
+@ROWS.row("plain keepalived behind a firewall", gains=4, beside=TWO, logged=HELD, **_GIVES_WAY)
 def plain_keepalived(scene: Scene) -> None:
     """A keepalived without an agent serves the same, and its firewall drops VRRP."""
     scene.serve()
@@ -50,12 +61,24 @@ def plain_keepalived(scene: Scene) -> None:
     scene.watch(20)
 
 
+@ROWS.row(
+    "router with the same id, other address",
+    short="multicast",
+    logged=("choose OPENSHIFT_HA_VRRP_ID_OFFSET=",),
+    never=HELD,
+    **_STRANGER,
+    **STILL,
+)
 def foreign_router(scene: Scene) -> None:
     with faulty(scene, then=LONG):
-        ids = {"IPv4": 11, "IPv6": 12}
-        scene.every(1.0, wire.foreign_router(scene.strangers[0], ids))
+        adverts = [
+            speakers.router(11, 4, priority=255, password=b"ipfailov"),
+            speakers.router(12, 6, priority=255),
+        ]
+        scene.hears(scene.strangers[0], adverts)
 
 
+@ROWS.row("proxy ARP", never=HELD, **_STRANGER, **STILL)
 def proxy_arp(scene: Scene) -> None:
     """A router answers for the virtual addresses, since it knows a way to them elsewhere."""
     scene.serve()
@@ -78,6 +101,7 @@ def proxy_arp(scene: Scene) -> None:
         scene.watch(2)
 
 
+@ROWS.row("second interface of the holder", never=HELD, **STILL)
 def second_interface(scene: Scene) -> None:
     """The holder has a second interface on the segment, which answers with its own MAC."""
     scene.serve()
@@ -97,6 +121,7 @@ def second_interface(scene: Scene) -> None:
         scene.watch(2)
 
 
+@ROWS.row("holder has another MAC", client=1.0, never=HELD, old="0, client 4.0 s", **STILL)
 def holder_has_another_mac(scene: Scene) -> None:
     """As when a bond fails over; what the holder sends comes back to it."""
     scene.serve()
@@ -107,18 +132,28 @@ def holder_has_another_mac(scene: Scene) -> None:
     scene.watch(LONG)
 
 
+@ROWS.row("a backup has another MAC", client=0.5, never=HELD, old="0.09 s", **STILL)
 def backup_has_another_mac(scene: Scene) -> None:
     """With unicast the holder goes on sending to the old one."""
     with faulty(scene, then=LONG):
         scene.successor.network.ip([f"link set eth0 address {_ANOTHER_MAC}"])
 
 
+@ROWS.row(
+    "echoed adverts",
+    short="multicast",
+    logged=("event=wire.own_echo",),
+    never=HELD,
+    modes=("multicast",),
+    **STILL,
+)
 def echo(scene: Scene) -> None:
     """What the holder sends comes back to it."""
     with faulty(scene, then=LONG):
         scene.lab.switch.network.ip([f"link set {scene.holder.name} type bridge_slave hairpin on"])
 
 
+@ROWS.row("all peers powered off", short="unicast", never=HELD + HANGS, **STILL)
 def last_peer_off(scene: Scene) -> None:
     """All others are powered off; their addresses can no longer be resolved."""
     with faulty(scene, then=20):
@@ -133,6 +168,14 @@ def _own(scene: Scene) -> list[str]:
     return [each for node in scene.lab.others(scene.holder) for each in (node.ip, node.ipv6)]
 
 
+@ROWS.row(
+    "output drops VRRP, no rival",
+    nodes=2,
+    members=1,
+    logged=("event=adverts.not_leaving",),
+    never=HELD + HANGS,
+    **STILL,
+)
 def output_without_rival(scene: Scene) -> None:
     with faulty(scene, then=20):
         scene.holder.firewall("out")
@@ -141,6 +184,7 @@ def output_without_rival(scene: Scene) -> None:
 # --- a node that is short of something -----------------------------------------------------------
 
 
+@ROWS.row("starved of CPU", runs=1, none=0.6, never=HANGS)
 def starved(scene: Scene) -> None:
     """The holder's container runs for 40 ms in every 1.2 s."""
     with faulty(scene, then=5):
@@ -151,6 +195,7 @@ def starved(scene: Scene) -> None:
             time.sleep(0.04)
 
 
+@ROWS.row("output never read, SIGKILL", runs=1, none=SUDDEN, gains=1)
 def output_unread(scene: Scene) -> None:
     """No program reads the output of the holder and its successor, and the pipe is full."""
     full = (
@@ -158,13 +203,12 @@ def output_unread(scene: Scene) -> None:
         " head -c 65536 /dev/zero >/run/full"
     )
     nodes = (scene.holder, scene.successor)
-    scene.serve(prepare=dict.fromkeys([each.name for each in nodes], full))
-    scene.begins()
-    scene.watch(5)
-    scene.holder.kill()
-    scene.watch(QUICK)
+    with faulty(scene, prepare=dict.fromkeys([each.name for each in nodes], full)):
+        scene.watch(5)
+        scene.holder.kill()
 
 
+@ROWS.row("run directory full, inputs, SIGKILL", runs=1, none=SUDDEN_HELD, gains=4, never=HANGS)
 def disk_full(scene: Scene) -> None:
     """Run directories are full when every input drops VRRP, and then the holder vanishes."""
     scene.serve(run_mount="size=1m")
@@ -178,6 +222,13 @@ def disk_full(scene: Scene) -> None:
     scene.watch(LONG)
 
 
+@ROWS.row(
+    "clock stepped",
+    short="unicast",
+    needs_compiler=True,
+    never=(*HELD, *HANGS, "event=lease.late"),
+    **STILL,
+)
 def clock_stepped(scene: Scene) -> None:
     """The clock of the wall jumps, forth and back, on every node."""
     directory = scene.lab.directory
@@ -192,66 +243,38 @@ def clock_stepped(scene: Scene) -> None:
 # --- fast timing, and quiet ----------------------------------------------------------------------
 
 
-def _serve_fast(scene: Scene, check_interval: str = "1") -> None:
-    scene.serve(ADVERT_INTERVAL="0.1", CHECK_INTERVAL=check_interval, ADDRESS_LEASE="1")
+_SOON = {"two": 1.8, "none": 0.6}
 
 
-def container_killed_fast(scene: Scene) -> None:
-    _serve_fast(scene)
-    scene.begins()
-    scene.holder.kill()
-    scene.watch(5)
+ROWS.row("container SIGKILLed, fast", FAST, short="unicast", gains=2, old=NO_END, **_SOON)(
+    stories.container_killed
+)
+ROWS.row("container frozen, fast", 5, FAST, gains=6, old="until thawed", **_SOON)(
+    stories.container_frozen
+)
+ROWS.row("keepalived frozen, fast", FAST, logged=HANGS, old=NO_END, **_SOON)(
+    stories.keepalived_frozen
+)
+ROWS.row(
+    "VRRP dropped by all firewalls, fast", EVERY, "both", FAST, logged=HELD, old=NO_END, **_SOON
+)(firewalled)
+ROWS.row(
+    "VRRP dropped by a backup's input, fast", BACKUP, "in", FAST, logged=HELD, old=NO_END, **_SOON
+)(firewalled)
 
 
-def container_frozen_fast(scene: Scene) -> None:
-    _serve_fast(scene)
-    scene.begins()
-    scene.holder.freeze()
-    scene.watch(5)
-    scene.holder.thaw()
-    scene.watch(5)
-
-
-def keepalived_frozen_fast(scene: Scene) -> None:
-    _serve_fast(scene)
-    scene.begins()
-    for pid in scene.holder.pids("keepalived"):
-        scene.holder.freeze(pid)
-    scene.watch(QUICK)
-
-
-def firewall_everywhere_fast(scene: Scene) -> None:
-    _serve_fast(scene)
-    scene.begins()
-    for node in scene.members:
-        node.firewall()
-    scene.watch(LONG)
-
-
-def backup_input_fast(scene: Scene) -> None:
-    _serve_fast(scene)
-    scene.begins()
-    scene.successor.firewall("in")
-    scene.watch(LONG)
-
-
+@ROWS.row("application dies, fast", two=0, none=0.5, client=0.5, gains=1)
 def application_dies_fast(scene: Scene) -> None:
-    _serve_fast(scene, "0.25")
+    scene.serve(**{**FAST, "CHECK_INTERVAL": "0.25"})
     scene.connect()
     scene.begins()
     scene.holder.application.stop()
     scene.watch(4)
 
 
-def quiet(scene: Scene) -> None:
-    _quiet(scene, 600)
-
-
-def quiet_for_a_moment(scene: Scene) -> None:
-    _quiet(scene, 20)
-
-
-def _quiet(scene: Scene, seconds: float) -> None:
+@ROWS.row("ten quiet minutes", 600, **STILL)
+@ROWS.row("twenty quiet seconds", 20, short="unicast", **STILL)
+def quiet(scene: Scene, seconds: float) -> None:
     """Nothing happens, and no agent logs anything."""
     scene.serve()
     scene.watch(5)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from tests.lab.kit.chaos.faults import MATRIX, Fault
+from tests.lab.kit.chaos import alarms, shaking, stories
+from tests.lab.kit.chaos.faults import Fault
 from tests.lab.kit.chaos.scene import Family, Mode, Scene, Seen
 from tests.lab.kit.lab import Lab
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
+MATRIX: tuple[Fault, ...] = (*stories.ROWS, *shaking.ROWS, *alarms.ROWS)
 #: Seconds by which runs differ, so that a fault meets every part of five quiet seconds.
 PHASES = (0.0, 1.7, 3.4)
 MARGIN = 0.1  # seconds: by how much a busy machine reports changes late
@@ -46,11 +45,6 @@ class Outcome:
 def fault_of(name: str) -> Fault:
     """Return the fault of that name."""
     return next(each for each in MATRIX if each.name == name)
-
-
-def is_known(case: Case) -> bool:
-    """Return whether the aims cannot be kept in a case."""
-    return case.mode in fault_of(case.fault).limits
 
 
 def cases(faults: Sequence[Fault], *, runs: int, plain: bool = False) -> list[Case]:

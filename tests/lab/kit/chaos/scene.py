@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-import json
-import threading
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from tests.lab.kit import scenarios
-from tests.lab.kit.raw import keepalived_config
+from tests.lab.kit import raw, scenarios, speakers
+from tests.lab.kit.client import Connecting, Watch
+from tests.lab.kit.lab import Lab
+from tests.lab.kit.node import Node
 from tests.lab.kit.timeline import Timeline
-from tests.lab.kit.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from tests.lab.kit.client import Watch
-    from tests.lab.kit.lab import Lab
-    from tests.lab.kit.node import Node
+from tests.support.waiting import wait_until
 
 Mode = Literal["multicast", "unicast"]
 Family = Literal["IPv4", "IPv6"]
@@ -92,10 +85,9 @@ class Scene:
         self._stages: list[float] = []
         self._is_unread: frozenset[str] = frozenset()
         self._ends: list[dict[str, tuple[str, ...]]] = []
-        self._answered: dict[Family, list[float]] = {}
-        self._watches: dict[str, Watch] = {}
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._stack = contextlib.ExitStack()
+        self._connecting: dict[Family, Connecting] = {}
+        self._watches: dict[Family, Watch] = {}
 
     # --- who is who ------------------------------------------------------------------------------
 
@@ -165,6 +157,7 @@ class Scene:
         """Let the client ask for every address from now on."""
         for family, address in self.addresses.items():
             self._watches[family] = self.lab.client.watch(address)
+            self._stack.callback(self._watches[family].stop)
 
     def plain_config(self, node: Node) -> str:
         """Return what the shell image would have keepalived do, but for its check.
@@ -173,19 +166,16 @@ class Scene:
         """
         nodes = [each for each in self.lab.nodes if each in self.members or each is node]
         ranks = (*_PRIORITIES[self.mode], _STRANGE_PRIORITY)
-        text = ""
-        for number, address in enumerate(self.addresses.values(), start=11):
-            own, peers = _addresses(node, nodes, address)
-            unicast = f"unicast_src_ip {own}\n  unicast_peer {{\n{peers}\n  }}"
-            config = keepalived_config(
+        return raw.joined(
+            raw.keepalived_config(
                 address,
                 priority=ranks[nodes.index(node)],
                 virtual_router_id=number,
                 name=f"plain{number}",
-                extra=unicast if self.mode == "unicast" else "",
+                extra=_unicast(node, nodes, address) if self.mode == "unicast" else "",
             )
-            text += config if not text else config[config.index("vrrp_instance") :]
-        return text
+            for number, address in enumerate(self.addresses.values(), start=11)
+        )
 
     def holds_all(self, node: Node) -> bool:
         """Tell whether a node alone holds every address."""
@@ -201,16 +191,10 @@ class Scene:
 
     def _is_backup(self, node: Node) -> bool:
         if node.name in self._is_unread:
-            return self._has_begun(node)
+            states = [each["state"] for each in node.noted().get("instances", ())]
+            return bool(states) and set(states) <= {"BACKUP", "MASTER"}
         lines = node.output().splitlines()
         return sum("Entering BACKUP STATE" in line for line in lines) >= len(self.addresses)
-
-    @staticmethod
-    def _has_begun(node: Node) -> bool:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            found = json.loads(node.read("/run/ipfailover-agent/status.json"))
-            return all(each["state"] in {"BACKUP", "MASTER"} for each in found["instances"])
-        return False
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -239,37 +223,24 @@ class Scene:
 
     def until(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
         """Wait until something is true."""
-        wait_until(predicate, timeout=timeout, what=what, interval=0.02)
+        wait_until(predicate, timeout, what, interval=0.02)
 
-    def every(self, seconds: float, action: Callable[[], object]) -> None:
-        """Do something in the background again and again until the scene ends."""
-
-        def body() -> None:
-            while not self._stopping.is_set():
-                with contextlib.suppress(OSError):
-                    action()
-                self._stopping.wait(seconds)
-
-        thread = threading.Thread(target=body, name="chaos", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def hears(self, stranger: Node, frames: Sequence[bytes]) -> None:
+        """Have a stranger send these frames every second until the scene ends."""
+        every = [(1.0, each) for each in frames]
+        self._stack.enter_context(speakers.speaking(stranger, every))
 
     def connect(self) -> None:
         """From now on let the client connect over TCP, again and again, and measure that."""
         for family, address in self.addresses.items():
-            self._answered[family] = [time.monotonic()]
-            self.every(0.02, functools.partial(self._connect, family, address))
-
-    def _connect(self, family: Family, address: str) -> None:
-        if self.lab.client.ask(address, timeout=0.15) is not None:
-            self._answered[family].append(time.monotonic())
+            connecting = self.lab.client.connecting(address, timeout=0.15)
+            self._connecting[family] = self._stack.enter_context(connecting)
 
     def _client(self, family: Family) -> float:
         """Return the longest time that the client was without an answer."""
-        answered = [each for each in self._answered.get(family, []) if each >= self.began]
-        if not answered:
-            return self._watches[family].worst_outage(since=self.began)
-        return max(after - before for before, after in itertools.pairwise(answered))
+        if family in self._connecting:
+            return self._connecting[family].longest_gap(since=self.began)
+        return self._watches[family].worst_outage(since=self.began)
 
     # --- what was seen ---------------------------------------------------------------------------
 
@@ -312,17 +283,13 @@ class Scene:
 
     def close(self) -> None:
         """Stop what runs in the background."""
-        self._stopping.set()
-        for each in self._threads:
-            each.join()
-        for watch in self._watches.values():
-            watch.stop()
+        self._stack.close()
 
 
-def _addresses(node: Node, members: Sequence[Node], like: str) -> tuple[str, str]:
-    """Return a node's own address of the family of ``like``, and those of the others as lines."""
+def _unicast(node: Node, members: Sequence[Node], like: str) -> str:
+    """Return what makes a node's instance of the family of ``like`` send to the other members."""
     own = {each.name: each.ipv6 if ":" in like else each.ip for each in members}
-    return own[node.name], "\n".join(own[each.name] for each in members if each is not node)
+    return raw.unicast(own.pop(node.name), own.values())
 
 
 def _worst(

@@ -6,22 +6,40 @@ import contextlib
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from tests.lab.kit.chaos.scene import Scene
-    from tests.lab.kit.node import Node
+from tests.lab.kit.chaos.faults import (
+    BLOCKED,
+    HANGS,
+    HELD,
+    NO_END,
+    PLANNED,
+    SUDDEN,
+    SUDDEN_HELD,
+    Rows,
+)
+from tests.lab.kit.chaos.scene import Scene
+from tests.lab.kit.node import Node
+from tests.lab.kit.switch import Direction
 
 QUICK = 8.0  # seconds in which everything has happened, as a rule
 LONG = 12.0  # and a trial too
+NORMAL: Final[Mapping[str, Any]] = {}  # nothing is set that is not by default
+LEASE = {"ADDRESS_LEASE": "2"}
+EVERY, HOLDER, BACKUP = slice(None), slice(1), slice(1, 2)  # of a scene's members
+ROWS = Rows()
 
 
 @contextlib.contextmanager
-def faulty(scene: Scene, *, then: float = QUICK) -> Iterator[None]:
+def faulty(
+    scene: Scene,
+    *,
+    then: float = QUICK,
+    **serving: Any,  # noqa: ANN401 - they are Scene.serve's
+) -> Iterator[None]:
     """Let all members serve, run the body as the fault, and watch so many seconds."""
-    scene.serve()
+    scene.serve(**serving)
     scene.begins()
     yield
     scene.watch(then)
@@ -30,34 +48,39 @@ def faulty(scene: Scene, *, then: float = QUICK) -> Iterator[None]:
 # --- ends ----------------------------------------------------------------------------------------
 
 
+@ROWS.row("planned stop", short="unicast", two=0, none=PLANNED, gains=1)
 def planned_stop(scene: Scene) -> None:
     with faulty(scene, then=4):
         scene.holder.terminate()
 
 
+@ROWS.row("application dies", short="multicast", two=0, none=PLANNED, gains=1)
 def application_dies(scene: Scene) -> None:
     with faulty(scene, then=5):
         scene.holder.application.stop()
 
 
-def container_killed(scene: Scene) -> None:
-    with faulty(scene):
+@ROWS.row("container SIGKILLed, lease 2", LEASE, two=1.0, none=SUDDEN, gains=1, old=NO_END)
+@ROWS.row("container SIGKILLed", short="multicast", none=SUDDEN, gains=1, old=NO_END)
+def container_killed(scene: Scene, timing: Mapping[str, Any] = NORMAL) -> None:
+    with faulty(scene, **timing):
         scene.holder.kill()
 
 
-def container_killed_short_lease(scene: Scene) -> None:
-    scene.serve(ADDRESS_LEASE="2")
-    scene.begins()
-    scene.holder.kill()
-    scene.watch(QUICK)
-
-
+@ROWS.row("keepalived killed", none=SUDDEN, gains=1)
 def keepalived_killed(scene: Scene) -> None:
     with faulty(scene):
         for pid in scene.holder.pids("keepalived"):
-            _send(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
 
+@ROWS.row(
+    "VRRP process killed again and again",
+    two=0,
+    none=SUDDEN,
+    gains=1,
+    logged=("its VRRP process died",),
+)
 def vrrp_process_killed(scene: Scene) -> None:
     """Each one that there is for 5 s, as MASTER or just born."""
     with faulty(scene):
@@ -66,57 +89,39 @@ def vrrp_process_killed(scene: Scene) -> None:
             for pid in scene.holder.pids("keepalived")[1:2]:  # its parent was born before it
                 if pid not in killed:
                     killed.add(pid)
-                    _send(pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
 
 
+@ROWS.row("agent killed", runs=1, none=SUDDEN, gains=1)
 def agent_killed(scene: Scene) -> None:
-    scene.serve(as_pid_1=False)
-    scene.begins()
-    scene.holder.signal(signal.SIGKILL)
-    scene.watch(QUICK)
+    with faulty(scene, as_pid_1=False):
+        scene.holder.signal(signal.SIGKILL)
 
 
 # --- freezes -------------------------------------------------------------------------------------
 
 
-def container_frozen(scene: Scene) -> None:
-    _frozen(scene, 8)
-
-
-def container_frozen_long(scene: Scene) -> None:
-    _frozen(scene, 30)
-
-
-def _frozen(scene: Scene, seconds: float) -> None:
-    with faulty(scene):
+@ROWS.row("container frozen 30 s", 30, runs=1, none=SUDDEN, old="26.8 s")
+@ROWS.row("container frozen 8 s", 8, short="unicast", none=SUDDEN, old="4.8 s")
+def container_frozen(scene: Scene, seconds: float, timing: Mapping[str, Any] = NORMAL) -> None:
+    with faulty(scene, **timing):
         scene.holder.freeze()
         scene.watch(seconds)
         scene.holder.thaw()
 
 
-def holder_stunned_2(scene: Scene) -> None:
-    _stunned(scene, 0, 2)
-
-
-def holder_stunned_5(scene: Scene) -> None:
-    _stunned(scene, 0, 5)
-
-
-def backup_stunned_5(scene: Scene) -> None:
-    _stunned(scene, 1, 5)
-
-
-def lone_node_stunned_5(scene: Scene) -> None:
-    _stunned(scene, 0, 5, forgive=True)
-
-
-def _stunned(scene: Scene, place: int, seconds: float, *, forgive: bool = False) -> None:
+@ROWS.row("lone node frozen 5 s", 0, 5, runs=1, nodes=2, members=1, none=1.0)
+@ROWS.row("backup's node frozen 5 s", 1, 5)
+@ROWS.row("holder's node frozen 5 s", 0, 5, none=SUDDEN, old="2.8 s")
+@ROWS.row("holder's node frozen 2 s", 0, 2, none=0.1)
+def node_stunned(scene: Scene, place: int, seconds: float) -> None:
     """Stop everything on a node, and its network; only its kernel's clock goes on.
 
-    A hypervisor stops the kernel's clock as well: with ``forgive`` what lapses meanwhile is the
+    A hypervisor stops the kernel's clock as well: what lapses on a lone node meanwhile is the
     lab's, and the node has to serve again once it runs.
     """
+    forgive = len(scene.members) == 1
     scene.serve()
     node = scene.members[place]
     scene.begins()
@@ -132,12 +137,14 @@ def _stunned(scene: Scene, place: int, seconds: float, *, forgive: bool = False)
     scene.watch(QUICK)
 
 
-def keepalived_frozen(scene: Scene) -> None:
-    with faulty(scene, then=LONG):
+@ROWS.row("keepalived frozen", short="multicast", none=SUDDEN, logged=HANGS, old=NO_END)
+def keepalived_frozen(scene: Scene, timing: Mapping[str, Any] = NORMAL) -> None:
+    with faulty(scene, then=LONG, **timing):
         for pid in scene.holder.pids("keepalived"):
             scene.holder.freeze(pid)
 
 
+@ROWS.row("agent frozen", runs=1, none=1.0)
 def agent_frozen(scene: Scene) -> None:
     with faulty(scene, then=6):
         scene.holder.freeze(scene.holder.container.agent_pid)
@@ -148,6 +155,7 @@ def agent_frozen(scene: Scene) -> None:
 # --- the network ---------------------------------------------------------------------------------
 
 
+@ROWS.row("interface made anew, all in turn", none=SUDDEN, gains=6, old=NO_END)
 def interface_made_anew(scene: Scene) -> None:
     """Put a bridge under the interface's name on every member in turn, the holder first."""
     scene.serve()
@@ -181,6 +189,7 @@ def _put_bridge(node: Node) -> None:
         node.run(["ip", *each.split()], check=False)
 
 
+@ROWS.row("link down", runs=1, none=SUDDEN)
 def link_down(scene: Scene) -> None:
     with faulty(scene, then=6):
         scene.holder.link_down()
@@ -188,36 +197,41 @@ def link_down(scene: Scene) -> None:
         scene.holder.link_up()
 
 
-def holder_mute(scene: Scene) -> None:
+@ROWS.row("a backup cannot receive", 1, "in", logged=HELD, old=NO_END)
+@ROWS.row("holder cannot receive", 0, "in", runs=1, two=0)
+@ROWS.row("holder cannot send", 0, "out", logged=HELD, old=NO_END)
+def cut_off(scene: Scene, place: int, direction: Direction) -> None:
+    node = scene.members[place]
     with faulty(scene):
-        scene.holder.cut("out")
+        node.cut(direction)
         scene.watch(LONG)
-        scene.holder.join("out")
+        node.join(direction)
 
 
-def holder_deaf(scene: Scene) -> None:
-    with faulty(scene, then=6):
-        scene.holder.cut("in")
-        scene.watch(QUICK)
-        scene.holder.join("in")
+def firewalled(
+    scene: Scene, who: slice, direction: Direction, timing: Mapping[str, Any] = NORMAL
+) -> None:
+    """Let some members' firewalls drop VRRP until the end."""
+    with faulty(scene, then=LONG, **timing):
+        for node in scene.members[who]:
+            node.firewall(direction)
 
 
-def backup_deaf(scene: Scene) -> None:
+def firewalled_for_a_while(scene: Scene, who: slice, direction: Direction) -> None:
     with faulty(scene):
-        scene.successor.cut("in")
+        for node in scene.members[who]:
+            node.firewall(direction)
         scene.watch(LONG)
-        scene.successor.join("in")
-
-
-def firewall_everywhere(scene: Scene) -> None:
-    with faulty(scene):
-        for node in scene.members:
-            node.firewall()
-        scene.watch(LONG)
-        for node in scene.members:
+        for node in scene.members[who]:
             node.firewall_off()
 
 
+ROWS.row(
+    "VRRP dropped by all firewalls", EVERY, "both", short="multicast", logged=HELD, old=NO_END
+)(firewalled_for_a_while)
+
+
+@ROWS.row("VRRP dropped by all from the start", none=8.0, gains=9, logged=HELD, old=NO_END)
 def firewall_everywhere_at_start(scene: Scene) -> None:
     for node in scene.members:
         node.firewall()
@@ -228,24 +242,14 @@ def firewall_everywhere_at_start(scene: Scene) -> None:
     scene.watch(20)
 
 
-def holder_input(scene: Scene) -> None:
-    with faulty(scene, then=LONG):
-        scene.holder.firewall("in")
+ROWS.row("VRRP dropped by the holder's input", HOLDER, "in", runs=1, two=0)(firewalled)
+ROWS.row("VRRP dropped by a backup's input", BACKUP, "in", logged=BLOCKED, old=NO_END)(
+    firewalled_for_a_while
+)
+ROWS.row("VRRP dropped by all inputs", EVERY, "in", logged=BLOCKED, old=NO_END)(firewalled)
 
 
-def backup_input(scene: Scene) -> None:
-    with faulty(scene):
-        scene.successor.firewall("in")
-        scene.watch(LONG)
-        scene.successor.firewall_off()
-
-
-def all_inputs(scene: Scene) -> None:
-    with faulty(scene, then=LONG):
-        for node in scene.members:
-            node.firewall("in")
-
-
+@ROWS.row("the same, then SIGKILL", none=SUDDEN_HELD, logged=BLOCKED, old=NO_END)
 def held_successor(scene: Scene) -> None:
     """All inputs are blocked, and then the holder vanishes."""
     scene.serve()
@@ -257,13 +261,12 @@ def held_successor(scene: Scene) -> None:
     scene.watch(LONG)
 
 
-def holder_output(scene: Scene) -> None:
-    with faulty(scene):
-        scene.holder.firewall("out")
-        scene.watch(LONG)
-        scene.holder.firewall_off()
+ROWS.row(
+    "VRRP dropped by the holder's output", HOLDER, "out", short="unicast", logged=HELD, old=NO_END
+)(firewalled_for_a_while)
 
 
+@ROWS.row("VRRP dropped by the switch", logged=HELD, old=NO_END)
 def switch_blocks_vrrp(scene: Scene) -> None:
     with faulty(scene):
         scene.lab.switch.drop_vrrp()
@@ -271,55 +274,53 @@ def switch_blocks_vrrp(scene: Scene) -> None:
         scene.lab.switch.pass_vrrp()
 
 
+@ROWS.row(
+    "address set by hand on a backup",
+    two=2.3,
+    gains=1,
+    logged=("and not by this node",),
+    old=NO_END,
+)
 def set_by_hand(scene: Scene) -> None:
     with faulty(scene, then=LONG):
-        node = scene.successor
-        for family in scene.families:
-            address, length = scene.addresses[family], 32 if family == "IPv4" else 128
-            node.run(["ip", "address", "add", f"{address}/{length}", "dev", node.interface])
+        scene.successor.add(*scene.addresses.values())
 
 
 # --- nodes that differ ---------------------------------------------------------------------------
 
 
+_DIFFERS = {"runs": 1, "none": SUDDEN_HELD, "old": "until done"}
+_OTHER_LIST = {**_DIFFERS, "logged": ("address list differs",)}
+
+
+@ROWS.row("other password, rolling", families=("IPv4",), logged=("other password",), **_DIFFERS)
 def other_password(scene: Scene) -> None:
-    _roll(scene, reversed(range(3)), CONFIG_NAME="another")
+    _roll(scene, CONFIG_NAME="another")
 
 
+@ROWS.row("multicast against unicast, rolling", **_DIFFERS)
 def other_mode(scene: Scene) -> None:
-    _roll(scene, reversed(range(3)), UNICAST_PEERS="" if scene.mode == "unicast" else scene.peers)
+    _roll(scene, UNICAST_PEERS="" if scene.mode == "unicast" else scene.peers)
 
 
+@ROWS.row("version 2 against 3, rolling", families=("IPv4",), logged=("VRRP version",), **_DIFFERS)
 def other_version(scene: Scene) -> None:
-    _roll(scene, reversed(range(3)), VRRP_VERSION="3")
+    _roll(scene, VRRP_VERSION="3")
 
 
-def _roll(scene: Scene, order: Iterable[int], **more: str) -> None:
+def _roll(scene: Scene, **more: str) -> None:
     with faulty(scene):
-        for place in order:
-            scene.restart(scene.members[place], **more)
+        for node in reversed(scene.members):
+            scene.restart(node, **more)
             scene.watch(5)
 
 
-def other_list(scene: Scene) -> None:
-    _roll_list(scene, reversed(range(3)))
-
-
-def other_list_holder_first(scene: Scene) -> None:
-    _roll_list(scene, range(3))
-
-
-def _roll_list(scene: Scene, order: Iterable[int]) -> None:
+@ROWS.row("other list, holder first", 1, **_OTHER_LIST)
+@ROWS.row("other list, rolling", -1, short="multicast", **_OTHER_LIST)
+def other_list(scene: Scene, step: int) -> None:
     lab = scene.lab
-    before = [*map(lab.virtual, (1, 2)), *map(lab.virtual6, (1, 2))]
-    after = [*map(lab.virtual, (1, 2, 3)), *map(lab.virtual6, (1, 2, 3))]
-    scene.serve(VIRTUAL_IPS=",".join(before), VIP_GROUPS="2")
-    scene.begins()
-    for place in order:
-        scene.restart(scene.members[place], VIRTUAL_IPS=",".join(after), VIP_GROUPS="2")
-        scene.watch(5)
-    scene.watch(QUICK)
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    os.kill(pid, number)
+    before, after = ([*lab.numbered(count), *lab.numbered6(count)] for count in (2, 3))
+    with faulty(scene, VIRTUAL_IPS=",".join(before), VIP_GROUPS="2"):
+        for node in scene.members[::step]:
+            scene.restart(node, VIRTUAL_IPS=",".join(after), VIP_GROUPS="2")
+            scene.watch(5)

@@ -3,68 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from tests.lab.kit.node import Node
 from tests.support import frames
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
-    from tests.lab.kit.node import Node
-
-_PREFIX = {4: 32, 6: 128}
-
-
-def announcer(stranger: Node, addresses: list[str], mac: str) -> Callable[[], object]:
-    """Give a stranger these addresses; return what announces them all once more."""
+def announcements(stranger: Node, addresses: list[str], mac: str) -> list[bytes]:
+    """Give a stranger these addresses and that MAC; return the frames that announce them."""
     stranger.network.ip([f"link set dev eth0 address {mac}"])
-    for text in addresses:
-        version = ip_address(text).version
-        nodad = " nodad" if version == 6 else ""
-        stranger.network.ip([f"address add {text}/{_PREFIX[version]} dev eth0{nodad}"])
+    stranger.add(*addresses)
     raw = bytes.fromhex(mac.replace(":", ""))
-    return _sender(stranger, [_announcement(text, raw) for text in addresses])
-
-
-def withdraw(stranger: Node, addresses: list[str]) -> None:
-    """Take the addresses from the stranger again."""
-    for text in addresses:
-        length = _PREFIX[ip_address(text).version]
-        stranger.network.ip([f"address del {text}/{length} dev eth0"])
-
-
-def foreign_router(stranger: Node, ids: dict[str, int]) -> Callable[[], object]:
-    """Return what sends adverts of priority 255 for other addresses once, with these ids."""
-    v4, group4 = IPv4Address("192.0.2.77"), IPv4Address("224.0.0.18")
-    v6, group6 = IPv6Address("fe80::77"), IPv6Address("ff02::12")
-    sent = []
-    if "IPv4" in ids:
-        message = frames.vrrp(
-            v4,
-            group4,
-            [IPv4Address("192.0.2.200")],
-            router_id=ids["IPv4"],
-            priority=255,
-            authentication=1,
-            password=b"ipfailov",
-        )
-        sent.append(frames.packet(message, v4, group4))
-    if "IPv6" in ids:
-        message = frames.vrrp(
-            v6,
-            group6,
-            [IPv6Address("fe80::200")],
-            version=3,
-            router_id=ids["IPv6"],
-            priority=255,
-            timing=100,
-        )
-        sent.append(frames.packet(message, v6, group6))
-    return _sender(stranger, sent)
+    return [_announcement(text, raw) for text in addresses]
 
 
 def _announcement(text: str, mac: bytes) -> bytes:
@@ -75,16 +27,6 @@ def _announcement(text: str, mac: bytes) -> bytes:
         message = frames.neighbour(address, options=struct.pack("!BB", 2, 1) + mac)
         frame = frames.icmpv6(address, IPv6Address("ff02::1"), message)
     return frame[:6] + mac + frame[12:]
-
-
-def _sender(stranger: Node, sent: list[bytes]) -> Callable[[], object]:
-    def send() -> None:
-        with stranger.network.open_socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-            wire.bind(("eth0", 0))
-            for frame in sent:
-                wire.send(frame)
-
-    return send
 
 
 # --- the clock -----------------------------------------------------------------------------------

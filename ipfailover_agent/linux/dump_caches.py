@@ -1,19 +1,29 @@
-"""Addresses as dumps show them, read once each: a dump a second shows the same 254 again."""
+"""What dumps of rtnetlink have shown: addresses and default routes, kept while they are the same.
+
+A dump a second shows the same 254 addresses again. And a dump of the main table passes by every
+address of the node: a network namespace without rules of its own keeps the tables ``local`` and
+``main`` in one trie (Linux 6.18), so that 20,000 addresses on kube-ipvs0 cost 2 ms a dump. A
+question for one route costs some microseconds.
+"""
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import TYPE_CHECKING, Final
 
 from ipfailover_agent.linux import rtnetlink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ipfailover_agent.linux.rtnetlink import HeldAddress
 
 _SPARE: Final = 64  # remembered beyond twice what a dump shows
 _INTERFACES: Final = 64  # whose addresses are remembered
+_KEPT: Final = 60.0  # seconds: what no answer shows, such as a worse route that is new, comes late
+
+Answer = tuple[bytes | None, int]  # a route, or why there is none
 
 
 class AddressCache:
@@ -75,7 +85,47 @@ class _Remembered:
         held = rtnetlink.parse_address(payload)
         if held is not None:
             place = rtnetlink.place_of_times(payload)
-            known = places.setdefault(place, {})
-            known[payload[:place] + payload[place + rtnetlink.TIMES_LENGTH :]] = held
+            rest = payload[:place] + payload[place + rtnetlink.TIMES_LENGTH :]
+            places.setdefault(place, {})[rest] = held
             self._count += 1
         return held
+
+
+class RouteCache:
+    """Reads IPv4 default routes as a dump does; while none changes, it only asks for each."""
+
+    def __init__(self) -> None:
+        self._payloads: list[bytes] = []
+        self._indexes: tuple[int, ...] = ()
+        self._answers: list[Answer] = []
+        self._until = -math.inf
+
+    def read(
+        self,
+        dump: Callable[[], list[bytes]],
+        ask: Callable[[Sequence[int]], list[Answer]],
+        now: float,
+    ) -> list[bytes]:
+        """Return the default routes, as RTM_NEWROUTE messages have them, maybe among others.
+
+        Args:
+            dump: reads them.
+            ask: returns which way an address takes that only default routes lead to: over any
+                interface, and over each of those given.
+            now: monotonic seconds.
+        """
+        if now < self._until and ask(self._indexes) == self._answers:
+            return self._payloads
+        self._payloads = dump()
+        known = _hops(self._payloads)
+        self._indexes = tuple(sorted({each.index for each in known}))
+        self._answers = ask(self._indexes)
+        # An answer with a hop that the dump does not have came after it, or is of another table.
+        hops = [_hops([payload] if payload else []) for payload, _ in self._answers]
+        is_borne_out = all(hops[1:]) and known.issuperset(frozenset().union(*hops))
+        self._until = now + _KEPT if is_borne_out else -math.inf
+        return self._payloads
+
+
+def _hops(payloads: Sequence[bytes]) -> frozenset[rtnetlink.RouteHop]:
+    return frozenset(hop for each in payloads for hop in rtnetlink.parse_default_route(each))

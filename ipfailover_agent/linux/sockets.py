@@ -1,4 +1,4 @@
-"""The raw sockets of this network namespace that get VRRP, and which process has them.
+"""Sockets to the kernel, their filters, and the raw ones of this namespace that get VRRP.
 
 /proc/net shows those of every container that shares the network, whatever /proc/PID shows.
 """
@@ -8,16 +8,61 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
-from typing import Final
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, Self
 
 from ipfailover_agent.errors import NotPermittedError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ATTACH_FILTER: Final = 26  # asm/socket.h
+_FILTER: Final = struct.Struct("@HP")  # struct sock_fprog of linux/filter.h
+_INSTRUCTION: Final = struct.Struct("=HBBI")  # struct sock_filter
 _TABLES: Final = ("/proc/net/raw", "/proc/net/raw6")
 _VRRP: Final = ":0070"  # protocol 112 stands where others have a port
 _LOCAL, _INODE = 1, 9  # fields of a line
 _PREFIX: Final = "socket:["
+
+
+class KernelSocket:
+    """A socket that stays open; a context manager."""
+
+    _socket: socket.socket
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor, which becomes readable when something has come in."""
+        return self._socket.fileno()
+
+
+def pack_filter(program: Sequence[tuple[int, int, int, int]]) -> bytes:
+    """Return a classic BPF program as the kernel takes it: code, both jumps and k of each step."""
+    return b"".join(_INSTRUCTION.pack(*each) for each in program)
+
+
+def attach_filter(listening: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
+    """Have the kernel refuse what a classic BPF program does, from now on.
+
+    Raises:
+        OSError: it does not take the program.
+    """
+    buffer = array.array("B", pack_filter(program))  # has an address; the kernel copies it
+    option = _FILTER.pack(len(program), buffer.buffer_info()[0])
+    listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, option)
 
 
 def vrrp_sockets() -> frozenset[int]:
@@ -55,17 +100,11 @@ def _children(pid: int) -> list[int]:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             return [int(each) for each in file.read().split()]
     except FileNotFoundError:  # without CONFIG_PROC_CHILDREN
-        return [
-            int(each) for each in os.listdir("/proc") if each.isdigit() and _is_child(each, pid)
-        ]
+        import psutil  # noqa: PLC0415 - the agent has loaded it, other commands need not
 
-
-def _is_child(other: str, pid: int) -> bool:
-    try:
-        with open(f"/proc/{other}/stat", encoding="ascii", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[1]) == pid
-    except OSError:
-        return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [each.pid for each in psutil.Process(pid).children()]
+        return []
 
 
 def _sockets(pid: int) -> set[int]:
