@@ -116,7 +116,9 @@ class Supervisor(Service):
         self._queue: deque[lifecycle.Event] = deque()
         self.finish: lifecycle.Finish | None = None
         self.child = Child(runtime)
-        self.services = Services(runtime, self)
+        self.services = Services(
+            runtime, self, dispatch=self.dispatch, kill=self.kill, restart=self.restart
+        )
         super().__init__(self.services.common)
         self._reporter = self.services.reporter
         self._transition_causes = self.services.transition_causes

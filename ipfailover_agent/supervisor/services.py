@@ -31,13 +31,13 @@ from ipfailover_agent.supervisor.link_watch import LinkWatch
 from ipfailover_agent.supervisor.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ipfailover_agent.keepalived.dump import InstanceDump
+    from ipfailover_agent.keepalived.lifecycle import Event
     from ipfailover_agent.service import Runtime
     from ipfailover_agent.status.status_model import StatusPart
     from ipfailover_agent.status.transition import Withholding
-    from ipfailover_agent.supervisor.service import Supervisor
 
 
 class Services:
@@ -46,9 +46,20 @@ class Services:
     Args:
         runtime: of the agent.
         supervisor: the service that has keepalived.
+        dispatch: called with an event for its state machine.
+        kill: has it kill keepalived.
+        restart: has it start keepalived anew.
     """
 
-    def __init__(self, runtime: Runtime, supervisor: Supervisor) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        supervisor: Service,
+        *,
+        dispatch: Callable[[Event], None],
+        kill: Callable[[], None],
+        restart: Callable[[str], bool],
+    ) -> None:
         log, options, paths = runtime.log, runtime.options, runtime.paths
         self.transition_causes = TransitionCauses(
             paths,
@@ -68,12 +79,12 @@ class Services:
             transition_causes=self.transition_causes,
         )
         self.common = common = Common(
-            **asdict(runtime), changed=self.reporter.touch, dispatch=supervisor.dispatch
+            **asdict(runtime), changed=self.reporter.touch, dispatch=dispatch
         )
         self._leases = Leases(common)
         self._listener = AdvertListener(log, runtime.loop)
         holds = Holds(common)
-        watchdog = KeepalivedWatchdog(common, kill=supervisor.kill, answered=self._on_dump)
+        watchdog = KeepalivedWatchdog(common, kill=kill, answered=self._on_dump)
         self.keepalived_watchdog = watchdog
         self.drains = Drains(common, holds, self._listener)
         holders = HolderMonitor(common)
@@ -94,7 +105,7 @@ class Services:
             holds=holds,
             keepalived_watchdog=watchdog,
             contests=self.contests,
-            restart=supervisor.restart,
+            restart=restart,
         )
         probes = Probes(common, self.transition_causes.judged)
         self.verifier = Verifier(common, watchdog)
