@@ -23,7 +23,7 @@ def hold(state: Contest, reason: HoldReason, cause: Cause, now: float) -> Step:
         state = replace(state, rivals=rivals, not_before=now + POLICY.report_interval)
         return state, (conflict.ReportCause(cause=cause, would_hold=True),)
     if state.phase is ContestPhase.TRIAL:
-        return _resume(replace(state, cause=cause), now)
+        return _hold_after_trial(replace(state, cause=cause), now)
     if now - state.calm_at > POLICY.trial_limit:
         state = replace(state, trials=0, losses=0)
     state = replace(
@@ -48,7 +48,7 @@ def hold_again(state: Contest) -> conflict.HoldInstance:
     return conflict.HoldInstance(reason=state.reason, cause=state.cause)
 
 
-def _resume(state: Contest, now: float) -> Step:
+def _hold_after_trial(state: Contest, now: float) -> Step:
     """Hold again after a trial that went wrong."""
     trials = state.trials + 1
     delay = _trial_delay(trials)
@@ -108,7 +108,7 @@ def judge(state: Contest, now: float) -> Step:
         blind_until = now + POLICY.fresh_for if is_blind else conflict.NEVER
         return replace(calm(state, now), blind_until=blind_until), (ContestOrder.RELEASE,)
     if is_trial:
-        return _resume(state, now)
+        return _hold_after_trial(state, now)
     if now < state.trial_at:
         return state, ()
     if not _may_try(state, now):

@@ -1,4 +1,4 @@
-"""Whether this node's adverts are seen leaving, by instance. Silence kills nothing by itself."""
+"""Whether this node's adverts are seen leaving, by instance. Silence alone ends no keepalived."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class OwnAdvertMonitor:
             (now[old], to): at for (old, to), at in self._reached_at.items() if old in now
         }
 
-    def seen(self, name: str, destination: IPAddress, now: float) -> None:
+    def advert_left(self, name: str, destination: IPAddress, now: float) -> None:
         """Note that an advert has left."""
         self._left_at[name] = self._seen_at[name] = self._reached_at[name, destination] = now
 
@@ -65,7 +65,7 @@ class OwnAdvertMonitor:
         self._masters[name] = now
 
     def left_master(self, name: str) -> None:
-        """Note that it no longer is."""
+        """Note that the instance is no longer MASTER."""
         self._masters.pop(name, None)
         self._sent.pop(name, None)
 

@@ -56,8 +56,8 @@ REASON: Final = "contest"
 
 _READ_LIMIT: Final = 0.25  # seconds of work per read; 1024 adverts of 254 instances take 0.06
 _LOOK_INTERVAL: Final = 5.0  # while nothing can be received
-_OWN_ROUNDS: Final = 3  # announcements of the adverts' source addresses, under another MAC
-_OWN_INTERVAL: Final = 0.8  # between them
+_SOURCE_ROUNDS: Final = 3  # announcements of the adverts' source addresses, under another MAC
+_SOURCE_INTERVAL: Final = 0.8  # between them
 _SETTLED: Final = 5.0  # after a reload
 _NO_SOURCE: Final = "no address to advertise from is on the interface yet"
 _OVERDUE: Final = 0.2  # an answer of keepalived's; within 2 ms as a rule
@@ -76,9 +76,10 @@ class Contests(Service):
         holds: the track files.
         keepalived_watchdog: asks keepalived.
         shields: keep foreign adverts from it.
-        hearers: get every advert of other nodes.
-        announced: called with every announcement, and the instance's name.
-        seen: called with every advert that keepalived may have acted on, and the instance's name.
+        hearers: get each advert that concerns an instance with a contest, if the advert was sent
+            on this segment or by a unicast peer.
+        announced: called with each announcement of an address of an instance with a contest.
+        note_sighting: called with each advert, of VRRP or CARP, that keepalived may act on.
     """
 
     source = SOURCE
@@ -93,14 +94,14 @@ class Contests(Service):
         shields: Shields,
         hearers: Collection[Service] = (),
         announced: Callable[[str, Announcement, ContestContext], None] = lambda *_: None,
-        seen: Callable[[str, NewestAdvert], None] = lambda *_: None,
+        note_sighting: Callable[[str, NewestAdvert], None] = lambda *_: None,
     ) -> None:
         super().__init__(common)
         self._hearers = hearers
         self._announced = announced
         self._listener = listener
         self._answers = AnswerMonitor(self._log, self._listener)
-        self._seen = seen
+        self._note_sighting = note_sighting
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._shields = shields
@@ -116,15 +117,17 @@ class Contests(Service):
         self._is_ending = False  # keepalived is about to end
         self._is_reloading = False
         self._seen_ids: frozenset[int] = frozenset()
-        self._unknown_since: dict[str, float] = {}  # since they send foreign lists
+        # Since when this host's adverts with an instance's id have listed none of the addresses.
+        self._foreign_list_since: dict[str, float] = {}
         self._own_adverts = OwnAdvertMonitor()
         self._farewells = Farewells(self._log)
         self._alone: frozenset[str] = frozenset()  # instances that send to themselves
         self._silent_at: float | None = None  # when to look whether their adverts leave
-        self._own_at: float | None = None  # when to announce the adverts' source addresses
-        self._own_left = 0  # how many times more
-        self.heard_at: float | None = None  # when another node's advert came last
-        self.count = 0  # of contests that this node lost
+        self._announce_sources_at: float | None = None
+        self._source_rounds_left = 0  # of announcing the adverts' source addresses
+        # When an advert of another node came last, adverts of foreign VRRP programs aside.
+        self.peer_heard_at: float | None = None
+        self.contests_lost = 0
 
     # --- the state, for others ------------------------------------------------------------------
 
@@ -134,16 +137,19 @@ class Contests(Service):
         return self._listener.wire is not None
 
     def withholding(self, name: str) -> Withholding | None:
-        """Return why a rival holds an instance, None where it does not."""
+        """Return for which rival the agent keeps an instance in FAULT, None where for none."""
         if REASON not in self._holds.reasons(name):
             return None
         cause = self._states[name].cause if name in self._states else None
         return Withholding(reason=REASON, text=REASON if cause is None else cause.text)
 
     def status(self) -> StatusPart:
-        """Return rivals and holds, and for which addresses no host answers."""
+        """Return rivals and holds, and for which addresses no host answers.
+
+        An instance counts as held during a trial too, while its hold file is clear.
+        """
         is_on, reason = self.is_on, self._listener.refusal
-        # Of these no address to send from is there: their adverts compare with no other's.
+        # These have no address to send from: their adverts compare with no other node's.
         lacking = [name for name in self._identities if name not in self._states]
         if is_on and lacking:
             is_on, reason = False, f"not for {listed(lacking)}: {_NO_SOURCE}"
@@ -156,7 +162,7 @@ class Contests(Service):
                 for name, state in self._states.items()
                 if state.phase is not ContestPhase.WATCHING and state.cause is not None
             },
-            contests=self.count,
+            contests=self.contests_lost,
         )
 
     def has_left(self, name: str, since: float, index: int) -> bool:
@@ -174,7 +180,7 @@ class Contests(Service):
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Apply the active configuration; contests of instances that stay go on.
 
-        Instances stay as they do for keepalived, by their identity: names may pass to others.
+        An instance stays where its identity does, as for keepalived: its name may pass to another.
         """
         self._candidate = candidate
         is_wanted = candidate.settings.conflict is not ConflictMode.OFF
@@ -184,7 +190,7 @@ class Contests(Service):
         self._identities = {each.name: each.identity for each in instances}
         before = {each.name: names[each.identity] for each in instances if each.identity in names}
         self._news.configure(before)
-        self._unknown_since.clear()
+        self._foreign_list_since.clear()
         self._entered = {
             name: self._entered[old] for name, old in before.items() if old in self._entered
         }
@@ -213,12 +219,12 @@ class Contests(Service):
         self._is_reloading = True
 
     def reload_ended(self) -> None:
-        """Note that it has read it; adverts that it did not count meanwhile show nothing."""
+        """Note that keepalived has read its file; that it counted no advert then shows nothing."""
         if not self._is_reloading:
             return
         self.readable()  # what waits has come before it could be counted
         self._is_reloading = False
-        self._unknown_since.clear()
+        self._foreign_list_since.clear()
         now = time.monotonic()
         for name in self._states:
             self._feed(name, conflict.LoopStalled(seconds=0.0), now)
@@ -230,8 +236,8 @@ class Contests(Service):
     def keepalived_ended(self, *, keeps_holds: bool) -> None:
         """Note that keepalived is not running, and end all holds.
 
-        ``keeps_holds``: it was ended to be started anew at once, and the rivals that its
-        instances lost against are still there.
+        ``keeps_holds``: keepalived is started anew at once, and the rivals that its instances
+        lost against are still there.
         """
         self._is_ending = self._is_reloading = False
         self._entered.clear()
@@ -286,22 +292,22 @@ class Contests(Service):
         now = time.monotonic()
         found = self._listener.receive(now)
         if found and self._listener.has_moved(now):
-            self._look(now)  # among it may be what keepalived has sent since
+            self._look(now)  # keepalived may have sent some of it after the move
         begun = time.thread_time()  # on a starved node no host floods: work counts, not time
-        for number, seen in enumerate(found):
+        for number, frame in enumerate(found):
             now = time.monotonic()
             if (worked := time.thread_time() - begun) >= _READ_LIMIT:
                 self._flooded(len(found) - number, worked, now)
                 return
-            match seen.packet:
-                case packets.Advert() as advert if seen.is_outgoing:
-                    self._on_own(advert, seen, now)
+            match frame.packet:
+                case packets.Advert() as advert if frame.is_outgoing:
+                    self._on_own(advert, frame, now)
                 case packets.Advert() as advert:
-                    self._on_advert(advert, now, seen.heard_at)
-                case packets.Carp() as carp if not seen.is_outgoing:
+                    self._on_advert(advert, now, frame.heard_at)
+                case packets.Carp() as carp if not frame.is_outgoing:
                     self._on_carp(carp, now)
-                case packets.Announcement() as announcement if not seen.is_outgoing:
-                    self._on_announcement(announcement, now, seen.heard_at)
+                case packets.Announcement() as announcement if not frame.is_outgoing:
+                    self._on_announcement(announcement, now, frame.heard_at)
                 case packets.NeighbourReply(address=address, mac=mac):
                     self._answers.on_answer(address, mac, is_unasked=False)
                 case _:
@@ -317,21 +323,21 @@ class Contests(Service):
             cause="more adverts and announcements of virtual addresses than the agent can read",
         )
 
-    def _on_own(self, advert: Advert, seen: Frame, now: float) -> None:
+    def _on_own(self, advert: Advert, frame: Frame, now: float) -> None:
         name = self._by_id.get((advert.virtual_router_id, family_of(advert.source)))
         if name is None:
             return
         if any(each in self._by_address for each in advert.addresses):
-            self._farewells.sent(name, advert, seen.frame, now)
-        elif now - self._unknown_since.setdefault(name, now) >= _SETTLED:
-            # Around a reload it may list what another configuration has: that ends soon.
+            self._farewells.sent(name, advert, frame.octets, now)
+        elif now - self._foreign_list_since.setdefault(name, now) >= _SETTLED:
+            # Around a reload the advert may list the addresses of another configuration.
             self._on_other_program(name, advert, now)
             return
         if advert.priority:
-            self._own_adverts.seen(name, advert.destination, now)
+            self._own_adverts.advert_left(name, advert.destination, now)
             state = self._states.get(name)
             if state is not None and master.awaits_own_advert(state):
-                self._feed(name, conflict.AdvertLeft(heard_at=seen.heard_at), now)
+                self._feed(name, conflict.AdvertLeft(heard_at=frame.heard_at), now)
 
     def _on_advert(self, advert: Advert, now: float, heard_at: float) -> None:
         if advert.virtual_router_id not in self._seen_ids:
@@ -343,7 +349,7 @@ class Contests(Service):
             names.add(speaks_as)
             if (state := self._states.get(speaks_as)) is not None:
                 outlook = self._on_speaker(speaks_as, state.context, advert, now, is_ours=is_ours)
-        names |= self._let_go(advert)
+        names |= self._formerly_claimed_by(advert)
         event = conflict.AdvertSeen(
             advert=advert, seen_ids=self._seen_ids, outlook=outlook, heard_at=heard_at
         )
@@ -359,14 +365,14 @@ class Contests(Service):
     def _on_speaker(
         self, name: str, context: ContestContext, advert: Advert, now: float, *, is_ours: bool
     ) -> str:
-        """Note who uses the id of an instance, and report an advert that keepalived may act on.
+        """Judge an advert with the id of an instance, and report what keepalived may act on.
 
         Returns what happens next with a sender that is no rival, as the end of a sentence.
         """
         foreign = self._shields.judge(name, advert, context, now, is_ours=is_ours)
         if not context.is_own(advert.source_mac):
             if foreign is None:
-                self.heard_at = now
+                self.peer_heard_at = now
             sighting = NewestAdvert(
                 source=str(advert.source),
                 priority=advert.priority,
@@ -377,13 +383,13 @@ class Contests(Service):
             )
             if advert.priority:
                 self._farewells.on_advert(name, now)
-            self._seen(name, sighting)
+            self._note_sighting(name, sighting)
         return "" if foreign is None else self._shields.outlook()
 
-    def _let_go(self, advert: Advert) -> frozenset[str]:
+    def _formerly_claimed_by(self, advert: Advert) -> frozenset[str]:
         """Return the instances whose addresses the sender had under that id before a reload.
 
-        It may list others now: then it has been reloaded too.
+        A sender that lists other addresses now has been reloaded too.
         """
         router_id = advert.virtual_router_id
         return frozenset(
@@ -404,10 +410,12 @@ class Contests(Service):
         cause = causes.id_clash(
             [advert], state.context.router_ids, self._seen_ids, causes.OTHER_PROGRAM
         )
-        self._news.seen(name, cause, would_hold=False)
+        self._news.report(name, cause, would_hold=False)
         foreign = f"{causes.speaker(advert, state.context)}, another VRRP program on this node"
         source, priority = str(advert.source), advert.priority
-        self._seen(name, NewestAdvert(source=source, priority=priority, at=now, foreign=foreign))
+        self._note_sighting(
+            name, NewestAdvert(source=source, priority=priority, at=now, foreign=foreign)
+        )
 
     def _on_carp(self, carp: Carp, now: float) -> None:
         """Handle a CARP advertisement, which keepalived refuses and which puts its timer off."""
@@ -419,7 +427,7 @@ class Contests(Service):
         foreign = self._shields.heard_carp(carp, state.context, now)
         outlook = self._shields.outlook()
         cause = causes.carp_clash([carp], state.context.router_ids, self._seen_ids, outlook)
-        self._news.seen(name, cause, would_hold=False)
+        self._news.report(name, cause, would_hold=False)
         sighting = NewestAdvert(
             source=str(carp.source),
             priority=carp.skew,
@@ -427,7 +435,7 @@ class Contests(Service):
             foreign=causes.carp_speaker(carp),
             is_dropped=self._shields.drops(foreign),
         )
-        self._seen(name, sighting)
+        self._note_sighting(name, sighting)
 
     def _on_announcement(self, announcement: Announcement, now: float, heard_at: float) -> None:
         name = self._by_address.get(announcement.address)
@@ -471,9 +479,12 @@ class Contests(Service):
             self._feed(each.name, answered, now)
 
     def _check_leaving(self, each: InstanceDump, now: float) -> None:
-        """Log it when keepalived counts adverts that no socket sees leave; that kills nothing."""
-        is_silent = each.name not in self._states or each.name in self._alone
-        if is_silent or each.state is not VrrpState.MASTER:
+        """Log that keepalived counts adverts as sent which no socket sees leave.
+
+        keepalived is not restarted for that: it may be the only holder.
+        """
+        cannot_be_seen = each.name not in self._states or each.name in self._alone
+        if cannot_be_seen or each.state is not VrrpState.MASTER:
             self._own_adverts.forget_count(each.name)
         elif self._own_adverts.counts_unseen(each.name, each.counters.advert_sent, now):
             self._news.log_event(
@@ -485,7 +496,7 @@ class Contests(Service):
             )
 
     def _look_for_silence(self, now: float) -> None:
-        """When a MASTER's adverts do not leave, announce, and look closely at keepalived."""
+        """Where a MASTER's adverts do not leave, announce, and look closely at keepalived."""
         due: list[float] = []
         for name in self._own_adverts.masters():
             state = self._states.get(name)
@@ -518,7 +529,7 @@ class Contests(Service):
         return earliest(
             self._listener.deadline,
             self._silent_at,
-            self._own_at,
+            self._announce_sources_at,
             self._announcer.deadline,
             self._answers.deadline,
             self._farewells.deadline,
@@ -540,8 +551,8 @@ class Contests(Service):
         self._listener.resume(now)
         if self._listener.tick(now):
             self._look(now)
-        if self._own_at is not None and now >= self._own_at:
-            self._announce_own(now)
+        if self._announce_sources_at is not None and now >= self._announce_sources_at:
+            self._announce_sources(now)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
         for name, state in list(self._states.items()):
@@ -562,28 +573,28 @@ class Contests(Service):
         if self._listener.moved_at == now and any(
             each.context.is_unicast for each in self._states.values()
         ):
-            self._own_left = _OWN_ROUNDS
-            self._announce_own(now)
+            self._source_rounds_left = _SOURCE_ROUNDS
+            self._announce_sources(now)
 
-    def _announce_own(self, now: float) -> None:
+    def _announce_sources(self, now: float) -> None:
         """Show the peers which MAC to send adverts to; they would use the former one for long.
 
-        A node that holds an address asks for its peers, and its question shows its MAC. A BACKUP
-        sends nothing, so it would receive nothing any more, and become MASTER beside the holder.
+        A MASTER asks for the MACs of its peers, and its question shows its own. A BACKUP sends
+        nothing, so it would receive nothing any more, and become MASTER beside the holder.
         """
         wire = self._listener.wire
-        self._own_at = None
-        if wire is None or not self._own_left:
+        self._announce_sources_at = None
+        if wire is None or not self._source_rounds_left:
             return
         sources = {
             each.context.source for each in self._states.values() if each.context.is_unicast
         }
-        self._own_at = now + _OWN_INTERVAL
+        self._announce_sources_at = now + _SOURCE_INTERVAL
         with suppress(AgentError):  # then once more
             usable = sources & usable_addresses(wire.index)
             for each in usable:
                 wire.send(_announcement(wire, each))
-            self._own_left -= bool(usable)
+            self._source_rounds_left -= bool(usable)
 
     def _announce(self, now: float) -> None:
         wire = self._listener.wire
@@ -607,7 +618,7 @@ class Contests(Service):
         after, actions = fsm.step(state, event, now)
         self._states[name] = after
         if state.phase is ContestPhase.WATCHING and after.is_held:
-            self.count += 1
+            self.contests_lost += 1
         for action in actions:
             self._carry_out(name, action)
 
@@ -615,9 +626,9 @@ class Contests(Service):
         match action:
             case conflict.HoldInstance(reason=reason, cause=cause):
                 self._holds.set(name, REASON)
-                self._news.held(name, reason, cause)
+                self._news.report_hold(name, reason, cause)
             case conflict.ReportCause(cause=cause, would_hold=would_hold):
-                self._news.seen(name, cause, would_hold=would_hold)
+                self._news.report(name, cause, would_hold=would_hold)
             case ContestOrder.RELEASE | ContestOrder.BEGIN_TRIAL:
                 self._holds.clear(name, REASON)
                 is_trial = action is ContestOrder.BEGIN_TRIAL
@@ -657,9 +668,9 @@ class RivalNews:
         }
         return dict(self._rivals)
 
-    def held(self, name: str, reason: conflict.HoldReason, cause: causes.Cause) -> None:
-        """Report that an instance was held for a rival."""
-        self._note(name, cause)
+    def report_hold(self, name: str, reason: conflict.HoldReason, cause: causes.Cause) -> None:
+        """Report that the agent holds an instance for a rival."""
+        self._remember(name, cause)
         self.log_event(
             "contest.held",
             instance=name,
@@ -669,9 +680,9 @@ class RivalNews:
             cause=cause.text,
         )
 
-    def seen(self, name: str, cause: causes.Cause, *, would_hold: bool) -> None:
-        """Report a rival that an instance is not held for."""
-        self._note(name, cause)
+    def report(self, name: str, cause: causes.Cause, *, would_hold: bool) -> None:
+        """Report a rival for which the agent holds no instance."""
+        self._remember(name, cause)
         self.log_event(
             _EVENTS.get(cause.kind, "rival.seen"),
             cause.outlook,
@@ -693,7 +704,7 @@ class RivalNews:
         if repeated is not None:
             self._log.warning(event, **fields, repeated=repeated or None)
 
-    def _note(self, name: str, cause: causes.Cause) -> None:
+    def _remember(self, name: str, cause: causes.Cause) -> None:
         """Remember a rival for the status."""
         newest = RivalStatus(
             rival=cause.rival, kind=cause.kind.value, cause=cause.text, at=utc(time.time())

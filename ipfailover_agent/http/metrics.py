@@ -254,7 +254,7 @@ def _of_instances(look: StatusView) -> Iterator[Metric]:
     )
     yield _gauges(
         "ipfailover_held",
-        "Whether the instance is kept in FAULT in favour of a rival",
+        "Whether the instance is kept in FAULT in favour of a rival, or is on trial",
         ("iname",),
         (((each.name,), each.held is not None) for each in instances),
     )

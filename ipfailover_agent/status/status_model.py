@@ -248,7 +248,8 @@ class StatusPart(Struct, frozen=True, kw_only=True):
         protections: the mechanisms of the service.
         troubles: why the node is not ready.
         lease_remaining: seconds, for every instance that is MASTER.
-        held: why instances are kept in FAULT for a rival; ``drained``: how they are drained.
+        held: why instances are kept in FAULT for a rival, or are on trial; ``drained``: how
+            they are drained.
         contests: how often an instance was held for a rival; ``holds``: for any reason.
         check_took: how many seconds the agent's own check took last.
         present: the configured addresses that the kernel has, None where it gives no answer.

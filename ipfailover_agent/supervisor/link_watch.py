@@ -227,7 +227,7 @@ class LinkWatch(Service):
         """Return whether an advert of another node came lately, by the wire or by the counters."""
         longest = max((each.master_advert_interval for each in instances), default=1.0)
         within = max(_HEARD_WITHIN, timers.MISSED_ADVERTS * longest)
-        heard_at = self._contests.heard_at
+        heard_at = self._contests.peer_heard_at
         if heard_at is not None and time.monotonic() - heard_at < within:
             return True
         before = self._deafness.standing

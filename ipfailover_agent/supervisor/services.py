@@ -98,7 +98,7 @@ class Services:
             shields=shields,
             hearers=(self.drains, holders, strays),
             announced=strays.announced,
-            seen=self.transition_causes.advert,
+            note_sighting=self.transition_causes.advert,
         )
         self.link_watch = LinkWatch(
             common,

@@ -55,13 +55,13 @@ class Frame(Struct, frozen=True, kw_only=True):
         packet: its content.
         is_outgoing: this host sent it on this interface.
         heard_at: when the kernel had it, monotonic seconds.
-        frame: as it was seen, of an outgoing one.
+        octets: the whole frame, where this host sent it; else empty.
     """
 
     packet: Packet
     is_outgoing: bool
     heard_at: float
-    frame: bytes = b""
+    octets: bytes = b""
 
 
 class PacketSocket(KernelSocket):
@@ -133,7 +133,7 @@ class PacketSocket(KernelSocket):
                     heard_at = max(heard_at, self._emptied_at)
                     seen.append(
                         Frame(
-                            packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, frame=kept
+                            packet=packet, is_outgoing=is_outgoing, heard_at=heard_at, octets=kept
                         )
                     )
         return tuple(seen)

@@ -163,9 +163,9 @@ def test_a_foreign_speaker_of_our_id_is_no_other_node(world: World) -> None:
     now = time.monotonic()
     router = replace(HIGHER, addresses=(IPv4Address("10.9.0.99"),))
     world.contests._on_advert(router, now, now)  # noqa: SLF001
-    assert world.contests.heard_at is None
+    assert world.contests.peer_heard_at is None
     world.contests._on_advert(HIGHER, now, now)  # noqa: SLF001
-    assert now == world.contests.heard_at
+    assert now == world.contests.peer_heard_at
 
 
 ELSEWHERE = replace(HIGHER, virtual_router_id=12)

@@ -69,7 +69,7 @@ class World:
             want_dump=lambda: None,
             node_is=lambda _: None,
             has_left=lambda name, *_: name in self.own_adverts,
-            heard_at=None,
+            peer_heard_at=None,
         )
         self.watch = LinkWatch(
             common(),

@@ -17,7 +17,7 @@ def promoted(*seen: tuple[IPAddress, float]) -> OwnAdvertMonitor:
     """Return an instance that became MASTER at 100, and when adverts of it were seen leaving."""
     own = OwnAdvertMonitor()
     for destination, at in seen:
-        own.seen("a", destination, at)
+        own.advert_left("a", destination, at)
     own.promoted("a", 100.0)
     return own
 
@@ -60,8 +60,8 @@ def test_a_peer_that_no_advert_leaves_for_is_told_from_silence() -> None:
     """One of two is powered off, or we do not hear its answers to ARP."""
     own = promoted((PEERS[0], 100.0), (PEERS[1], 90.0))
     assert look(partial=True, silent=False, again_at=101.4) == own.look("a", 1.0, PEERS, 100.4)
-    own.seen("a", PEERS[0], 101.0)
-    own.seen("a", PEERS[1], 101.0)
+    own.advert_left("a", PEERS[0], 101.0)
+    own.advert_left("a", PEERS[1], 101.0)
     assert look(partial=False, silent=False, again_at=102.4) == own.look("a", 1.0, PEERS, 101.4)
 
 
@@ -115,7 +115,7 @@ def test_an_advert_seen_or_a_new_keepalived_begins_the_count_anew() -> None:
     """And so does a time in which it was not MASTER."""
     own = promoted()
     own.counts_unseen("a", 5, 100.0)
-    own.seen("a", GROUP, 100.5)
+    own.advert_left("a", GROUP, 100.5)
     assert not own.counts_unseen("a", 9, 104.0)
     assert not own.counts_unseen("a", 1, 105.0)
     assert own.counts_unseen("a", 4, 108.0)
@@ -128,7 +128,7 @@ def test_a_gap_shows_of_no_advert_that_it_has_left() -> None:
     own = promoted((GROUP, 100.0))
     own.gap(105.0)
     assert not own.has_left("a", 101.0)
-    own.seen("a", GROUP, 106.0)
+    own.advert_left("a", GROUP, 106.0)
     own.configure({"b": "a"})
     assert own.has_left("b", 101.0)
     own.left_master("b")
