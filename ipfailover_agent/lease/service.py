@@ -1,4 +1,6 @@
-"""Keeps the lifetimes of held addresses running, and undoes a renewal that came too late.
+"""Keeps the lifetimes of served addresses running, and undoes a renewal that came too late.
+
+An address is served while its instance is MASTER, by keepalived's last report.
 
 A renewal of an address that keepalived has just removed adds it again, whatever the flags. So a
 renewal touches only what the kernel shows, and only for instances that keepalived last reported
@@ -11,6 +13,8 @@ import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ipfailover_agent.errors import AgentError, NotPermittedError
 from ipfailover_agent.lease import lifetimes
@@ -32,9 +36,18 @@ if TYPE_CHECKING:
     from ipfailover_agent.model import IPAddress
     from ipfailover_agent.service import Common
 
-    _Held = tuple[HeldAddress, ...]
+    _Addresses = tuple[HeldAddress, ...]
 
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds, or is locked by another process
+
+
+class _Selection(Struct, frozen=True):
+    """Which of the wanted addresses an interface has, by a dump of the kernel's."""
+
+    dump: _Addresses = ()
+    wanted: frozenset[IPAddress] = frozenset()
+    index: int = 0
+    found: _Addresses = ()
 
 
 class Leases(Service):
@@ -48,11 +61,10 @@ class Leases(Service):
         self._netlink: AddressSocket | None = None
         self._seconds = 0
         self._interface = ""
-        self._held: frozenset[IPAddress] = frozenset()
+        self._served: frozenset[IPAddress] = frozenset()
         self._leased: frozenset[IPAddress] = frozenset()  # by the last renewal
-        # The last dump, what was wanted of it, on which interface, and what that was.
-        self._chosen: tuple[_Held, frozenset[IPAddress], int, _Held] = ((), frozenset(), 0, ())
-        self._left: frozenset[IPAddress] = frozenset()
+        self._selection = _Selection()
+        self._left: frozenset[IPAddress] = frozenset()  # of instances that left MASTER
         self._renewed_at: float | None = None
         self._refusal = ""
         self._addresses: tuple[IPAddress, ...] = ()  # of all instances
@@ -64,18 +76,18 @@ class Leases(Service):
 
     @property
     def is_on(self) -> bool:
-        """Return whether held addresses would vanish by themselves."""
+        """Return whether the kernel removes served addresses that are not renewed."""
         return bool(self._seconds) and not self._refusal
 
     @property
     def leased_until(self) -> float | None:
-        """Return when the kernel removes what is held (monotonic), None where it never does."""
-        if self._renewed_at is None or not self._held or not self.is_on:
+        """Return when the kernel removes what is served (monotonic), None where it never does."""
+        if self._renewed_at is None or not self._served or not self.is_on:
             return None
         return self._renewed_at + self._seconds
 
     def lapsed_at(self, now: float) -> float | None:
-        """Return when the lease lapsed last: now, where it has and was not renewed yet."""
+        """Return when the lease lapsed last: ``now`` where it has and no renewal came since."""
         until = self.leased_until
         return now if until is not None and now >= until else self._lapsed_at
 
@@ -102,7 +114,7 @@ class Leases(Service):
 
     def apply(self, *, seconds: int, interface: str, now: float) -> None:
         """Apply a lease, 0 for none, on an interface."""
-        if self.is_on and not seconds and self._held:
+        if self.is_on and not seconds and self._served:
             self._renew(FOR_EVER)
         if (seconds, interface) != (self._seconds, self._interface):
             self._renewed_at = None  # what was renewed was another lease
@@ -110,35 +122,36 @@ class Leases(Service):
         self._plan(now)
 
     def on_instance_states(self, instance_states: InstanceStates, now: float) -> None:
-        """Note the addresses of all instances, and what the instances hold."""
+        """Note the addresses of all instances, and which of them are served."""
         entries = instance_states.entries
         self._addresses = tuple(_addresses_of(entries))
-        held = frozenset(_addresses_of(each for each in entries if each.state is VrrpState.MASTER))
-        if held != self._held:
-            self.holds(held, now)
+        masters = (each for each in entries if each.state is VrrpState.MASTER)
+        served = frozenset(_addresses_of(masters))
+        if served != self._served:
+            self.note_served(served, now)
 
     def on_transition(self, before: InstanceState, state: VrrpState) -> None:
         """Look after the addresses of an instance that leaves MASTER."""
         if before.state is VrrpState.MASTER and state is not VrrpState.MASTER:
             self.left([each.address for each in before.instance.all_addresses])
 
-    def holds(self, addresses: Collection[IPAddress], now: float) -> None:
-        """Note what the instances hold as MASTER; a new address is leased at once."""
-        before, self._held = self._held, frozenset(addresses)
-        if not self._held:
+    def note_served(self, addresses: Collection[IPAddress], now: float) -> None:
+        """Note which addresses are served from now on; a new one is leased at once."""
+        before, self._served = self._served, frozenset(addresses)
+        if not self._served:
             self._plan(now)
-        elif not self._held <= before and self.is_on and not self._is_expiring:
+        elif not self._served <= before and self.is_on and not self._is_expiring:
             self.deadline = now
 
     def keepalived_ends(self) -> None:
-        """Renew no more, until it has ended: the kernel removes what keepalived does not."""
+        """Renew nothing until keepalived has ended: the kernel removes what it leaves behind."""
         self._is_expiring = True
         self.deadline, self._renewed_at = None, None
 
     def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - for others
-        """Renew again what is held from now on, and look after what was held."""
+        """Renew again what is served from now on, and look after what was served."""
         self._is_expiring = False
-        self.left(self._held)
+        self.left(self._served)
 
     def left(self, addresses: Collection[IPAddress]) -> None:
         """Note the addresses of an instance that left MASTER; :meth:`sweep` looks after them."""
@@ -152,7 +165,7 @@ class Leases(Service):
         master-down interval to set them again. So an address with a lifetime was brought back by
         a renewal.
         """
-        left, self._left = self._left - self._held, frozenset()
+        left, self._left = self._left - self._served, frozenset()
         if not left:
             return
         try:
@@ -163,7 +176,7 @@ class Leases(Service):
                 and self._socket().delete(each.index, each.address)
             ]
         except AgentError as error:
-            self._tell(f"cannot look at addresses: {error}")
+            self._log_failure(f"cannot look at addresses: {error}")
             return
         if deleted:
             self._log.info("lease.undone", addresses=deleted)
@@ -181,8 +194,8 @@ class Leases(Service):
         self.deadline = now + lifetimes.interval(self._seconds) if self.is_on else None
 
     def _plan(self, now: float) -> None:
-        """Set the deadline; what carries no lease yet gets it at once."""
-        if not self._held or not self.is_on or self._is_expiring:
+        """Set the deadline; addresses without a lease get theirs at once."""
+        if not self._served or not self.is_on or self._is_expiring:
             self.deadline, self._renewed_at = None, None
         elif self._renewed_at is None:
             self.deadline = now
@@ -191,7 +204,7 @@ class Leases(Service):
 
     def _judge(self, now: float) -> None:
         """Log that a renewal was late: this machine does not give the agent the time it needs."""
-        if self._renewed_at is None or not (self._held & self._leased):
+        if self._renewed_at is None or not (self._served & self._leased):
             return
         punctuality = lifetimes.judge(self._seconds, self._renewed_at, now)
         if punctuality is Punctuality.ON_TIME:
@@ -208,19 +221,19 @@ class Leases(Service):
         )
 
     def _renew(self, seconds: int) -> bool:
-        """Give what is held a lifetime; return whether that went well."""
+        """Give what is served a lifetime; return whether that went well."""
         try:
-            found = self._find(self._held)
+            found = self._find(self._served)
             renewed = self._socket().renew(found, seconds)
         except NotPermittedError as error:
             self._refusal = str(error)
             self._log.error("protection.off", kind="lease", reason=self._refusal)
             return False
         except AgentError as error:
-            self._tell(f"cannot renew: {error}")
+            self._log_failure(f"cannot renew: {error}")
             return False
         if found and not renewed:  # some may just have been removed
-            self._tell("cannot renew: the kernel refuses")
+            self._log_failure("cannot renew: the kernel refuses")
             return False
         self._leased = frozenset(each.address.address for each in found)
         return True
@@ -240,11 +253,13 @@ class Leases(Service):
         wanted = frozenset(addresses)
         with suppress(AgentError):
             if wanted and (index := self._index()) is not None:
-                found = _as_set(self._socket().glance_at_addresses(index), wanted, index)
+                found = _host_addresses_in(
+                    self._socket().glance_at_addresses(index), wanted, index
+                )
                 return frozenset(each.address.address for each in found)
         return frozenset()
 
-    def _find(self, addresses: Collection[IPAddress]) -> tuple[HeldAddress, ...]:
+    def _find(self, addresses: Collection[IPAddress]) -> _Addresses:
         """Return those of the addresses that are on the interface, as keepalived sets them.
 
         One dump may miss some while others are being deleted: then two have to agree.
@@ -253,25 +268,25 @@ class Leases(Service):
         index = self._index()
         if index is None:
             return ()  # the interface is gone, and the addresses with it
-        found = self._choose(self._socket().glance_at_addresses(index), wanted, index)
+        found = self._select(self._socket().glance_at_addresses(index), wanted, index)
         if len(found) < len(wanted):
-            found = self._choose(self._socket().held_addresses(index), wanted, index)
+            found = self._select(self._socket().held_addresses(index), wanted, index)
         return found
 
-    def _choose(self, dump: _Held, wanted: frozenset[IPAddress], index: int) -> _Held:
-        """Return the wanted addresses of a dump; mostly it equals the last one, and so do they."""
-        last_dump, last_wanted, last_index, found = self._chosen
-        if dump is not last_dump or wanted is not last_wanted or index != last_index:
-            found = _as_set(dump, wanted, index)
-            self._chosen = dump, wanted, index, found
-        return found
+    def _select(self, dump: _Addresses, wanted: frozenset[IPAddress], index: int) -> _Addresses:
+        """Return the wanted addresses of a dump; mostly everything is as it was last time."""
+        last = self._selection
+        if dump is not last.dump or wanted is not last.wanted or index != last.index:
+            found = _host_addresses_in(dump, wanted, index)
+            self._selection = last = _Selection(dump, wanted, index, found)
+        return last.found
 
     def _index(self) -> int | None:
         """Return the interface's index, None where there is none of that name."""
         try:
             return socket.if_nametoindex(self._interface)
         except OSError:
-            # It fails for want of a descriptor, too: then the former answer is good.
+            # The call fails for want of a descriptor, too: the open socket needs none.
             found = (each.index for each in self._socket().links() if each.name == self._interface)
             return next(found, None)
 
@@ -280,7 +295,7 @@ class Leases(Service):
             self._netlink = AddressSocket(timeout=_TIMEOUT)
         return self._netlink
 
-    def _tell(self, text: str) -> None:
+    def _log_failure(self, text: str) -> None:
         if (repeated := self._repeats.seen(text, time.monotonic())) is not None:
             self._log.error("lease.failed", error=text, repeated=repeated or None)
 
@@ -295,8 +310,8 @@ def _addresses_of(entries: Iterable[InstanceState]) -> Iterator[IPAddress]:
         yield from (each.address for each in entry.instance.all_addresses)
 
 
-def _as_set(dump: _Held, wanted: frozenset[IPAddress], index: int) -> _Held:
-    """Return the wanted addresses that an interface has, as keepalived sets them: /32 or /128."""
+def _host_addresses_in(dump: _Addresses, wanted: frozenset[IPAddress], index: int) -> _Addresses:
+    """Return the wanted addresses that an interface has as keepalived sets them: /32 or /128."""
     return tuple(
         each
         for each in dump

@@ -98,7 +98,7 @@ def leases(segment: Segment, events: list[Any]) -> Iterator[Leases]:
 def hold(segment: Segment, leases: Leases, *addresses: IPAddress) -> None:
     """Have keepalived set these addresses, and lease them at 0."""
     segment.add(*addresses)
-    leases.holds(addresses, 0.0)
+    leases.note_served(addresses, 0.0)
     leases.tick(0.0)
 
 
@@ -108,7 +108,7 @@ def test_what_is_held_gets_a_lifetime_at_once_and_nothing_else_does(
     """Label, scope, flags, and the preferred lifetime 0 of IPv6 stay what they were."""
     segment.add(ONE, TWO, SIX)
     before = segment.entries()
-    leases.holds({ONE, SIX}, 10.0)
+    leases.note_served({ONE, SIX}, 10.0)
     leases.tick(9.9)
     leases.tick(10.0)
     after = segment.entries()
@@ -129,9 +129,9 @@ def test_the_kernel_removes_what_is_no_longer_renewed(segment: Segment, leases: 
     """Within N and N + 1 seconds, both families; what is renewed stays."""
     leases.apply(seconds=1, interface="one", now=0.0)
     segment.add(ONE, TWO, SIX)
-    leases.holds({ONE, TWO, SIX}, time.monotonic())
+    leases.note_served({ONE, TWO, SIX}, time.monotonic())
     leases.tick(time.monotonic())
-    leases.holds({TWO}, time.monotonic())
+    leases.note_served({TWO}, time.monotonic())
     begin = time.monotonic()
     end = begin + 2.6
     while (now := time.monotonic()) < end:
@@ -152,12 +152,12 @@ def test_nothing_is_renewed_once_keepalived_was_told_to_end(
     leases.keepalived_ends()
     assert leases.deadline is None
     assert leases.leased_until is None
-    leases.holds({ONE, TWO}, 1.0)
+    leases.note_served({ONE, TWO}, 1.0)
     leases.apply(seconds=2, interface="one", now=1.0)
     assert leases.deadline is None
     leases.keepalived_ended(keeps_holds=False)
-    leases.holds({TWO}, 2.0)
-    leases.holds({ONE, TWO}, 3.0)
+    leases.note_served({TWO}, 2.0)
+    leases.note_served({ONE, TWO}, 3.0)
     assert 3.0 == leases.deadline
 
 
@@ -187,7 +187,7 @@ def test_what_a_renewal_brought_back_is_deleted(
     """It carries a lifetime; what has none was set by keepalived since, or by an operator."""
     segment.add(TWO)
     hold(segment, leases, ONE, SIX)
-    leases.holds(set(), 0.5)
+    leases.note_served(set(), 0.5)
     leases.left({ONE, TWO, SIX})
     leases.sweep()
     assert {"10.9.0.1", str(TWO)} == set(segment.lifetimes())
@@ -213,10 +213,10 @@ def test_an_address_of_the_node_itself_is_never_leased(segment: Segment, leases:
     """The same address with another prefix length, or on another interface, is not the agent's."""
     segment.namespace.ip("addr", "add", f"{ONE}/24", "dev", "one")
     segment.add(TWO, device="two")
-    leases.holds({ONE, TWO}, 0.0)
+    leases.note_served({ONE, TWO}, 0.0)
     leases.tick(0.0)
     leases.left({ONE, TWO})
-    leases.holds(set(), 0.0)
+    leases.note_served(set(), 0.0)
     leases.sweep()
     assert FOR_EVER == segment.lifetimes()[str(ONE)]
     assert FOR_EVER == segment.lifetimes("two")[str(TWO)]
@@ -226,8 +226,8 @@ def test_nothing_held_is_nothing_to_do(leases: Leases) -> None:
     """No deadline wakes the loop, and a tick is none."""
     assert leases.deadline is None
     leases.tick(100.0)
-    leases.holds({ONE}, 0.0)
-    leases.holds(set(), 0.5)
+    leases.note_served({ONE}, 0.0)
+    leases.note_served(set(), 0.5)
     assert leases.deadline is None
     assert leases.worst_lateness == 0.0
 
@@ -237,7 +237,7 @@ def test_off_is_off(segment: Segment, leases: Leases) -> None:
     assert leases.is_on
     leases.apply(seconds=0, interface="one", now=0.0)
     segment.add(ONE)
-    leases.holds({ONE}, 0.0)
+    leases.note_served({ONE}, 0.0)
     assert leases.deadline is None
     leases.left({ONE})
     leases.sweep()
@@ -280,10 +280,10 @@ def test_the_same_lease_again_changes_nothing(segment: Segment, leases: Leases) 
 def test_one_that_leaves_does_not_postpone_the_lease_of_one_that_came(leases: Leases) -> None:
     """Both changes arrive before the loop comes to renew."""
     leases.apply(seconds=60, interface="one", now=0.0)
-    leases.holds({ONE}, 0.0)
+    leases.note_served({ONE}, 0.0)
     leases.tick(0.0)
-    leases.holds({ONE, TWO}, 5.0)
-    leases.holds({TWO}, 5.0)
+    leases.note_served({ONE, TWO}, 5.0)
+    leases.note_served({TWO}, 5.0)
     assert leases.deadline == 5.0
 
 
@@ -315,7 +315,7 @@ def test_what_was_never_leased_cannot_lapse(
     """The renewal before was one of other addresses."""
     segment.add(TWO)
     hold(segment, leases, ONE)
-    leases.holds({TWO}, 0.5)
+    leases.note_served({TWO}, 0.5)
     leases.tick(30.0)
     assert [] == events
     leases.tick(60.0)
@@ -381,7 +381,7 @@ def test_254_addresses_are_renewed_in_no_time(
         ip_address(f"{network}{n:x}" if ":" in network else f"{network}{n}") for n in range(1, 255)
     ]
     segment.add(*addresses)
-    leases.holds(addresses, 0.0)
+    leases.note_served(addresses, 0.0)
     times = []
     for number in range(20):
         begin = time.thread_time()
@@ -401,7 +401,7 @@ def test_addresses_that_come_and_go_meanwhile_do_not_hide_others(
     segment.namespace.ip_batch(*(f"addr add {name}/32 dev one" for name in others))
     segment.add(*ours)
     leases.apply(seconds=60, interface="one", now=0.0)
-    leases.holds(ours, 0.0)
+    leases.note_served(ours, 0.0)
     ours_by_name = {str(each) for each in ours}
     rounds = 0
     with subprocess.Popen(["ip", "-batch", "-"], stdin=subprocess.PIPE, text=True) as other:
@@ -428,10 +428,10 @@ def test_without_the_right_to_renew_it_is_said_once(segment: Segment) -> None:
         with structlog.testing.capture_logs() as captured:
             leases = Leases(common())
             leases.apply(seconds=3, interface="one", now=0.0)
-            leases.holds({ONE}, 0.0)
+            leases.note_served({ONE}, 0.0)
             leases.tick(0.0)
             leases.tick(1.0)
-            leases.holds({ONE, TWO}, 2.0)
+            leases.note_served({ONE, TWO}, 2.0)
             leases.tick(2.0)
             leases.apply(seconds=0, interface="one", now=3.0)
         return [captured, leases.is_on, leases.status().protections[0].reason, leases.deadline]
