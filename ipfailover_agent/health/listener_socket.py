@@ -83,7 +83,7 @@ class ListenerSocket:
         return dict(zip(self._listeners, numbers, strict=True))
 
     def control(self) -> str:
-        """Ask after an own listener; return why it is not found, nothing where it is."""
+        """Ask after an own listener; return why it is not found, empty where it is."""
         for version in sorted({each.address.version for each in self._listeners}):
             try:
                 number = self._control(version)
@@ -121,7 +121,7 @@ class ListenerSocket:
 
 
 def refusal() -> str:
-    """Return why the kernel does not show IPv4 listeners, nothing where it does."""
+    """Return why the kernel does not show IPv4 listeners, empty where it does."""
     any_port = PortCheck(address=ip_address(_LOOPBACKS[4]), port=1)
     try:
         with contextlib.closing(ListenerSocket((any_port,))) as asker:
@@ -140,7 +140,7 @@ def _question(listener: PortCheck) -> bytes:
     if name := scope or listener.interface:
         try:
             index = socket.if_nametoindex(name)
-        except OSError:  # it is gone just now
+        except OSError:  # the interface is gone just now
             index = 0
     return sock_diag.question(address, listener.port, index)
 

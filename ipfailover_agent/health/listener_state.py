@@ -36,8 +36,8 @@ class ListenerState(Struct, frozen=True, kw_only=True):
         refusal: why the kernel gives no answers; empty where it does.
         found: those that were there at the last look.
         suspects: ports that accepted a connection once though no listener was there.
-        named: those that did so again, as a port does for which something other than a socket
-            answers; reported once.
+        named: suspects that accepted again, since something other than a socket answers for
+            them; reported once.
     """
 
     refusal: str = ""
@@ -47,7 +47,7 @@ class ListenerState(Struct, frozen=True, kw_only=True):
 
 
 def pace(wanted: float, listeners: int) -> float:
-    """Return the seconds between two looks: those that are wanted, and more where it is a crowd.
+    """Return the seconds between two looks: ``wanted``, or more with very many listeners.
 
     A look at a thousand listeners holds the loop up for 4 ms.
     """

@@ -162,7 +162,7 @@ class CheckRuns(CheckRounds):
         super().ask(cause, now)
 
     def child_exited(self, child: ChildExit) -> bool:
-        """Handle the end of a child; return whether it was one of these."""
+        """Handle the end of a child; return whether it was a run of the script."""
         if child.pid != self._pid:
             return False
         self._pid = None

@@ -55,11 +55,11 @@ class Probes(Service):
         self._probes: PortProbes | None = None
         self.listeners = ListenerWatch(self._log, self._loop, self._on_gone)
         self._is_eligible = False  # an instance may hold its addresses, or holds them
-        self._judged_at: float | None = None  # when the round after the last one judged is due
+        self._noted_due: float | None = None  # of the round after the last one that was noted
         self._is_healthy = False  # the content of the track file, written or due
-        self._told: str | None = None  # in the file for people, None before the agent wrote there
-        self._retry_at: float | None = None
-        self._has_news = False
+        self._reason_in_file: str | None = None  # None before the agent wrote the file for people
+        self._retry_at: float | None = None  # of writing the track file
+        self._has_news = False  # the present call wrote to a file or to the log
         self._repeats = Repeats()
 
     # --- configuration --------------------------------------------------------------------------
@@ -76,15 +76,19 @@ class Probes(Service):
         """
         if probes is None:
             return
-        known = self._rounds.state.is_healthy if self._rounds else None
-        if known and probes.ports and not self._probes_ports:
-            known = None  # that a script which was run once more passes shows nothing of the ports
-        if known is None:
-            is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
-            known = is_eligible or not probes.ports
-        self._is_healthy = known
-        track.write(self._paths.check_track, is_set=not known)
+        self._is_healthy = self._provisional_verdict(probes, instance_states)
+        track.write(self._paths.check_track, is_set=not self._is_healthy)
         self._retry_at = None
+
+    def _provisional_verdict(self, probes: PortProbes, instance_states: InstanceStates) -> bool:
+        """Return whether the check counts as passed until the probes have their first verdict."""
+        former = None if self._rounds is None else self._rounds.state.is_healthy
+        if former is False:
+            return False
+        if former and self._probes_ports:
+            return True
+        # There is no verdict yet, or a script's, which shows nothing about the ports.
+        return not probes.ports or _is_any_eligible(instance_states)
 
     @property
     def _probes_ports(self) -> bool:
@@ -92,21 +96,20 @@ class Probes(Service):
         return self._rounds is not None and not self._rounds.is_script
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
-        """Probe as the active configuration says; a check that stays is left alone."""
+        """Probe as the active configuration asks for; a check that stays is left alone."""
         probes = candidate.config.port_probes
         if probes is None:
             self.close()
             return
-        # A script may be judged as its only port was, and is another check all the same.
-        is_same = self._rounds is not None and self._rounds.is_script is not bool(probes.ports)
-        if self._rounds is not None and is_same and probes != self._probes:
-            self._rounds.begin(time.monotonic(), probes)
-        elif not is_same:
+        is_script = not probes.ports
+        if self._rounds is None or self._rounds.is_script != is_script:
             self._close_rounds()
             self._begin(probes)
+        elif probes != self._probes:
+            self._rounds.begin(time.monotonic(), probes)
         self._probes = probes
         self.listeners.configure(probes.listeners, probes.watch)
-        self._explain()
+        self._follow_up()
 
     def _begin(self, probes: PortProbes) -> None:
         from ipfailover_agent.health import probing  # noqa: PLC0415 - not always
@@ -139,12 +142,12 @@ class Probes(Service):
                 files.remove_file(self._paths.check_reason)
         if self._rounds is not None:
             self._rounds.close()
-        self._rounds = self._prober_fd = self._told = self._judged_at = None
+        self._rounds = self._prober_fd = self._reason_in_file = self._noted_due = None
 
     def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
         """Note the states of all instances: while none is eligible, no listener is watched."""
-        self._is_eligible = any(each.state in _ELIGIBLE for each in instance_states.entries)
-        self._regulate()
+        self._is_eligible = _is_any_eligible(instance_states)
+        self._watch_listeners()
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -180,13 +183,13 @@ class Probes(Service):
         """Read the answers that are there."""
         if self._rounds is not None:
             self._rounds.tick(time.monotonic())
-            self._explain()
+            self._follow_up()
 
     def child_exited(self, child: ChildExit) -> bool:
         """Handle the end of a child; return whether it was a run of the check script."""
         if self._rounds is None or not self._rounds.child_exited(child):
             return False
-        self._explain()
+        self._follow_up()
         return True
 
     def status(self) -> StatusPart:
@@ -203,7 +206,7 @@ class Probes(Service):
             return False
         self._has_news = False
         self._rounds.ask(cause, time.monotonic())
-        self._explain()
+        self._follow_up()
         return self._has_news or bool(self._rounds.state.waiting)
 
     # --- the verdict ----------------------------------------------------------------------------
@@ -220,8 +223,8 @@ class Probes(Service):
         if not self._probes_ports:
             reason = files.read_reason(self._paths.check_reason) or "the check script fails"
         self._judged(reason)
-        told = {"cause": report.cause} if report.cause else {}
-        self._log.warning("check.failed", reason=reason, **told)
+        cause = {"cause": report.cause} if report.cause else {}
+        self._log.warning("check.failed", reason=reason, **cause)
 
     def _write(self) -> None:
         """Set the track file. Its byte is there already, so that a full disk does not matter."""
@@ -235,35 +238,50 @@ class Probes(Service):
             if (repeated := self._repeats.seen("track file", now)) is not None:
                 self._log.error("check.unwritten", error=str(error), repeated=repeated or None)
 
-    def _explain(self) -> None:
-        """Write the reason into the file for people; a failure to write changes nothing."""
+    def _follow_up(self) -> None:
+        """Do what follows from the state of the check, after each event that may change it."""
         if self._rounds is None:
             return
         state = self._rounds.state
-        if state.trouble:
-            self._has_news = True
-            repeated = self._repeats.seen(state.trouble, time.monotonic())
-            if repeated is not None:
-                self._log.warning(
-                    "check.inconclusive", reason=state.trouble, repeated=repeated or None
-                )
-        told = "" if state.is_healthy else f"cannot reach {state.reason}\n"
-        if self._probes_ports and state.is_healthy is not None and told != self._told:
-            self._has_news, self._told = True, told
-            with contextlib.suppress(AgentError):
-                if told:
-                    files.write_atomically(self._paths.check_reason, told)
-                else:
-                    files.remove_file(self._paths.check_reason)
-        self._regulate()
+        self._log_trouble(state.trouble)
+        if self._probes_ports and state.is_healthy is not None:
+            self._write_reason("" if state.is_healthy else f"cannot reach {state.reason}\n")
+        self._watch_listeners()
+        self._note_accepting_ports(state)
 
-    def _regulate(self) -> None:
-        """Watch the listeners while it matters whether they are there."""
-        state = None if self._rounds is None else self._rounds.state
-        is_steady = state is not None and state.is_steady
-        self.listeners.want(is_wanted=is_steady and self._is_eligible)
-        if state is None or state.waiting or state.due == self._judged_at:
+    def _log_trouble(self, trouble: str) -> None:
+        """Log what keeps the agent from probing."""
+        if not trouble:
             return
-        self._judged_at = state.due
-        if is_steady and self._probes_ports and not state.trouble:
+        self._has_news = True
+        if (repeated := self._repeats.seen(trouble, time.monotonic())) is not None:
+            self._log.warning("check.inconclusive", reason=trouble, repeated=repeated or None)
+
+    def _write_reason(self, reason: str) -> None:
+        """Write the reason into the file for people; a failure to write changes nothing."""
+        if reason == self._reason_in_file:
+            return
+        self._has_news, self._reason_in_file = True, reason
+        with contextlib.suppress(AgentError):
+            if reason:
+                files.write_atomically(self._paths.check_reason, reason)
+            else:
+                files.remove_file(self._paths.check_reason)
+
+    def _watch_listeners(self) -> None:
+        """Watch the listeners while it matters whether they are there."""
+        is_steady = self._rounds is not None and self._rounds.state.is_steady
+        self.listeners.want(is_wanted=is_steady and self._is_eligible)
+
+    def _note_accepting_ports(self, state: fsm.ProbeState) -> None:
+        """Pass on, once a round, that all ports have just accepted a connection."""
+        if state.waiting or state.due == self._noted_due:
+            return
+        self._noted_due = state.due
+        if state.is_steady and self._probes_ports and not state.trouble:
             self.listeners.accepted()
+
+
+def _is_any_eligible(instance_states: InstanceStates) -> bool:
+    """Return whether an instance may hold its addresses, or holds them."""
+    return any(each.state in _ELIGIBLE for each in instance_states.entries)
