@@ -1,4 +1,4 @@
-"""HTTP on the loop's side: a request wakes the loop, which looks at the node and leaves the look.
+"""HTTP on the loop's side: a request wakes the loop, which looks at the node for the thread.
 
 One look answers all clients for a second, however many ask. What the look asks of the kernel and
 of keepalived takes the loop a few milliseconds; without clients nothing is asked.
@@ -42,7 +42,7 @@ class Web(Service):
         keepalived_watchdog: asks keepalived.
 
     Raises:
-        SettingsError: that is no address to listen on.
+        SettingsError: ``written`` is no address to listen on.
     """
 
     source = SOURCE
@@ -62,7 +62,7 @@ class Web(Service):
         self._exchange: Exchange | None = None
         self._server: Server | None = None
         self._start_at: float | None = None
-        self._told = Listening()
+        self._shown = Listening()  # in the status and in the log
         self._beat_at = 0.0
         self._looked_at = 0.0
         self._look_due: float | None = None
@@ -89,7 +89,7 @@ class Web(Service):
 
     def close(self) -> None:
         """End the thread."""
-        # One that does not end in time keeps what it waits on: it ends with the process.
+        # A thread that does not end in time keeps what it waits on: it ends with the process.
         if self._exchange and self._server and self._server.close(_CLOSING):
             self._exchange.close()
         self._exchange = self._server = self._start_at = None
@@ -108,7 +108,7 @@ class Web(Service):
         """Show that the loop runs; look at the node if a client waits for that."""
         if self._start_at is not None and (
             now >= self._start_at
-            or (self._reporter.phase is AgentPhase.RUNNING and not self._told.reason)
+            or (self._reporter.phase is AgentPhase.RUNNING and not self._shown.reason)
         ):
             self._start_at = None
             if self._address is not None:
@@ -117,8 +117,8 @@ class Web(Service):
                 except (OSError, RuntimeError) as error:  # no descriptor, or no thread to be had
                     self._start_at = now + _RETRY
                     failed = Listening(reason=str(error))
-                    if failed != self._told:
-                        self._tell(failed)
+                    if failed != self._shown:
+                        self._show(failed)
         if self._exchange is None:
             return
         self._exchange.beat = self._beat_at = now
@@ -133,8 +133,8 @@ class Web(Service):
         if self._exchange is None:
             return
         drain_wakeups(self._exchange.to_loop)
-        if self._exchange.listening != self._told:
-            self._tell(self._exchange.listening)
+        if self._exchange.listening != self._shown:
+            self._show(self._exchange.listening)
         if self._look_due is None and self._exchange.wanted_at > self._looked_at:
             now = time.monotonic()
             self._prepare_look(now)
@@ -144,9 +144,9 @@ class Web(Service):
         """Return where HTTP is to be answered, and whether it is."""
         if self._address is None:
             return NOTHING
-        address, told = str(self._address), self._told
-        shown = ListenStatus(address=address, active=told.active, reason=told.reason)
-        return StatusPart(listen=shown)
+        active, reason = self._shown.active, self._shown.reason
+        listen_status = ListenStatus(address=str(self._address), active=active, reason=reason)
+        return StatusPart(listen=listen_status)
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -170,8 +170,9 @@ class Web(Service):
         self._looked_at = look.at
         wake(exchange.to_thread)
 
-    def _tell(self, listening: Listening) -> None:
-        before, self._told = self._told, listening
+    def _show(self, listening: Listening) -> None:
+        """Have the status and the log show whether HTTP is answered."""
+        before, self._shown = self._shown, listening
         address = str(self._address)
         self._changed()
         if listening.failure and listening.failure != before.failure:

@@ -581,12 +581,12 @@ def _is_trusted(
 
 def _without_own(state: Peers) -> frozenset[Family]:
     """Return the families in which this node has addresses and no answer has one of them."""
-    told = {address for each in state.inquiries for address in each.last} | state.wanted.listed
+    resolved = {address for each in state.inquiries for address in each.last} | state.wanted.listed
     return frozenset(
         family
         for family in state.families
         if (own := [each for each in state.wanted.own if family_of(each) is family])
-        and not told.intersection(own)
+        and not resolved.intersection(own)
     )
 
 

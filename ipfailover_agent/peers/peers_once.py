@@ -48,7 +48,7 @@ class Found:
         asked = resolving.resolve_once(peers.questions(settings), self._deadline)
         path = RunPaths(directory=self._options.run_directory, config="").peers
         stored = peers_record.read_recorded_peers(path, peers.questions(settings))
-        known = [each for told in (*asked, *stored) for each in told.addresses]
+        known = [each for result in (*asked, *stored) for each in result.addresses]
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
         wanted = peers.want(settings, facts)

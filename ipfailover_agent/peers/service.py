@@ -1,6 +1,6 @@
 """Peers by name at work: has names resolved, keeps the set, reports what changes.
 
-``peers.peers`` decides, ``peers.resolving`` asks; here are the clock, the record in the
+``peers.peers`` decides, ``peers.resolving`` asks. This module has the clock, the record in the
 run directory and the log. Nothing here waits.
 """
 
@@ -50,7 +50,7 @@ class Peering(Service):
         self._state: peers.Peers | None = None
         self._resolver: Resolver | None = None
         self._in_force: tuple[IPAddress, ...] | None = None
-        self._told_at = 0.0
+        self._dispatched_at = 0.0  # when INPUTS_CHANGED was dispatched last
 
     def configure(self, candidate: Candidate, _: InstanceStates) -> None:
         """Note the set that the configuration in force has, None where there is none."""
@@ -77,7 +77,7 @@ class Peering(Service):
         if state is None:
             state = peers.Peers()
             stored = peers_record.read_recorded_peers(self._paths.peers, peers.questions(settings))
-        known = (*state.addresses, *(each for told in stored for each in told.addresses))
+        known = (*state.addresses, *(each for result in stored for each in result.addresses))
         local = facts.local_addresses | host.local_addresses(known)
         facts = replace(facts, local_addresses=local)
         # The kernel has answered: where it refuses, the next attempt reads what is stored again.
@@ -99,8 +99,8 @@ class Peering(Service):
         state, in_force = self._state, self._in_force
         if state is None or not state.is_ready or in_force is None:
             return
-        if in_force != state.addresses and now >= self._told_at + _INSIST_AFTER:
-            self._told_at = now
+        if in_force != state.addresses and now >= self._dispatched_at + _INSIST_AFTER:
+            self._dispatched_at = now
             self._dispatch(Occurrence.INPUTS_CHANGED)
 
     def readable(self) -> None:
@@ -118,7 +118,7 @@ class Peering(Service):
     def _on_event(self, event: peers.Event) -> None:
         """Take an event, and ask for a plan where the set is another one."""
         if self._state is not None and self._step(self._state, event)[1]:
-            self._told_at = time.monotonic()
+            self._dispatched_at = time.monotonic()
             self._dispatch(Occurrence.INPUTS_CHANGED)
 
     def _step(self, state: peers.Peers, event: peers.Event) -> tuple[peers.Peers, bool]:
@@ -147,12 +147,14 @@ class Peering(Service):
                     self._record(state)
                 case peers.LookupFailed(question=question, reason=reason):
                     kept = sum(family_of(one) is question.family for one in state.addresses)
-                    self._tell("peers.unresolved", name=str(question), reason=reason, kept=kept)
+                    self._log_repeated(
+                        "peers.unresolved", name=str(question), reason=reason, kept=kept
+                    )
                 case peers.LookupRecovered(question=question):
                     self._repeats.forget()
                     self._log.info("peers.resolved", name=str(question))
                 case peers.OwnMissing(own=own):
-                    self._tell(
+                    self._log_repeated(
                         "peers.self_missing",
                         names=sorted({each.name for each in state.wanted.questions}),
                         own=[str(address) for address in own],
@@ -170,7 +172,7 @@ class Peering(Service):
         try:
             peers_record.record_peers(self._paths.peers, state.known(time.monotonic()))
         except AgentError as error:
-            self._tell("peers.record_failed", reason=str(error))
+            self._log_repeated("peers.record_failed", reason=str(error))
 
     def _ask(self, question: Question) -> None:
         if self._resolver is None:
@@ -180,9 +182,9 @@ class Peering(Service):
             self._loop.watch_readable(self._resolver.fileno(), SOURCE)
         self._resolver.ask(question)
 
-    def _tell(self, event: str, **fields: object) -> None:
-        """Say it once, and then how often it happened again, each minute."""
-        # How many addresses are kept meanwhile makes it no other thing.
+    def _log_repeated(self, event: str, **fields: object) -> None:
+        """Log an event once, and then how often it happened again, each minute."""
+        # With another number of kept addresses it is the same event.
         what = {name: value for name, value in fields.items() if name != "kept"}
         repeated = self._repeats.seen(f"{event} {what}", time.monotonic())
         if repeated is not None:

@@ -39,7 +39,7 @@ _TIMESTAMPS: Final = 35  # SO_TIMESTAMPNS, and the type of the message that it a
 _TIMESTAMP: Final = struct.Struct("@ll")  # seconds and nanoseconds of CLOCK_REALTIME
 _MEMBERSHIP: Final = struct.Struct("=iHH8s")
 _MAC_LENGTH: Final = 6
-_TOLD_LENGTH: Final = socket.CMSG_SPACE(_TIMESTAMP.size)
+_MESSAGES_LENGTH: Final = socket.CMSG_SPACE(_TIMESTAMP.size)
 _GLANCE_SECONDS: Final = 0.1  # 254 addresses take 6 ms
 
 _RECEIVE_BUFFER: Final = 1 << 20
@@ -116,7 +116,9 @@ class PacketSocket(KernelSocket):
         with self._explained("listen"):
             for _ in range(limit):
                 try:
-                    frame, told, _, sender = self._socket.recvmsg(SNAP_LENGTH, _TOLD_LENGTH)
+                    frame, messages, _, sender = self._socket.recvmsg(
+                        SNAP_LENGTH, _MESSAGES_LENGTH
+                    )
                 except BlockingIOError:
                     self._emptied_at = now
                     break
@@ -128,7 +130,7 @@ class PacketSocket(KernelSocket):
                 if packet is not None:
                     is_outgoing = sender[2] == _OUTGOING
                     kept = frame if is_outgoing else b""
-                    heard_at = now - max(wall - _received_at(told, wall), 0.0)
+                    heard_at = now - max(wall - _received_at(messages, wall), 0.0)
                     # A clock that was set meanwhile makes nothing older than it can be.
                     heard_at = max(heard_at, self._emptied_at)
                     seen.append(
@@ -193,9 +195,9 @@ class PacketSocket(KernelSocket):
             raise SystemRefusedError(f"{what}: {error.strerror}") from error
 
 
-def _received_at(told: list[tuple[int, int, bytes]], otherwise: float) -> float:
+def _received_at(messages: list[tuple[int, int, bytes]], otherwise: float) -> float:
     """Return when the kernel received a frame, by its own clock of the day."""
-    for level, kind, data in told:
+    for level, kind, data in messages:
         if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMPS) and len(data) == _TIMESTAMP.size:
             seconds, nanoseconds = _TIMESTAMP.unpack(data)
             return float(seconds + nanoseconds / 1e9)

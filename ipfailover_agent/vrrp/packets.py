@@ -200,7 +200,7 @@ def parse_frame(frame: bytes) -> Packet | None:
 
 
 def parse_neighbour_answer(frame: bytes) -> tuple[IPAddress, bytes] | None:
-    """Return who answers a :func:`neighbour_question`: the address and the MAC of its host.
+    """Return the address and the MAC of the host that answers a :func:`neighbour_question`.
 
     None for anything else, whatever the bytes.
     """
