@@ -36,10 +36,10 @@ class AdvertListener:
 
     Attributes:
         wire: the socket, None while nothing can be received or adverts are not wanted.
-        macs: those that are this host's, or were until a moment ago, 6 bytes each.
+        macs: this host's MACs of now and of a moment ago, 6 bytes each.
         moved_at: when the interface was last found to have another MAC, monotonic seconds.
         resume_at: when to :meth:`resume`, monotonic seconds, None while nothing pauses.
-        refusal: why nothing can be received, or nothing.
+        refusal: why nothing can be received; empty where something can.
     """
 
     def __init__(self, log: FilteringBoundLogger, loop: Loop) -> None:
@@ -91,7 +91,7 @@ class AdvertListener:
             self.refusal = ""
 
     def blindness(self) -> str:
-        """Return why no adverts are received, or nothing."""
+        """Return why no adverts are received, empty where they are."""
         if self.wire is not None:
             return ""
         return f"the wire is not watched: {self.refusal or 'OPENSHIFT_HA_CONFLICT=off'}"
@@ -139,7 +139,7 @@ class AdvertListener:
 
         A flood of frames must not stop the loop.
         """
-        if self.wire is None:  # what was done in that time has closed it
+        if self.wire is None:  # handling a frame has closed it
             return
         self._rest_until = now + _READ_REST * worked
         self.resume_at = max(self.resume_at or now, self._rest_until)
@@ -169,7 +169,7 @@ class AdvertListener:
     def look(self, now: float) -> bool:
         """Open the socket anew for another interface, and note new MACs.
 
-        Returns whether anything is another one now.
+        Returns whether the interface or a MAC of this host is another one now.
         """
         config = self._config
         if config is None or not self._is_wanted:

@@ -61,7 +61,7 @@ class AnswerMonitor:
         state = answering.answered(self._state, address, mac, is_unasked=is_unasked)
         if state.regained or self._found_at:
             self._become(state)
-        else:  # as answers come all the time: nothing is due sooner
+        else:  # an answer like those that come all the time: nothing is due sooner
             self._state = state
 
     def tick(self, now: float, contests: Mapping[str, Contest]) -> None:
@@ -99,7 +99,7 @@ class AnswerMonitor:
         return found
 
     def _become(self, state: Answering) -> None:
-        """Have another state; remember since when no host answers, in UTC."""
+        """Take over a state; remember since when no host answers, in UTC."""
         if state is self._state:
             return
         self._state = state

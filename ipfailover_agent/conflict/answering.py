@@ -6,9 +6,9 @@ client reaches. Clients notice it, the nodes do not. So a BACKUP asks now and th
 does before it sends to another one, and reports it when no answer comes. The report decides
 nothing.
 
-:class:`Answering` is one state for all addresses. The caller calls :func:`due` no later than
-:func:`deadline` says, with the holders of :func:`due_instances` by :func:`holder_of`, and sends
-what :class:`AskForAddress` names.
+:class:`Answering` is one state for all addresses. The caller calls :func:`due` at
+:func:`deadline` or earlier, with the holders of :func:`due_instances` by :func:`holder_of`, and
+sends what :class:`AskForAddress` names.
 
 An address is asked for at most once per ``interval``, at a point of it that depends on the
 address and on the asking node. The first question goes to the holder alone: no other host
@@ -134,7 +134,7 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
         return replace(self, asked_at=now, judge_at=judged, due_at=again)
 
     def missed(self) -> AddressQuestion:
-        """Return the question as no host has answered it."""
+        """Return the question after no host has answered it."""
         return replace(self, judge_at=math.inf, unanswered=self.unanswered + 1)
 
     def forgotten(self) -> AddressQuestion:
@@ -142,7 +142,7 @@ class AddressQuestion(Struct, frozen=True, kw_only=True):
         return replace(self, holder=None, judge_at=math.inf, unanswered=0, since=None)
 
     def answered(self) -> AddressQuestion:
-        """Return the question as a host has answered it."""
+        """Return the question after a host has answered it."""
         return replace(self, judge_at=math.inf, unanswered=0, since=None, reported_for=None)
 
 
@@ -212,10 +212,10 @@ Report = Unanswered | HolderUnanswered | Regained
 def asked_addresses(config: KeepalivedConfig) -> dict[IPAddress, str]:
     """Return the addresses to ask for, on the interface where adverts come, with the instance."""
     return {
-        held.address: each.name
+        virtual.address: each.name
         for each in config.instances
-        for held in each.virtual_addresses
-        if held.interface in {None, config.interface}
+        for virtual in each.virtual_addresses
+        if virtual.interface in {None, config.interface}
     }
 
 
@@ -361,7 +361,7 @@ def _judge(
 
 
 def _is_cut_off(own: Questions, inquiry: AddressQuestion, policy: AnsweringPolicy) -> bool:
-    """Return whether no host answers for it, as far as a dead segment does not explain that."""
+    """Return whether no host answers for the address, though the segment is not known as dead."""
     if inquiry.unanswered < policy.limit or inquiry.holder is None:
         return False
     known = own.get(inquiry.holder.source)

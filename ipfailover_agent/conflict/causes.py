@@ -38,7 +38,7 @@ class CauseKind(enum.Enum):
     ROUTER_ID = "router id"  # the same addresses under another id
     PACKET = "packet"  # hop limit or checksum: something on the way changes adverts
     REFUSED = "refused"  # keepalived counts an error that the packet does not explain
-    UNHEARD = "unheard"  # it ranks lower and goes on: it gets no adverts of this node
+    UNHEARD = "unheard"  # a lower rank goes on: it gets no adverts of this node
     STRANGER = "stranger"  # announces, sends no VRRP
     SILENCED = "silenced"  # announces, and its adverts have ceased to arrive
     ID_CLASH = "id clash"  # the same id for other addresses: no rival
@@ -77,13 +77,13 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
     The order is keepalived's own (2.2.7, vrrp_check_packet), so that the first cause named is the
     one that its log names as well.
     """
-    who, router_id = str(advert.source), context.virtual_router_id
+    sender, router_id = str(advert.source), context.virtual_router_id
     if advert.virtual_router_id != router_id:
-        shared = listed(each for each in advert.addresses if context.holds(each))
+        shared = listed(each for each in advert.addresses if context.serves(each))
         return Cause(
             CauseKind.ROUTER_ID,
-            who,
-            f"{who} advertises {shared} for router id {advert.virtual_router_id}, this"
+            sender,
+            f"{sender} advertises {shared} for router id {advert.virtual_router_id}, this"
             f" node for {router_id}: every node needs the same OPENSHIFT_HA_VRRP_ID_OFFSET and"
             " list",
         )
@@ -120,8 +120,10 @@ def difference(advert: Advert, context: ContestContext) -> Cause | None:
 
 
 def _refused(kind: CauseKind, advert: Advert, why: str) -> Cause:
-    who, router_id = str(advert.source), advert.virtual_router_id
-    return Cause(kind, who, f"adverts from {who} for router id {router_id} are refused: {why}")
+    sender, router_id = str(advert.source), advert.virtual_router_id
+    return Cause(
+        kind, sender, f"adverts from {sender} for router id {router_id} are refused: {why}"
+    )
 
 
 def routed(advert: Advert, outlook: str = "") -> Cause:
@@ -162,12 +164,12 @@ def explain(
         if moved:
             counted = f"keepalived counts {' and '.join(moved)} (its log says why)"
             return _refused(CauseKind.REFUSED, advert, counted)
-    who = str(advert.source)
+    sender = str(advert.source)
     return Cause(
         CauseKind.FIREWALL,
-        who,
-        f"adverts from {who} for router id {context.virtual_router_id} arrive but keepalived does"
-        " not count them: a firewall drops protocol 112 (ipfailover-agent doctor names the"
+        sender,
+        f"adverts from {sender} for router id {context.virtual_router_id} arrive but keepalived"
+        " does not count them: a firewall drops protocol 112 (ipfailover-agent doctor names the"
         " chain), or, where it finds none, eBPF or tc (tc filter show dev INTERFACE ingress)",
     )
 
@@ -187,11 +189,11 @@ def unheard(advert: Advert, context: ContestContext) -> Cause:
     """Return why a rival that ranks below this node does not step back."""
     if cause := difference(advert, context):
         return cause
-    who = str(advert.source)
+    sender = str(advert.source)
     return Cause(
         CauseKind.UNHEARD,
-        who,
-        f"{who} ranks lower (priority {advert.priority}, this node {context.priority}) and"
+        sender,
+        f"{sender} ranks lower (priority {advert.priority}, this node {context.priority}) and"
         f" goes on advertising for router id {context.virtual_router_id}: it does not receive this"
         " node's adverts (a firewall there, or one direction of the network is lost)"
         + _remedy(context, [advert.source]),
@@ -205,12 +207,12 @@ def announcer(
 
     ``advert`` is the last one that came from that MAC, None where it never sent one.
     """
-    who = mac_text(mac)
+    sender = mac_text(mac)
     if advert is None:
         text = "speaks no VRRP (or the network drops protocol 112)" + _remedy(context, [])
-        return Cause(CauseKind.STRANGER, who, f"{who} announces {address} and {text}")
+        return Cause(CauseKind.STRANGER, sender, f"{sender} announces {address} and {text}")
     text = (
-        f"{who} announces {address} and the adverts of {advert.source} for router id"
+        f"{sender} announces {address} and the adverts of {advert.source} for router id"
         f" {context.virtual_router_id} no longer arrive: the network, or a firewall there, drops"
         f" protocol 112{_remedy(context, [advert.source])}"
     )
@@ -256,26 +258,28 @@ def id_clash(
     ids in a row this node needs, ``seen`` every id that is used on the wire, ``outlook`` what
     happens next, as the end of the sentence.
     """
-    who = str(adverts[0].source)
+    sender = str(adverts[0].source)
     ids = [each.virtual_router_id for each in adverts]
     addresses = dict.fromkeys(address for each in adverts for address in each.addresses)
-    user = f"by {who} for {listed(addresses) or 'no address'}"
-    return _clash(who, ids, user, free_offset(seen, count), outlook)
+    user = f"by {sender} for {listed(addresses) or 'no address'}"
+    return _clash(sender, ids, user, free_offset(seen, count), outlook)
 
 
 def carp_clash(
     carps: Sequence[Carp], count: int, seen: Collection[int], outlook: str = ""
 ) -> Cause:
     """Return the cause for a CARP device whose vhid is an id of this node; arguments as above."""
-    who = str(carps[0].source)
-    user = f"as vhid by {CARP_DEVICE}, {who}"
-    return _clash(who, [each.router_id for each in carps], user, free_offset(seen, count), outlook)
+    sender = str(carps[0].source)
+    user = f"as vhid by {CARP_DEVICE}, {sender}"
+    return _clash(
+        sender, [each.router_id for each in carps], user, free_offset(seen, count), outlook
+    )
 
 
-def _clash(who: str, ids: Sequence[int], user: str, offset: int | None, outlook: str) -> Cause:
+def _clash(sender: str, ids: Sequence[int], user: str, offset: int | None, outlook: str) -> Cause:
     used = f"router id {ids[0]} is" if len(ids) == 1 else f"router ids {listed(ids)} are"
     advice = "" if offset is None else f": choose OPENSHIFT_HA_VRRP_ID_OFFSET={offset}"
-    return Cause(CauseKind.ID_CLASH, who, f"{used} also used {user}{advice}{outlook}", outlook)
+    return Cause(CauseKind.ID_CLASH, sender, f"{used} also used {user}{advice}{outlook}", outlook)
 
 
 OTHER_PROGRAM: Final = (
@@ -287,10 +291,10 @@ CARP_DEVICE: Final = "a CARP device such as pfSense, OPNsense or ucarp"
 
 def speaker(advert: Advert, context: ContestContext) -> str:
     """Return a description of the sender of an advert that is no rival's."""
-    who, router_id = advert.source, advert.virtual_router_id
+    sender, router_id = advert.source, advert.virtual_router_id
     if context.is_claimed_by(advert):
-        return f"{who} (behind a router) sends adverts for router id {router_id}"
-    return f"{who} uses router id {router_id} for other addresses"
+        return f"{sender} (behind a router) sends adverts for router id {router_id}"
+    return f"{sender} uses router id {router_id} for other addresses"
 
 
 def carp_speaker(carp: Carp) -> str:

@@ -49,7 +49,7 @@ class ContestContext(Struct, frozen=True, kw_only=True):
     """What an instance of this node is to other nodes. Replaced as a whole on a reload.
 
     Attributes:
-        addresses: those that its adverts list; ``excluded_addresses`` it holds besides.
+        addresses: those that its adverts list; ``excluded_addresses`` it serves besides.
         source: the node's address that its adverts come from; it ranks equal priorities.
         node_addresses: all addresses of this node itself, in the instance's family.
         mac: of the interface that announces; ``host_macs`` are all MACs of this host.
@@ -144,7 +144,7 @@ class ContestContext(Struct, frozen=True, kw_only=True):
         """Return whether an address is one of this node itself."""
         return address == self.source or address in self.node_addresses
 
-    def holds(self, address: IPAddress) -> bool:
+    def serves(self, address: IPAddress) -> bool:
         """Return whether this instance serves ``address``."""
         return address in self.served
 
@@ -155,8 +155,8 @@ class ContestContext(Struct, frozen=True, kw_only=True):
     def ranks_below(self, advert: Advert) -> bool:
         """Return whether VRRP ranks the advert's sender higher: priority, then address.
 
-        Addresses compare as numbers in network byte order (RFC 5798 section 6.4.3). Equal ones
-        cannot be: what comes from an address of this node is no rival.
+        Addresses compare as numbers in network byte order (RFC 5798 section 6.4.3). They are never
+        equal: what comes from an address of this node is no rival.
         """
         return (advert.priority, int(advert.source)) > (self.priority, int(self.source))
 
@@ -170,8 +170,8 @@ def build(
     """
     return {
         each.name: ContestContext(
-            addresses=tuple(held.address for held in each.virtual_addresses),
-            excluded_addresses=tuple(held.address for held in each.excluded_addresses),
+            addresses=tuple(one.address for one in each.virtual_addresses),
+            excluded_addresses=tuple(one.address for one in each.excluded_addresses),
             virtual_router_id=each.virtual_router_id,
             priority=each.priority,
             source=source,
@@ -200,7 +200,7 @@ def _senders(
 ) -> Iterator[tuple[VrrpInstance, list[IPAddress], IPAddress]]:
     """Yield the instances whose adverts have a source, with the node's addresses and with it.
 
-    Without a named one that is the first of the interface, for IPv6 a link-local one (2.2.7).
+    An unnamed source is the interface's first address, for IPv6 a link-local one (2.2.7).
     """
     own = [each.address for each in _not_virtual(config, facts)]
     for each in config.instances:
@@ -245,11 +245,11 @@ def askers(config: KeepalivedConfig, facts: HostFacts) -> tuple[InterfaceAddress
     named = {*config.node_addresses}
     for instance in config.instances:
         named |= {each for each in (instance.unicast_source, instance.multicast_source) if each}
-    held = _not_virtual(config, facts)
-    found = [each for each in held if _is_ipv4(each) and each.address in named]
+    present = _not_virtual(config, facts)
+    found = [each for each in present if _is_ipv4(each) and each.address in named]
     link_local = [
         each
-        for each in held
+        for each in present
         if not _is_ipv4(each)
         and each.address.is_link_local
         and each.prefix_length != Family.IPV6.host_prefix_length
@@ -279,9 +279,9 @@ def _not_virtual(config: KeepalivedConfig, facts: HostFacts) -> list[InterfaceAd
     """Return the addresses on the interface that are not virtual; other programs' among them."""
     interface = facts.interface(config.interface)
     virtual = frozenset(config.addresses)
-    held = () if interface is None else interface.addresses
-    return [each for each in held if each.address not in virtual]
+    present = () if interface is None else interface.addresses
+    return [each for each in present if each.address not in virtual]
 
 
-def _is_ipv4(held: InterfaceAddress) -> bool:
-    return family_of(held.address) is Family.IPV4
+def _is_ipv4(each: InterfaceAddress) -> bool:
+    return family_of(each.address) is Family.IPV4

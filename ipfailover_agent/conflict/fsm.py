@@ -186,7 +186,7 @@ def _on_state(state: Contest, entered: VrrpState, now: float) -> Step:
         case VrrpState.MASTER:
             return master.on_promotion(state, now)
         case VrrpState.STOP | VrrpState.DELETED:
-            # Where an instance ends, so does what was done to it.
+            # A hold ends with its instance.
             ending = () if state.phase is ContestPhase.WATCHING else (ContestOrder.RELEASE,)
             return Contest(context=state.context, state=entered, since=now), ending
         case _:
@@ -233,7 +233,7 @@ def _on_stall(state: Contest, gap: float, now: float) -> Contest:
             announce_at = now + POLICY.stall_delay
             state = replace(state, announce_at=announce_at, exempt_until=exempt_until)
         if gap >= context.master_down_interval:
-            # Another node may have taken over meanwhile, with good reason: this is the new one.
+            # Another node may have taken over, with good reason: then this node is the new one.
             state = replace(state, since=now)
     return state
 
@@ -302,7 +302,7 @@ def _on_announcement(state: Contest, event: conflict.AnnouncementSeen, now: floa
     mac = announcement.announced_mac
     if context.is_own(mac) or context.is_own(announcement.source_mac):
         return state, ()
-    if not context.holds(announcement.address):
+    if not context.serves(announcement.address):
         return state, ()
     rival = state.rival(mac, None) or conflict.Rival(mac=mac, first_seen=now)
     if now - rival.left_at < POLICY.leaving:
@@ -326,7 +326,7 @@ def _on_announcement(state: Contest, event: conflict.AnnouncementSeen, now: floa
     if state.phase is ContestPhase.HELD and state.reason is not HoldReason.ANNOUNCED:
         if state.advertisers(now):
             return state, ()
-        # Adverts have ceased to arrive: from now on its announcements say whether it lives.
+        # Adverts have ceased to arrive: from now on its announcements show whether it lives.
         return replace(state, reason=HoldReason.ANNOUNCED, losses=max(state.losses, 1)), ()
     if state.phase is not ContestPhase.WATCHING:
         return state, ()

@@ -84,11 +84,11 @@ class HolderMonitor(Service):
         }
 
     def tick(self, now: float) -> None:
-        """Report it where the holders are others."""
+        """Have the status written where the holders have changed."""
         if self.deadline is None or now < self.deadline:
             return
         every = self._every(now)
-        # Adverts that come meanwhile make it later, so that this is seldom done.
+        # Adverts that come meanwhile put that moment off, so that this is seldom done.
         self.deadline = earliest(*(holders.changes_at(each, now) for each in every.values()))
         named = {
             name: tuple((str(one.source), one.priority) for one in holders.holding(each, now))

@@ -1,8 +1,8 @@
 """MASTER: what is done about a rival that claims the addresses too.
 
-keepalived steps down for a higher rank that it receives. Where it does not receive it, or refuses
-its adverts, this instance yields. A rival of lower rank has time to do so first. Where adverts do
-not arrive at all, announcements decide.
+keepalived steps down for adverts of a higher rank. Where it does not receive them, or refuses
+them, this instance yields. A rival of lower rank has time to yield first. Where adverts do not
+arrive at all, announcements decide.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def on_announcement(state: Contest, rival: Rival, cause: causes.Cause, now: floa
 
 
 def cause_of(state: Contest, rival: Rival) -> causes.Cause:
-    """Return the cause that a rival is of which only announcements are seen."""
+    """Return the cause for a rival of which only announcements are seen."""
     context = state.context
     adverts = [each.advert for each in state.rivals if each.mac == rival.mac]
     advert = next((each for each in reversed(adverts) if each is not None), None)

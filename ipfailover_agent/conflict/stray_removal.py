@@ -85,7 +85,7 @@ class StrayRemoval(Service):
             return
         if self._state.is_old(now):
             present = self._leases.glimpse(self._elsewhere)
-            self._state = strays.seen(self._state, present - self._kept, now)
+            self._state = strays.looked(self._state, present - self._kept, now)
         self._state, is_asked = strays.on_advert(self._state, name, addresses, rival, now)
         if is_asked:
             self._keepalived_watchdog.want_dump()
@@ -119,7 +119,7 @@ class StrayRemoval(Service):
         except AgentError as error:
             self._log.error("addresses.release_failed", error=str(error))
             return
-        self._kept |= wanted - {held.address for _, held in found}
+        self._kept |= wanted - {each.address for _, each in found}
         self._state = strays.StrayAddresses()
         if released:
             rivals = sorted({each.rival for each in claims})

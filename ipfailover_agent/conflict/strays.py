@@ -40,7 +40,7 @@ class StrayClaim(Struct, frozen=True, kw_only=True):
 class StrayAddresses(Struct, frozen=True, kw_only=True):
     """What is on the interface, of instances that are not MASTER here, and what is claimed of it.
 
-    ``looked_at`` is when that was seen.
+    ``looked_at`` is when the agent last looked at the interface.
     """
 
     present: frozenset[IPAddress] = frozenset()
@@ -52,7 +52,7 @@ class StrayAddresses(Struct, frozen=True, kw_only=True):
         return now - self.looked_at >= _LOOK_EVERY
 
 
-def seen(state: StrayAddresses, present: Collection[IPAddress], now: float) -> StrayAddresses:
+def looked(state: StrayAddresses, present: Collection[IPAddress], now: float) -> StrayAddresses:
     """Return the state after a look at the interface; an address that has gone has no claim."""
     found = frozenset(present)
     claims = tuple(each for each in state.claims if each.address in found)

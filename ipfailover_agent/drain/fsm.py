@@ -82,7 +82,7 @@ class DrainPhase(enum.IntEnum):
 
     @property
     def is_held(self) -> bool:
-        """Tell whether the drain sets the instance's hold file."""
+        """Return whether the drain sets the instance's hold file."""
         return self >= DrainPhase.DRAINING
 
 
@@ -247,7 +247,7 @@ class DrainsRestored(Struct, frozen=True, kw_only=True):
 
 
 class SuccessorHeard(Struct, frozen=True, kw_only=True):
-    """Another node advertised addresses of an instance, or says goodbye with priority 0."""
+    """Another node advertised addresses of an instance, or gave them up with priority 0."""
 
     name: str
     advert: Advert
@@ -587,7 +587,7 @@ class _Step:
         self._conclude(DrainEnded(name=name, cause=cause, is_undone=is_undone))
 
     def _conclude(self, outcome: Outcome, *, is_news: bool = True) -> None:
-        """Say what became of an instance, and answer the requests that waited for it alone."""
+        """Report what became of an instance, and answer the requests that waited for it alone."""
         if is_news:
             self._actions.append(outcome)
         name = outcome.name
@@ -673,7 +673,7 @@ def _verdict(request: PendingRequest) -> DrainRequestStatus:
 
 
 def _words(outcome: Outcome) -> tuple[str, str]:
-    """Return what to say before and after the names of instances with this outcome."""
+    """Return the texts before and after the names of instances with this outcome."""
     if isinstance(outcome, DrainEnded):
         return "not drained: ", f": {outcome.cause}"
     if outcome.holder:

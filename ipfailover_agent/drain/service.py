@@ -225,7 +225,7 @@ class Drains(Service):
                 case DrainRequestStatus():
                     self._answer(action)
                 case fsm.InstanceDrained():
-                    pass  # the answer and the status say so
+                    pass  # the answer and the status show it
                 case fsm.DrainEnded(name=name, cause=cause, is_undone=is_undone):
                     ended.setdefault((cause, is_undone), []).append(name)
                 case fsm.SaveDrains():

@@ -197,7 +197,7 @@ class Look(Struct, frozen=True, kw_only=True):
 
 
 def owner_advice(table: Table) -> str:
-    """Say what to do about a table with an owner, firewalld's own way where it is firewalld's."""
+    """Return what to do about a table with an owner; firewalld has a way of its own."""
     how = "have that program accept protocol 112"
     if table.name == _FIREWALLD:
         how = (

@@ -273,8 +273,8 @@ class Shields(Service):
         self._knows_sockets = True
         before, self._other_program = self._other_program, _OTHER_PROGRAM if others else ""
         if others and not before:
-            say = self._log.warning if self._shield.foreign else self._log.info
-            say("shield.blocked", reason=_OTHER_PROGRAM)
+            log = self._log.warning if self._shield.foreign else self._log.info
+            log("shield.blocked", reason=_OTHER_PROGRAM)
         elif before and not others:
             self._log.info("shield.unblocked")
         return ""

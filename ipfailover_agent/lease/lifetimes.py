@@ -27,7 +27,7 @@ def interval(seconds: int) -> float:
 
 
 def judge(seconds: int, renewed_at: float, now: float) -> Punctuality:
-    """Say how a renewal at ``now`` comes after the one at ``renewed_at`` (monotonic seconds)."""
+    """Judge how a renewal at ``now`` comes after the one at ``renewed_at`` (monotonic seconds)."""
     since = now - renewed_at
     if since >= seconds:
         return Punctuality.LAPSED

@@ -37,7 +37,7 @@ def test_only_what_is_on_the_interface_is_claimed_and_once() -> None:
 
 def test_what_has_gone_is_claimed_no_more() -> None:
     """Somebody else removed it, or keepalived did."""
-    after = strays.seen(present(claim()), (SECOND,), 12.0)
+    after = strays.looked(present(claim()), (SECOND,), 12.0)
     assert StrayAddresses(present=frozenset({SECOND}), looked_at=12.0) == after
 
 
