@@ -79,7 +79,7 @@ class Drains(Service):
         return StatusPart(drain_requests=tuple(self._answers.values()), drained=drained)
 
     def withholding(self, name: str) -> Withholding | None:
-        """Return how an instance is drained, None where it is not held for that."""
+        """Return how an instance is drained, None where no drain keeps it in FAULT."""
         if REASON not in self._holds.reasons(name):
             return None
         return Withholding(reason=REASON, text=f"drained: {self._describe(name) or REASON}")
@@ -133,7 +133,7 @@ class Drains(Service):
         (self._holds.set if is_held else self._holds.clear)(name, REASON)
 
     def on_instance_states(self, instance_states: InstanceStates, _: float) -> None:
-        """Note the states of all instances: of what this node is MASTER."""
+        """Note the states of all instances."""
         self._instance_states = instance_states
 
     def look(self) -> None:
@@ -209,7 +209,7 @@ class Drains(Service):
             )
 
     def close(self) -> None:
-        """Write down what no further round of the loop will."""
+        """Write the record: no further round of the loop follows."""
         self._save()
 
     # --- decisions ------------------------------------------------------------------------------

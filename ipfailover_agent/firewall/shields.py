@@ -43,7 +43,7 @@ _OTHER_PROGRAM: Final = (
     "another VRRP program runs in this node's network and would be deaf: choose another"
     " OPENSHIFT_HA_VRRP_ID_OFFSET, on every node of this deployment"
 )
-_KEPT_FROM_US: Final = "nftables does not answer: NET_ADMIN or the kernel's nf_tables is missing"
+_NO_ANSWER: Final = "nftables does not answer: NET_ADMIN or the kernel's nf_tables is missing"
 
 
 class Shields(Service):
@@ -80,7 +80,7 @@ class Shields(Service):
     # --- the state, for others ------------------------------------------------------------------
 
     def protection(self) -> Protection:
-        """Return whether it works, and why not.
+        """Return whether the shield works, and why not.
 
         Another program in this network is no reason while there is nothing to drop.
         """
@@ -91,7 +91,7 @@ class Shields(Service):
         return Protection(kind="shield", active=is_active, reason=reason if self._is_on else "")
 
     def status(self) -> StatusPart:
-        """Return whether it works."""
+        """Return whether the shield works."""
         return StatusPart(protections=(self.protection(),))
 
     def outlook(self) -> str:
@@ -192,7 +192,7 @@ class Shields(Service):
         """Do what is due."""
         if self._run is not None:
             if now >= self._run_until:
-                # It may be stuck in the kernel, and the loop waits for no process.
+                # nft may be stuck in the kernel, and the loop waits for no process.
                 process.signal_group(self._run.pid, signal.SIGKILL)
                 self._run_until = now + _RUN_LIMIT
                 self._failed(_HANGS, now)
@@ -232,7 +232,7 @@ class Shields(Service):
             self._failure = ""
         obstacle = self._look_at_sockets()
         if is_there is None:
-            obstacle = _KEPT_FROM_US
+            obstacle = _NO_ANSWER
         elif self._obstacle or not is_close:
             obstacle = obstacle or self._look_for_nft()
         self._obstacle, before = obstacle, self._obstacle
@@ -263,7 +263,7 @@ class Shields(Service):
             for _ in range(2):
                 found = sockets.vrrp_sockets()
                 ours = sockets.sockets_of(pid)
-                if ours is None:  # it ends just now
+                if ours is None:  # keepalived ends just now
                     return ""
                 self._sockets = ours
                 others = found - ours if others is None else others & (found - ours)

@@ -222,7 +222,7 @@ class LookupState(Struct, frozen=True, kw_only=True):
         ask_at: when to ask next, or by when the answer counts as failed while ``is_asked``.
         is_asked: an answer is under way.
         was_answered: there was an answer of any kind.
-        failure: why the last answer was none, or nothing.
+        failure: why the last answer was none; empty where it was one.
         same_since: since when good answers have been the same, None before the first.
         last: the last good answer.
         was_stored: its set is that of a former run, and has not been used yet.
@@ -321,7 +321,7 @@ def questions(settings: Settings) -> tuple[Question, ...]:
 
 
 def obstacle(state: Peers) -> str:
-    """Return why there is no set yet, as text; nothing while all goes its usual way."""
+    """Return why there is no set yet, as text; empty while that is the usual wait."""
     failures = [f"{each.question}: {each.failure}" for each in state.inquiries if each.failure]
     if failures:
         return "; ".join(failures)
