@@ -73,7 +73,7 @@ class HolderMonitor(Service):
             self._newest[name] = advert, context
         else:
             self._newest.pop(name, None)
-        # By the wire: where the source address is new, the interface may have another one since.
+        # The context is newer than the configuration: the interface may have another address now.
         self._sources[name] = context.source
 
     def stalled(self, seconds: float) -> None:

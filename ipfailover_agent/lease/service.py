@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 0.5  # seconds; the kernel answers within milliseconds, or is locked by another process
 
 
-class _Selection(Struct, frozen=True):
+class _Selection(Struct, frozen=True, kw_only=True):
     """Which of the wanted addresses an interface has, by a dump of the kernel's."""
 
     dump: _Addresses = ()
@@ -278,7 +278,7 @@ class Leases(Service):
         last = self._selection
         if dump is not last.dump or wanted is not last.wanted or index != last.index:
             found = _host_addresses_in(dump, wanted, index)
-            self._selection = last = _Selection(dump, wanted, index, found)
+            self._selection = last = _Selection(dump=dump, wanted=wanted, index=index, found=found)
         return last.found
 
     def _index(self) -> int | None:
