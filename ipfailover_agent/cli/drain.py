@@ -31,7 +31,8 @@ _CODES = {
 def run(run_directory: str, request: DrainRequest, wait: float | None = None) -> int:
     """Ask, print the verdict; return 0, 69 where a drain was undone, or 78 where it is refused."""
     answer = ask(run_directory, request, wait)
-    terminal.say("\n".join((answer["verdict"], *(f"  {line}" for line in answer.get("lines", ())))))
+    lines = (f"  {line}" for line in answer.get("lines", ()))
+    terminal.say("\n".join((answer["verdict"], *lines)))
     return int(_CODES.get(answer["verdict"], ExitCode.BUG))
 
 
