@@ -101,11 +101,12 @@ class Probes(Service):
         if probes is None:
             self.close()
             return
+        # A script may be judged as its only port was, and is another check all the same.
         is_script = not probes.ports
         if self._rounds is None or self._rounds.is_script != is_script:
             self._close_rounds()
             self._begin(probes)
-        elif probes != self._probes:
+        elif _terms(probes) != _terms(self._probes):
             self._rounds.begin(time.monotonic(), probes)
         self._probes = probes
         self.listeners.configure(probes.listeners, probes.watch)
@@ -285,3 +286,11 @@ class Probes(Service):
 def _is_any_eligible(instance_states: InstanceStates) -> bool:
     """Return whether an instance may hold its addresses, or holds them."""
     return any(each.state in _ELIGIBLE for each in instance_states.entries)
+
+
+def _terms(probes: PortProbes | None) -> tuple[object, ...] | None:
+    """Return what the rounds of a check go by: another name or watch begins none anew."""
+    if probes is None:
+        return None
+    asked = probes.ports or probes.listeners[:1]
+    return asked, probes.interval, probes.timeout, probes.rise, probes.fall
