@@ -108,12 +108,16 @@ class LinkWatch(Service):
 
     def troubles(self) -> tuple[str, ...]:
         """Return in sentences why the node is not ready."""
-        config, state, facts = self._config, self._state, self._found
-        if config is None or state is None:
+        state, facts = self._state, self._found
+        if self._config is None or state is None:
             return ()
         found = () if facts is None else link_state.troubles(state, self._ground, facts)
+        return (*found, *self._deaf(self._config))
+
+    def _deaf(self, config: KeepalivedConfig) -> tuple[str, ...]:
+        """Return in a sentence which instances are deaf, nothing where none is."""
         names = [each.name for each in config.instances]
-        return (*found, *deafness.troubles(self._deafness, config.interface, names))
+        return deafness.troubles(self._deafness, config.interface, names)
 
     def status(self) -> StatusPart:
         """Return why the node is not ready."""
@@ -200,16 +204,17 @@ class LinkWatch(Service):
             self._evidence.first = {**counted, **self._evidence.first}
             self._evidence.latest = instances
         before = self._deafness
-        if self._state is None:
+        if self._state is None or self._config is None:
             return
         self._deafness, is_due = deafness.dumped(
             before, instances, time.monotonic(), others_heard=self._others_heard(instances)
         )
-        deaf = self.troubles() if self._deafness.deaf else ()
+        # Before keepalived has read its file, its dump may have instances of the former one only.
+        deaf = self._deaf(self._config)
         if deaf and not before.deaf:
-            self._log.error("instance.deaf", cause=deaf[-1])
+            self._log.error("instance.deaf", cause=deaf[0])
         self._tell()
-        if deaf and is_due and not self._restart(deaf[-1]):
+        if is_due and not (deaf and self._restart(deaf[0])):  # then none was made
             self._deafness = replace(
                 self._deafness, restarts=before.restarts, restart_at=before.restart_at
             )
