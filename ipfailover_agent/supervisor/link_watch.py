@@ -188,12 +188,12 @@ class LinkWatch(Service):
     def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
         self._state = self._found = None
-        self._deafness = deafness.ended(self._deafness)
+        self._deafness = deafness.count_anew(self._deafness)
         self._evidence = _Evidence()
 
     def stalled(self, _: float) -> None:
         """Note that the loop stood still: what was measured across that is worth nothing."""
-        self._deafness = deafness.ended(self._deafness)
+        self._deafness = deafness.count_anew(self._deafness)
 
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
