@@ -87,7 +87,7 @@ class Agent:
         self._supervisor = Supervisor(runtime)
         self._services = self._supervisor.services
         self._reporter = self._services.reporter
-        self._loop_watchdog = LoopWatchdog(pulse=self._pulse, tell=self._is_stuck)
+        self._loop_watchdog = LoopWatchdog(pulse=self._pulse, tell=self._report_stuck)
 
     def run(self) -> int:
         """Serve until the end; return the exit code.
@@ -163,7 +163,7 @@ class Agent:
         """Return when the newest round began, and keepalived's pid; for the watchdog's thread."""
         return self._woke_at, self._supervisor.pid
 
-    def _is_stuck(self, reason: str) -> None:
+    def _report_stuck(self, reason: str) -> None:
         """Say in the watchdog's thread why it ends this process."""
         self._last_words(reason)
         self._log.error("loop.stuck", exit_code=int(ExitCode.BUG), reason=reason)

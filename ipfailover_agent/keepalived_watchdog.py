@@ -1,7 +1,7 @@
 """Watches keepalived itself: asks it for dumps, and has it killed when it hangs.
 
-:mod:`keepalived.liveness` decides. This module carries its requests to keepalived, and the
-dumps to all that subscribed to them. Nothing here raises.
+:mod:`keepalived.liveness` decides. This module carries its requests to keepalived, and hands each
+dump to ``answered``, which passes it to every service. Nothing here raises.
 
 keepalived's parent passes the signal that asks on to its VRRP child, which writes a file. Both
 take it from a signalfd: it waits through a reload or a stun and is not lost (keepalived 2.2.7 to
@@ -225,13 +225,13 @@ class KeepalivedWatchdog(Service):
         self.keepalived_ends()
         self.dumped_at = None
 
-    def reload_began(self) -> None:
+    def rereading_began(self) -> None:
         """Note that keepalived got the signal to read its file again."""
-        self._step(WatchOccurrence.RELOAD_BEGAN)
+        self._step(WatchOccurrence.REREADING_BEGAN)
 
-    def reload_ended(self) -> None:
-        """Note that keepalived has read it, or that the reload is over."""
-        self._step(WatchOccurrence.RELOAD_ENDED)
+    def rereading_ended(self) -> None:
+        """Note that keepalived has read it, or that the agent waits for that no longer."""
+        self._step(WatchOccurrence.REREADING_ENDED)
 
     @property
     def can_ask(self) -> bool:

@@ -197,7 +197,7 @@ class Contests(Service):
         self._alone = frozenset(each.name for each in instances if each.is_alone)
         self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
-    def node_is(self, facts: HostFacts) -> None:
+    def apply_facts(self, facts: HostFacts) -> None:
         """Apply the node's state of now: another interface, or other addresses on it."""
         if self._candidate is None:
             return
@@ -208,11 +208,11 @@ class Contests(Service):
         self._answers.configure(self._candidate.config, facts, now)
         self._answers.missed()
 
-    def reload_began(self) -> None:
+    def rereading_began(self) -> None:
         """Note that keepalived reads its file, and receives nothing meanwhile: up to a second."""
         self._is_reloading = True
 
-    def reload_ended(self) -> None:
+    def rereading_ended(self) -> None:
         """Note that it has read it; adverts that it did not count meanwhile show nothing."""
         if not self._is_reloading:
             return

@@ -182,7 +182,7 @@ class Reporter:
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def state_is(self, state: Lifecycle) -> None:
+    def note_state(self, state: Lifecycle) -> None:
         """Note the state of supervision."""
         before, self._lifecycle = self._lifecycle, state
         if (state.phase, state.pid) != (before.phase, before.pid):

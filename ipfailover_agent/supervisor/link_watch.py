@@ -309,7 +309,7 @@ class LinkWatch(Service):
         facts = self._facts and _facts_with(self._facts, self._ground, found)
         if facts is not None:
             self._facts = facts
-            self._contests.node_is(facts)
+            self._contests.apply_facts(facts)
             self._changed()
 
     def _judge(

@@ -68,7 +68,7 @@ class World:
         self.holds = Holds(common(paths=paths))
         nobody: Any = SimpleNamespace(
             want_dump=lambda: None,
-            node_is=lambda _: None,
+            apply_facts=lambda _: None,
             has_left=lambda name, *_: name in self.own_adverts,
             heard_at=None,
         )

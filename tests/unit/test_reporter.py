@@ -79,7 +79,7 @@ class Told:
         self.reporter.notify_line(f'INSTANCE "{name}" {state} 100'.encode())
 
     def is_in(self, phase: AgentPhase) -> None:
-        self.reporter.state_is(Lifecycle(phase=phase))
+        self.reporter.note_state(Lifecycle(phase=phase))
 
 
 @pytest.fixture
