@@ -154,7 +154,7 @@ class KeepalivedWatchdog(Service):
     Attributes:
         keepalived: the pid of the keepalived that has reported its start, None while none has.
         refusal: why no dump can be asked for, empty where one can.
-        dumped_at: when the newest dump was asked for, in monotonic seconds.
+        dump_asked_at: when the newest dump was asked for, in monotonic seconds.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class KeepalivedWatchdog(Service):
         self.refusal = ""
         self._latest: tuple[InstanceDump, ...] = ()
         self._latest_at = 0.0  # UTC seconds
-        self.dumped_at: float | None = None
+        self.dump_asked_at: float | None = None
 
     # --- which signal asks for a dump ------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class KeepalivedWatchdog(Service):
     def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - for others
         """Note that keepalived ended: its newest dump is no answer of the next one."""
         self.keepalived_ends()
-        self.dumped_at = None
+        self.dump_asked_at = None
 
     def rereading_began(self) -> None:
         """Note that keepalived got the signal to read its file again."""
@@ -271,7 +271,9 @@ class KeepalivedWatchdog(Service):
                 for each in self._latest
             },
             can_ask=not self.refusal,
-            answered_ago=None if self.dumped_at is None else time.monotonic() - self.dumped_at,
+            dump_asked_ago=None
+            if self.dump_asked_at is None
+            else time.monotonic() - self.dump_asked_at,
             owed=self.unanswered,
         )
 
@@ -290,7 +292,7 @@ class KeepalivedWatchdog(Service):
             if isinstance(answer, DumpReceived):
                 self._step(answer)
                 self._latest, self._latest_at = answer.instances, time.time()
-                self.dumped_at = asked_at
+                self.dump_asked_at = asked_at
                 self._answered(answer.instances, asked_at)
             elif answer is not None:
                 self._log.warning("dump.failed", reason=answer.reason)
