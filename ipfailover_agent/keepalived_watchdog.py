@@ -257,7 +257,7 @@ class KeepalivedWatchdog(Service):
 
     def status(self) -> StatusPart:
         """Return what keepalived itself reported, and whether it answers."""
-        at = utc(self._latest_at)
+        at, asked_at = utc(self._latest_at), self.dump_asked_at
         return StatusPart(
             protections=(Protection(kind="watch", active=not self.refusal, reason=self.refusal),),
             dumps={
@@ -271,9 +271,7 @@ class KeepalivedWatchdog(Service):
                 for each in self._latest
             },
             can_ask=not self.refusal,
-            dump_asked_ago=None
-            if self.dump_asked_at is None
-            else time.monotonic() - self.dump_asked_at,
+            dump_asked_ago=None if asked_at is None else time.monotonic() - asked_at,
             owed=self.unanswered,
         )
 

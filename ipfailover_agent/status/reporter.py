@@ -353,9 +353,10 @@ class Reporter:
         }
 
     def take_transition(self, line: bytes) -> tuple[InstanceState, VrrpState] | None:
-        """Take a line of the notify FIFO: record the state, log it, have the status written.
+        """Take a line of the notify FIFO: record the state, log it as ``vrrp.transition``.
 
-        Returns what the instance was and what it became, None where the line brings no change.
+        The status is written soon. Returns what the instance was and what it became, None where
+        the line brings no change.
         """
         transition = protocol.parse_transition(line)
         if transition is None:

@@ -209,12 +209,12 @@ class LinkWatch(Service):
         self._deafness, is_due = deafness.dumped(
             before, instances, time.monotonic(), others_heard=self._others_heard(instances)
         )
-        # Before keepalived has read its file, its dump may have instances of the former one only.
+        # Until keepalived has read its file, it reports the former configuration's instances.
         deaf = self._deaf(self._config)
         if deaf and not before.deaf:
             self._log.error("instance.deaf", cause=deaf[0])
         self._publish_if_changed()
-        if is_due and not (deaf and self._restart(deaf[0])):  # then none was made
+        if is_due and not (deaf and self._restart(deaf[0])):  # it counts once made
             self._deafness = replace(
                 self._deafness, restarts=before.restarts, restart_at=before.restart_at
             )
@@ -361,7 +361,7 @@ class LinkWatch(Service):
         unproven: set[_Sockets] = set()
         for each in config.instances:
             sockets = (each.family, each.named_source, bool(each.unicast_peers))
-            # why another service keeps it in FAULT
+            # Why another service keeps it in FAULT.
             other_reasons = self._holds.reasons(each.name) - {REASON}
             match dumps.get(each.name):
                 case InstanceDump(state=VrrpState.MASTER):
