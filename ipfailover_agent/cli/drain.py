@@ -31,7 +31,8 @@ _CODES = {
 def run(run_directory: str, request: DrainRequest, wait: float | None = None) -> int:
     """Ask, print the verdict; return 0, 69 where a drain was undone, or 78 where it is refused."""
     answer = ask(run_directory, request, wait)
-    terminal.say("\n".join((answer["verdict"], *(f"  {line}" for line in answer["lines"]))))
+    lines = (f"  {line}" for line in answer.get("lines", ()))
+    terminal.say("\n".join((answer["verdict"], *lines)))
     return int(_CODES.get(answer["verdict"], ExitCode.BUG))
 
 
@@ -69,7 +70,7 @@ def _verdict(
             return answer
         if answer is not None and not is_taken:
             is_taken = True
-            deadline = now + answer["within"] + _GRACE if wait is None else deadline
+            deadline = now + answer.get("within", 0.0) + _GRACE if wait is None else deadline
         if find_agent(run_directory, must_run=False) != pid:
             raise TemporaryError(
                 f"the agent, pid {pid}, ended before it gave a verdict; "

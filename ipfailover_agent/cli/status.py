@@ -205,13 +205,13 @@ def _grouped(instances: list[dict[str, Any]], columns: int, paint: Paint) -> Ite
 def _holders(data: dict[str, Any], columns: int, *, is_whole: bool) -> Iterator[str]:
     """Yield the holders of the addresses; nothing of an agent whose status lacks them."""
     instances = [each for each in data["instances"] if "holders" in each]
-    at = data.get("written_at")
-    if not instances or at is None:
+    if not instances:
         return
+    now = datetime.fromisoformat(data["written_at"])
     every = [convert(each["holders"], list[HolderStatus]) for each in instances]
     for group in holder_text.grouped(every):
         addresses = [text for each in group.members for text in instances[each]["addresses"]]
-        lead = f"holder of {{}}: {holder_text.words(group.holders, datetime.fromisoformat(at))}"
+        lead = f"holder of {{}}: {holder_text.words(group.holders, now)}"
         fitting = terminal.addresses(addresses, columns - len(lead))
         shown = " ".join(addresses) if is_whole else fitting
         yield from terminal.fold(harmless(lead.format(shown)), columns, "  ")

@@ -277,7 +277,11 @@ def configured(
     policy: AnsweringPolicy,
 ) -> Answering:
     """Return the state for other addresses, each with its instance, or for other networks."""
-    known = {address: each.asked_at + policy.interval for address, each in state.inquiries.items()}
+    known = {
+        address: each.asked_at + policy.interval
+        for address, each in state.inquiries.items()
+        if each.asked_at > -math.inf
+    }
     past = {address: at for address, at in {**state.past, **known}.items() if now < at}
     state = replace(state, links=links, past=past)
     holders = {
@@ -316,7 +320,8 @@ def answered(state: Answering, address: IPAddress, mac: bytes, *, is_unasked: bo
     found = state.inquiries.get(address) or state.holders.get(address)
     if found is None or found == found.answered():
         return state
-    if is_unasked and (found.holder is None or found.holder.mac != mac):
+    is_holder = found.holder is not None and found.holder.mac == mac
+    if is_unasked and address in state.inquiries and not is_holder:
         return state
     if found.reported_for is not None:
         state = replace(state, regained=(*state.regained, address))

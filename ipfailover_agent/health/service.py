@@ -99,7 +99,7 @@ class Probes(Service):
             return
         # A script may be judged as its only port was, and is another check all the same.
         is_same = self._rounds is not None and self._rounds.is_script is not bool(probes.ports)
-        if self._rounds is not None and is_same and probes != self._probes:
+        if self._rounds is not None and is_same and _how(probes) != _how(self._probes):
             self._rounds.begin(time.monotonic(), probes)
         elif not is_same:
             self._close_rounds()
@@ -267,3 +267,11 @@ class Probes(Service):
         self._judged_at = state.due
         if is_steady and self._probes_ports and not state.trouble:
             self.listeners.accepted()
+
+
+def _how(probes: PortProbes | None) -> tuple[object, ...] | None:
+    """Return what of a check its rounds go by: another name or watch begins none anew."""
+    if probes is None:
+        return None
+    asked = probes.ports or probes.listeners[:1]
+    return asked, probes.interval, probes.timeout, probes.rise, probes.fall

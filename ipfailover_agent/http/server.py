@@ -238,13 +238,13 @@ class Server:
         connection.to_send = [memoryview(messages.build_head(answer, date))]
         if connection.request is None or not connection.request.is_head:
             connection.to_send.append(memoryview(answer.body))
-        if connection.phase is _Phase.WAITING:
-            self._selector.register(connection.client, selectors.EVENT_WRITE)
-        else:
-            self._selector.modify(connection.client, selectors.EVENT_WRITE)
-        connection.phase = _Phase.WRITING
-        connection.deadline = now + _WRITE_SECONDS
         try:
+            if connection.phase is _Phase.WAITING:
+                self._selector.register(connection.client, selectors.EVENT_WRITE)
+            else:
+                self._selector.modify(connection.client, selectors.EVENT_WRITE)
+            connection.phase = _Phase.WRITING
+            connection.deadline = now + _WRITE_SECONDS
             self._write(connection, now)
         except OSError:  # the client is gone
             self._close(connection)

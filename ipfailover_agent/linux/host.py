@@ -253,7 +253,8 @@ def throttled(
         for directory in (f"{root}{path}", root):
             words = _read(f"{directory}/cpu.stat").split()
             if _THROTTLED in words[:-1]:
-                return int(words[words.index(_THROTTLED) + 1])
+                with contextlib.suppress(ValueError):
+                    return int(words[words.index(_THROTTLED) + 1])
     return None
 
 
@@ -262,7 +263,7 @@ def _cpu_groups(membership: str, control_groups: str) -> Iterator[tuple[str, str
 
     A container may not see its own path; what it sees as the root is its own group then.
     """
-    for line in _read(membership).splitlines():
+    for line in filter(None, _read(membership).split("\n")):
         _, controllers, path = line.split(":", 2)
         if not controllers or "cpu" in controllers.split(","):
             yield (f"{control_groups}/cpu" if controllers else control_groups), path

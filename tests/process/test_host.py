@@ -242,6 +242,14 @@ def test_a_container_that_sees_itself_as_the_root_has_a_limit_there(tmp_path: Pa
     assert limit_by(tmp_path, "0::/kubepods/pod1\n") == 0.3
 
 
+def test_odd_names_and_numbers_of_control_groups_raise_nothing(tmp_path: Path) -> None:
+    """A line ends where the kernel ends it, and what is no number is not known."""
+    control_group(tmp_path / "cgroup", "a\fb", cpu__max="20000 100000", cpu__stat="nr_throttled x")
+    assert limit_by(tmp_path, "0::/a\fb\n") == 0.2
+    membership, groups = str(tmp_path / "membership"), str(tmp_path / "cgroup")
+    assert host.throttled(membership=membership, control_groups=groups) is None
+
+
 def test_control_groups_of_version_1_have_limits_too(tmp_path: Path) -> None:
     """-1 is none there."""
     membership = "5:memory:/a\n3:cpu,cpuacct:/a\n0::/\n"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import resource
 import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -214,6 +216,25 @@ def test_a_bug_is_told_and_ends_nothing(served: Served) -> None:
     """500 for who asked; the loop will log it."""
     assert 500 == http_client.get(served.port, "/bug").status
     assert "this is a bug" in served.exchange.listening.failure
+    assert 200 == http_client.get(served.port, "/x").status
+
+
+def test_a_client_that_cannot_be_watched_any_more_loses_its_answer_alone(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may have no memory for it; the thread goes on."""
+    selector = served.server._selector  # noqa: SLF001
+    register = selector.register
+
+    def refuse(client: socket.socket, events: int, data: object = None) -> object:
+        if events == selectors.EVENT_WRITE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return register(client, events, data)
+
+    monkeypatch.setattr(selector, "register", refuse)
+    with served.connect() as client:
+        client.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"" == http_client.read_all(client)
     assert 200 == http_client.get(served.port, "/x").status
 
 

@@ -169,6 +169,8 @@ def test_a_verdict_is_kept_over_a_reload(checking: Checking, application: socket
     assert "0\n" == checking.track.read_text()
     checking.configure(wanted)
     assert deadline == checking.probes.resume_at
+    checking.configure(replace(wanted, name="chk_y", watch=0.2))  # its rounds go on as they were
+    assert deadline == checking.probes.resume_at
     checking.configure(probing(closed_port()))
     assert "1\n" == checking.track.read_text()
     checking.probes.prepare(wanted, InstanceStates())

@@ -128,6 +128,16 @@ def test_an_announcement_counts_as_the_holders_answer_only(mac: bytes, *, is_ove
     assert is_over == (world.state.inquiries[VIRTUAL].since is None)
 
 
+def test_a_holder_that_announces_its_own_address_has_answered() -> None:
+    """Whether it was asked or not: it is there, and what was reported of it is taken back."""
+    world = World(VIRTUAL, SECOND)
+    world.run(300)
+    assert [HolderUnanswered] == [type(each) for each in world.reports]
+    world.answer(THEIRS, MAC, is_unasked=True)
+    world.run(60)
+    assert Regained(addresses=(THEIRS,)) in world.reports
+
+
 def test_an_answer_by_anybody_counts() -> None:
     """A proxy answers for it: then somebody does."""
     world = World(VIRTUAL)
@@ -309,13 +319,13 @@ def test_what_is_over_before_it_could_be_told_is_not_told() -> None:
 
 
 def test_an_address_that_comes_back_is_not_asked_for_sooner() -> None:
-    """Two reloads within a minute change nothing about the minute."""
+    """Reloads within a minute change nothing about the minute, however many."""
     world = World(VIRTUAL, answers=lambda _: True)
     world.run_until_asked()
     ((asked_at, _),) = world.asked
-    world.configure({})
-    world.now += 1
-    world.configure({VIRTUAL: "one"})
+    for addresses in ({}, {VIRTUAL: "one"}) * 3:
+        world.configure(addresses)
+        world.now += 1
     world.run(300)
     assert world.asked[1][0] >= asked_at + POLICY.interval
 
