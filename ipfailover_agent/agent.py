@@ -87,7 +87,7 @@ class Agent:
         self._supervisor = Supervisor(runtime)
         self._services = self._supervisor.services
         self._reporter = self._services.reporter
-        self._loop_watchdog = LoopWatchdog(pulse=self._pulse, tell=self._is_stuck)
+        self._loop_watchdog = LoopWatchdog(pulse=self._pulse, tell=self._report_stuck)
 
     def run(self) -> int:
         """Serve until the end; return the exit code.
@@ -163,7 +163,7 @@ class Agent:
         """Return when the newest round began, and keepalived's pid; for the watchdog's thread."""
         return self._woke_at, self._supervisor.pid
 
-    def _is_stuck(self, reason: str) -> None:
+    def _report_stuck(self, reason: str) -> None:
         """Say in the watchdog's thread why it ends this process."""
         self._last_words(reason)
         self._log.error("loop.stuck", exit_code=int(ExitCode.BUG), reason=reason)
@@ -175,7 +175,7 @@ class Agent:
         events = self._wait()
         now = self._woke_at
         # What keepalived reported comes before leases, and leases before anything else.
-        others = self._take_notices(events, now)
+        others = self._take_transitions(events, now)
         self._services.pass_on_states(now)
         for each in self._services:
             each.tick(now)
@@ -215,22 +215,22 @@ class Agent:
             if [each for each in self._services if each.resume(now)]:
                 return ()
 
-    def _take_notices(self, events: Iterable[loop.Event], now: float) -> list[loop.Event]:
+    def _take_transitions(self, events: Iterable[loop.Event], now: float) -> list[loop.Event]:
         """Take transitions, after what explains them; return the other events."""
-        notices: list[bytes] = []
+        lines: list[bytes] = []
         others: list[loop.Event] = []
         for event in events:
             if isinstance(event, loop.LineReceived):
                 if event.source == _NOTIFY:
-                    notices.append(event.line)
+                    lines.append(event.line)
                     continue
                 if event.source in self._supervisor.child.outputs:
                     self._services.transition_causes.line(event.line, now)
             others.append(event)
-        if notices:
+        if lines:
             self._services.contests.readable()
-        for line in notices:
-            if (changed := self._reporter.notify_line(line)) is not None:
+        for line in lines:
+            if (changed := self._reporter.take_transition(line)) is not None:
                 for each in self._services:
                     each.on_transition(*changed)
         return others
@@ -244,7 +244,7 @@ class Agent:
                         self._log.debug("child.orphan_reaped", pid=child.pid, exit_code=code)
                     self._supervisor.check_group_if_clearing()
             case loop.SignalReceived(signum=signal.SIGUSR1):
-                self._services.drains.look()
+                self._services.drains.take_requests()
             case loop.SignalReceived(signum=number):
                 self._log.info("signal.received", signal=number.name)
                 is_reload = number is signal.SIGHUP

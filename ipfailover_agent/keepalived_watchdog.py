@@ -1,7 +1,7 @@
 """Watches keepalived itself: asks it for dumps, and has it killed when it hangs.
 
-:mod:`keepalived.liveness` decides. This module carries its requests to keepalived, and the
-dumps to all that subscribed to them. Nothing here raises.
+:mod:`keepalived.liveness` decides. This module carries its requests to keepalived, and hands each
+dump to ``answered``, which passes it to every service. Nothing here raises.
 
 keepalived's parent passes the signal that asks on to its VRRP child, which writes a file. Both
 take it from a signalfd: it waits through a reload or a stun and is not lost (keepalived 2.2.7 to
@@ -154,7 +154,7 @@ class KeepalivedWatchdog(Service):
     Attributes:
         keepalived: the pid of the keepalived that has reported its start, None while none has.
         refusal: why no dump can be asked for, empty where one can.
-        dumped_at: when the newest dump was asked for, in monotonic seconds.
+        dump_asked_at: when the newest dump was asked for, in monotonic seconds.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class KeepalivedWatchdog(Service):
         self.refusal = ""
         self._latest: tuple[InstanceDump, ...] = ()
         self._latest_at = 0.0  # UTC seconds
-        self.dumped_at: float | None = None
+        self.dump_asked_at: float | None = None
 
     # --- which signal asks for a dump ------------------------------------------------------------
 
@@ -223,15 +223,15 @@ class KeepalivedWatchdog(Service):
     def keepalived_ended(self, *, keeps_holds: bool) -> None:  # noqa: ARG002 - for others
         """Note that keepalived ended: its newest dump is no answer of the next one."""
         self.keepalived_ends()
-        self.dumped_at = None
+        self.dump_asked_at = None
 
-    def reload_began(self) -> None:
+    def rereading_began(self) -> None:
         """Note that keepalived got the signal to read its file again."""
-        self._step(WatchOccurrence.RELOAD_BEGAN)
+        self._step(WatchOccurrence.REREADING_BEGAN)
 
-    def reload_ended(self) -> None:
-        """Note that keepalived has read it, or that the reload is over."""
-        self._step(WatchOccurrence.RELOAD_ENDED)
+    def rereading_ended(self) -> None:
+        """Note that keepalived has read it, or that the agent waits for that no longer."""
+        self._step(WatchOccurrence.REREADING_ENDED)
 
     @property
     def can_ask(self) -> bool:
@@ -257,7 +257,7 @@ class KeepalivedWatchdog(Service):
 
     def status(self) -> StatusPart:
         """Return what keepalived itself reported, and whether it answers."""
-        at = utc(self._latest_at)
+        at, asked_at = utc(self._latest_at), self.dump_asked_at
         return StatusPart(
             protections=(Protection(kind="watch", active=not self.refusal, reason=self.refusal),),
             dumps={
@@ -271,7 +271,7 @@ class KeepalivedWatchdog(Service):
                 for each in self._latest
             },
             can_ask=not self.refusal,
-            answered_ago=None if self.dumped_at is None else time.monotonic() - self.dumped_at,
+            dump_asked_ago=None if asked_at is None else time.monotonic() - asked_at,
             owed=self.unanswered,
         )
 
@@ -290,7 +290,7 @@ class KeepalivedWatchdog(Service):
             if isinstance(answer, DumpReceived):
                 self._step(answer)
                 self._latest, self._latest_at = answer.instances, time.time()
-                self.dumped_at = asked_at
+                self.dump_asked_at = asked_at
                 self._answered(answer.instances, asked_at)
             elif answer is not None:
                 self._log.warning("dump.failed", reason=answer.reason)

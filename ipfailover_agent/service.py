@@ -145,11 +145,11 @@ class Service:
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
 
-    def reload_began(self) -> None:
+    def rereading_began(self) -> None:
         """Note that keepalived got the signal to read its file again."""
 
-    def reload_ended(self) -> None:
-        """Note that keepalived has read its file, or that the reload is over without that."""
+    def rereading_ended(self) -> None:
+        """Note that keepalived has read its file, or that the agent waits for that no longer."""
 
     def keepalived_ends(self) -> None:
         """Note that keepalived is about to end: what it holds must not outlive its adverts.

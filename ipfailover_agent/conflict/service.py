@@ -115,7 +115,7 @@ class Contests(Service):
         self._claimed: evidence.ClaimedIds = {}  # where other nodes had whose addresses
         self._announcer = announcing.Announcer()
         self._is_ending = False  # keepalived is about to end
-        self._is_reloading = False
+        self._is_rereading = False
         self._seen_ids: frozenset[int] = frozenset()
         # Since when this host's adverts with an instance's id have listed none of the addresses.
         self._foreign_list_since: dict[str, float] = {}
@@ -203,7 +203,7 @@ class Contests(Service):
         self._alone = frozenset(each.name for each in instances if each.is_alone)
         self._answers.configure(candidate.config, candidate.facts, time.monotonic())
 
-    def node_is(self, facts: HostFacts) -> None:
+    def apply_facts(self, facts: HostFacts) -> None:
         """Apply the node's state of now: another interface, or other addresses on it."""
         if self._candidate is None:
             return
@@ -214,16 +214,16 @@ class Contests(Service):
         self._answers.configure(self._candidate.config, facts, now)
         self._answers.missed()
 
-    def reload_began(self) -> None:
+    def rereading_began(self) -> None:
         """Note that keepalived reads its file, and receives nothing meanwhile: up to a second."""
-        self._is_reloading = True
+        self._is_rereading = True
 
-    def reload_ended(self) -> None:
+    def rereading_ended(self) -> None:
         """Note that keepalived has read its file; that it counted no advert then shows nothing."""
-        if not self._is_reloading:
+        if not self._is_rereading:
             return
         self.readable()  # what waits has come before it could be counted
-        self._is_reloading = False
+        self._is_rereading = False
         self._foreign_list_since.clear()
         now = time.monotonic()
         for name in self._states:
@@ -239,7 +239,7 @@ class Contests(Service):
         ``keeps_holds``: keepalived is started anew at once, and the rivals that its instances
         lost against are still there.
         """
-        self._is_ending = self._is_reloading = False
+        self._is_ending = self._is_rereading = False
         self._entered.clear()
         self._states = {
             name: held.restarted(state)
@@ -468,7 +468,7 @@ class Contests(Service):
 
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
-        if self._is_reloading:
+        if self._is_rereading:
             return
         self.readable()  # what waits to be read may have been counted before the answer
         now = time.monotonic()

@@ -136,7 +136,7 @@ class Drains(Service):
         """Note the states of all instances."""
         self._instance_states = instance_states
 
-    def look(self) -> None:
+    def take_requests(self) -> None:
         """Take the request files, whatever lies there."""
         try:
             every = sorted(os.listdir(self._paths.drain_requests))
@@ -201,7 +201,7 @@ class Drains(Service):
         """Let time pass."""
         self._save()
         if self._more_at is not None and now >= self._more_at:
-            self.look()
+            self.take_requests()
         if self._state.deadline is not None and now >= self._state.deadline:
             has_link = host.has_link(self._interface)
             self._feed(

@@ -120,14 +120,14 @@ def _labels(instance: InstanceStatus, status: AgentStatus) -> tuple[str, str, st
 def _is_up(look: StatusView) -> bool:
     if look.status.phase != AgentPhase.RUNNING.value:
         return False
-    asked = look.part.answered_ago
+    asked = look.part.dump_asked_ago
     return not look.part.can_ask or (asked is not None and asked <= _FRESH_DUMP)
 
 
 def _of_scripts(look: StatusView) -> Iterator[Metric]:
     """Yield the check; whether it runs at this moment is unknown, so that has no value."""
     is_good = _passes(look.status)
-    rows = [] if is_good is None else [((look.script,), is_good)]
+    rows = [] if is_good is None else [((look.check_name,), is_good)]
     text = "Result of the check: 1 good, 0 bad"
     yield _gauges("keepalived_script_status", text, ("name",), rows)
     text = "Whether the tracked script runs: keepalived's JSON dump does not show it"

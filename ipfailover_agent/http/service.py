@@ -161,8 +161,8 @@ class Web(Service):
             self._keepalived_watchdog.want_dump()
 
     def _has_answered(self, since: float) -> bool:
-        dumped_at = self._keepalived_watchdog.dumped_at
-        return dumped_at is not None and dumped_at >= since
+        asked_at = self._keepalived_watchdog.dump_asked_at
+        return asked_at is not None and asked_at >= since
 
     def _look(self, exchange: Exchange) -> None:
         self._look_due = self._dump_since = None

@@ -36,7 +36,7 @@ class Deafness(Struct, frozen=True, kw_only=True):
     Attributes:
         standing: by name, what was BACKUP in the last dump.
         deaf: names, in the dump's order, and for how many seconds.
-        restarts: made for this since it began.
+        restarts: because of deafness, since it was last forgotten.
         restart_at: when the last one was wanted.
         deaf_at: when an instance was deaf last.
     """
@@ -80,8 +80,11 @@ def dumped(
     return replace(state, restarts=state.restarts + 1, restart_at=now), True
 
 
-def ended(state: Deafness) -> Deafness:
-    """Return the state once keepalived has ended, or the agent's loop stood still: count anew."""
+def count_anew(state: Deafness) -> Deafness:
+    """Return the state once keepalived has ended, or the agent's loop stood still.
+
+    Deafness is measured anew from the next dump on; the restarts stay counted.
+    """
     return replace(state, standing={}, deaf={})
 
 

@@ -58,8 +58,8 @@ class WatchOccurrence(enum.Enum):
 
     WATCH_BEGAN = enum.auto()  # keepalived reported that it has started: it may be signalled
     WATCH_ENDED = enum.auto()  # keepalived ended, or is about to
-    RELOAD_BEGAN = enum.auto()  # keepalived got the signal to read its file again
-    RELOAD_ENDED = enum.auto()  # keepalived has read its file, or the agent waits no longer
+    REREADING_BEGAN = enum.auto()  # keepalived got the signal to read its file again
+    REREADING_ENDED = enum.auto()  # keepalived has read its file, or the agent waits no longer
     TICKED = enum.auto()  # ``Liveness.deadline`` has passed; look for an answer before
     SUSPECTED = enum.auto()  # own adverts are not seen, or a rival is: look closely
     DUMP_WANTED = enum.auto()  # a dump is wanted that is newer than this moment
@@ -193,13 +193,13 @@ def step(state: Liveness, event: Event, now: float) -> Step:
             return Liveness(), ()
         case _ if state.mode is Mode.OFF:
             return state, ()
-        case WatchOccurrence.RELOAD_BEGAN:
+        case WatchOccurrence.REREADING_BEGAN:
             # An open question stays open: signals wait for keepalived, it answers after all.
             state = replace(state, mode=Mode.PAUSED, standing={})
             if not state.is_open:
                 return _ask(state, now)
             return _plan(state, now), ()
-        case WatchOccurrence.RELOAD_ENDED if state.mode is Mode.PAUSED:
+        case WatchOccurrence.REREADING_ENDED if state.mode is Mode.PAUSED:
             return _want(_forget(replace(state, mode=Mode.ON)), now)
         case DumpReceived(instances=instances) if state.is_open:
             return _on_answer(state, instances, now)
@@ -214,7 +214,7 @@ def step(state: Liveness, event: Event, now: float) -> Step:
             return _want(state, now)
         case WatchOccurrence.TICKS_MISSED:
             return _plan(_forget(state), now), ()
-        case WatchOccurrence.RELOAD_ENDED | DumpReceived() | DumpFailed():
+        case WatchOccurrence.REREADING_ENDED | DumpReceived() | DumpFailed():
             return state, ()
     assert_never(event)
 

@@ -24,13 +24,13 @@ class StatusView(Struct, frozen=True, kw_only=True):
         at: when, in monotonic seconds.
         status: the agent's snapshot of that moment.
         part: what all services showed for it.
-        script: the name that the check has in keepalived's configuration, empty for none.
+        check_name: of the check, whether keepalived runs it or the agent; empty for none.
     """
 
     at: float
     status: AgentStatus
     part: StatusPart
-    script: str = ""
+    check_name: str = ""
 
 
 class Listening(Struct, frozen=True, kw_only=True):

@@ -129,12 +129,15 @@ def differences(instance: InstanceFacts, present: Collection[str] | None) -> Ite
 
 
 def _silence(part: StatusPart) -> str | None:
-    """Return for how long keepalived has not answered, as text; None where it answers."""
-    if part.answered_ago is None:
+    """Return for how long keepalived has not answered, as text; None where it answers.
+
+    That is counted from the question that it answered last.
+    """
+    if part.dump_asked_ago is None:
         return ""
-    if part.answered_ago <= _OLDEST_ANSWER or part.owed < _OWED:
+    if part.dump_asked_ago <= _OLDEST_ANSWER or part.owed < _OWED:
         return None
-    return f" for {part.answered_ago:.0f} s"
+    return f" for {part.dump_asked_ago:.0f} s"
 
 
 def _why_in_fault(instance: InstanceFacts, check_failure: str | None) -> str:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _STATUS_INTERVAL = 0.1  # seconds; 254 transitions at once are one write
 _RETRY_INTERVAL = 1.0  # after a write that failed
 _NAG_INTERVAL = 60.0
-_JUDGE_INTERVAL = 5.0  # between two looks whether a node that is ready still is
+_RECHECK_INTERVAL = 5.0  # between two looks whether a node that is ready still is
 _UNREADY_INTERVAL = 0.5  # likewise, while it is not
 _CHECK_SLACK = 2.0  # seconds by which a run of the check may be late
 
@@ -130,7 +130,7 @@ class Reporter:
         self._status_at = 0.0
         self._nag_at: float | None = None
         self._written = Readiness()  # in the status file
-        self._judge_at: float | None = None
+        self._recheck_at: float | None = None
 
     @property
     def config_name(self) -> str | None:
@@ -147,7 +147,7 @@ class Reporter:
     @property
     def deadline(self) -> float | None:
         """Return when :meth:`tick` has something to do, in monotonic seconds."""
-        return earliest(self._status_due, self._nag_at, self._judge_at, self._ready.deadline)
+        return earliest(self._status_due, self._nag_at, self._recheck_at, self._ready.deadline)
 
     def tick(self, now: float) -> None:
         """Write the status if it changed, and repeat log events that are still true."""
@@ -157,38 +157,38 @@ class Reporter:
                 self.log.error("config.degraded", reasons=self._active.candidate.config.degraded)
         if self._count_dropped() != self._lines_dropped or self._history.has_unwritten:
             self.touch()
-        judge_at = earliest(self._judge_at, self._ready.deadline)
-        if judge_at is not None and now >= judge_at:
-            self._judge(now)
+        recheck_at = earliest(self._recheck_at, self._ready.deadline)
+        if recheck_at is not None and now >= recheck_at:
+            self._recheck_readiness(now)
         if self._status_due is not None and now >= self._status_due:
             self.write_status()
 
-    def _judge(self, now: float) -> None:
+    def _recheck_readiness(self, now: float) -> None:
         """Have the status written where the node has become ready, or is no longer.
 
         Kernel and keepalived may change without an event; while keepalived does not run there is
         nothing to ask.
         """
-        found = self._judged(self._parts())
+        found = self._readiness(self._parts())
         self._ready.write(found, now)
         if found != self._written:
             self.touch()
-        self._judge_at = now + (_JUDGE_INTERVAL if found.is_ready else _UNREADY_INTERVAL)
+        self._recheck_at = now + (_RECHECK_INTERVAL if found.is_ready else _UNREADY_INTERVAL)
         if self.phase is not AgentPhase.RUNNING:
-            self._judge_at = None
+            self._recheck_at = None
 
     def _count_dropped(self) -> int:
         return sum(each.dropped for each in self._sinks)
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def state_is(self, state: Lifecycle) -> None:
+    def note_state(self, state: Lifecycle) -> None:
         """Note the state of supervision."""
         before, self._lifecycle = self._lifecycle, state
         if (state.phase, state.pid) != (before.phase, before.pid):
             self.touch()
-        if state.phase is AgentPhase.RUNNING and self._judge_at is None:
-            self._judge_at = time.monotonic()
+        if state.phase is AgentPhase.RUNNING and self._recheck_at is None:
+            self._recheck_at = time.monotonic()
 
     def activated(
         self, candidate: Candidate, previous: Candidate | None, notes: tuple[str, ...]
@@ -314,7 +314,8 @@ class Reporter:
         code, death = child.exit_code, self._transition_causes.child_death
         meaning = death or protocol.meaning_of(code, child.signal)
         if code == 0 and not (is_expected or death):
-            meaning = "its VRRP process died, or something else stopped it"  # unseen
+            # an end that the agent did not ask for, and no line of its log says why
+            meaning = "its VRRP process died, or something else stopped it"
         kind = TransitionKind.STOPPED if is_expected else TransitionKind.ENDED
         self._transition_causes.ends(
             TransitionCause(kind=kind, text=f"keepalived ended ({meaning})")
@@ -351,8 +352,12 @@ class Reporter:
             "cause": cause.text,
         }
 
-    def notify_line(self, line: bytes) -> tuple[InstanceState, VrrpState] | None:
-        """Read a line of the notify FIFO; return what an instance was and what it became."""
+    def take_transition(self, line: bytes) -> tuple[InstanceState, VrrpState] | None:
+        """Take a line of the notify FIFO: record the state, log it as ``vrrp.transition``.
+
+        The status is written soon. Returns what the instance was and what it became, None where
+        the line brings no change.
+        """
         transition = protocol.parse_transition(line)
         if transition is None:
             self.log.debug("vrrp.line_unparsed", line=line)
@@ -398,12 +403,12 @@ class Reporter:
         """Return the status of this moment, and what else HTTP shows."""
         part, check = self._parts(), self._active and self._active.check
         return StatusView(
-            at=time.monotonic(), status=self._status(part), part=part, script=check or ""
+            at=time.monotonic(), status=self._status(part), part=part, check_name=check or ""
         )
 
     def _status(self, part: StatusPart) -> status_model.AgentStatus:
         """Return the status at this moment; ``part`` is what all services show."""
-        active, now, ready = self._active, time.time(), self._judged(part)
+        active, now, ready = self._active, time.time(), self._readiness(part)
         count, entries = self._history.count, self.instance_states.entries
         return status_model.AgentStatus(
             version=__version__,
@@ -438,7 +443,7 @@ class Reporter:
             events=self._history.events(now),
         )
 
-    def _judged(self, part: StatusPart) -> Readiness:
+    def _readiness(self, part: StatusPart) -> Readiness:
         """Return whether the node is ready at this moment."""
         active, now = self._active, time.monotonic()
         has_check = active is not None and active.check is not None

@@ -253,8 +253,8 @@ class StatusPart(Struct, frozen=True, kw_only=True):
         contests: how often an instance was held for a rival; ``holds``: for any reason.
         check_took: how many seconds the agent's own check took last.
         present: the configured addresses that the kernel has, None where it gives no answer.
-        can_ask: keepalived can be asked; ``answered_ago``: seconds since it was asked for its
-            newest answer, None without one; ``owed``: for how long it has owed the next one.
+        can_ask: keepalived can be asked; ``dump_asked_ago``: seconds since it was asked for its
+            newest dump, None without one; ``owed``: for how long it has owed the next one.
     """
 
     protections: tuple[Protection, ...] = ()
@@ -274,7 +274,7 @@ class StatusPart(Struct, frozen=True, kw_only=True):
     listen: ListenStatus | None = None
     present: frozenset[str] | None = None
     can_ask: bool = True
-    answered_ago: float | None = None
+    dump_asked_ago: float | None = None
     owed: float = 0.0
 
 

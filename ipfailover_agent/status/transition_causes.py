@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
 
 class Sources(Struct, kw_only=True):
-    """Functions that answer the rest: the holders, whether adverts are watched, the last lapse."""
+    """What other services know.
+
+    Attributes:
+        withholdings: why an instance, by its name, is kept in FAULT on purpose.
+        is_wire_watched: whether the adverts of other nodes are watched.
+        lapsed_at: when the lease lapsed last, as seen now, None where it never has.
+    """
 
     withholdings: Callable[[str], tuple[Withholding, ...]] = lambda _: ()
     is_wire_watched: Callable[[], bool] = lambda: False

@@ -107,8 +107,9 @@ class ConfigManager(Service):
         active = self.active
         before = None if active is None else active.variables
         try:
-            tried = (self._environment, self._options, self._add_known)
-            candidate = prepare.attempt(*tried, before=before).found()
+            candidate = prepare.attempt(
+                self._environment, self._options, self._add_known, before=before
+            ).found()
             if runs and active and active.rendering.digest == candidate.rendering.digest:
                 self.ear.close()
                 names = prepare.differing(before, candidate.variables)
@@ -148,7 +149,7 @@ class ConfigManager(Service):
             self._under_way = None
 
     def readable(self) -> None:
-        """Note received adverts."""
+        """Note adverts of the host that may have the awaited source address."""
         self.ear.readable()
 
     def child_exited(self, child: process.ChildExit) -> bool:
@@ -237,7 +238,8 @@ class ConfigManager(Service):
     @property
     def expectation(self) -> Expectation | None:
         """Return what the last SIGHUP is to lead to, None before any."""
-        if self._target is None:  # rolled back: what was not reached was never there
+        if self._target is None:
+            # Rolled back: the active configuration, whatever the abandoned step had done.
             return verify.Expectation(config=self.active.config) if self.active else None
         if self._previous is None:
             return None
@@ -339,7 +341,7 @@ class ConfigManager(Service):
             return False
         try:
             return prepare.plan_again(self.active) != self.active.config
-        except AgentError:
+        except AgentError:  # a plan that is impossible now is another one
             return True
 
     def release_addresses(self) -> None:

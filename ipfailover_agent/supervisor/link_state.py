@@ -74,14 +74,15 @@ class ServedLink(Struct, frozen=True, kw_only=True):
 
     Attributes:
         index: of the interface that it was started on, or was seen to serve on.
-        other: another index that can be served on, and ``ready_at`` since when.
-        ready_at: see ``other``; also since when a lost source is back.
+        candidate_index: of an interface that can be served on: another one, or the same once a
+            lost source is back, or once it is no port any more. None while there is none.
+        ready_at: since when the candidate can be served on.
         lost: the sources that went away while it ran.
         port_of: the device of which the interface became a port while it ran, or nothing.
     """
 
     index: int | None = None
-    other: int | None = None
+    candidate_index: int | None = None
     ready_at: float | None = None
     lost: frozenset[IPAddress] = frozenset()
     port_of: str = ""
@@ -124,15 +125,15 @@ def looked(
     ``works``: every instance has been seen to serve, or to stand by, since ``state.ready_at``.
     """
     if facts.index is None:
-        return replace(state, other=None, ready_at=None), ""
+        return replace(state, candidate_index=None, ready_at=None), ""
     lost = (state.lost | (ground.sources - facts.present)) & ground.sources
     state = replace(state, lost=lost, port_of=facts.port_of or state.port_of)
     is_other = facts.index != state.index
     is_served = not is_other and not lost and not state.port_of
     if is_served or lacking(ground.needs, facts):
-        return replace(state, other=None, ready_at=None), ""
-    if state.ready_at is None or state.other != facts.index:
-        state = replace(state, other=facts.index, ready_at=now)
+        return replace(state, candidate_index=None, ready_at=None), ""
+    if state.ready_at is None or state.candidate_index != facts.index:
+        state = replace(state, candidate_index=facts.index, ready_at=now)
     if lost:
         back = " and ".join(map(str, sorted(lost, key=int)))
         return state, f"the source address {back} is on this node again"

@@ -48,7 +48,7 @@ REASON: Final = "source"
 
 _TOGETHER: Final = 0.05  # seconds: notices come in bursts
 _LOOKS_APART: Final = 0.1
-_DEAF_LOOK: Final = 5.0  # between two looks where the kernel sends no notices
+_LOOKS_WITHOUT_NOTICES: Final = 5.0  # between two looks, where the kernel sends none
 _ANSWER_WITHIN: Final = 0.5  # the kernel
 _HEARD_WITHIN: Final = 10.0  # an advert of another node, or three of its intervals
 
@@ -84,7 +84,7 @@ class LinkWatch(Service):
         restart: Callable[[str], bool],
     ) -> None:
         super().__init__(common)
-        self._told: tuple[object, ...] = ()
+        self._published: tuple[object, ...] = ()
         self._holds = holds
         self._keepalived_watchdog = keepalived_watchdog
         self._contests = contests
@@ -108,12 +108,16 @@ class LinkWatch(Service):
 
     def troubles(self) -> tuple[str, ...]:
         """Return in sentences why the node is not ready."""
-        config, state, facts = self._config, self._state, self._found
-        if config is None or state is None:
+        state, facts = self._state, self._found
+        if self._config is None or state is None:
             return ()
         found = () if facts is None else link_state.troubles(state, self._ground, facts)
+        return (*found, *self._deaf(self._config))
+
+    def _deaf(self, config: KeepalivedConfig) -> tuple[str, ...]:
+        """Return in a sentence which instances are deaf, nothing where none is."""
         names = [each.name for each in config.instances]
-        return (*found, *deafness.troubles(self._deafness, config.interface, names))
+        return deafness.troubles(self._deafness, config.interface, names)
 
     def status(self) -> StatusPart:
         """Return why the node is not ready."""
@@ -184,12 +188,12 @@ class LinkWatch(Service):
     def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
         self._state = self._found = None
-        self._deafness = deafness.ended(self._deafness)
+        self._deafness = deafness.count_anew(self._deafness)
         self._evidence = _Evidence()
 
     def stalled(self, _: float) -> None:
         """Note that the loop stood still: what was measured across that is worth nothing."""
-        self._deafness = deafness.ended(self._deafness)
+        self._deafness = deafness.count_anew(self._deafness)
 
     def on_dump(self, instances: tuple[InstanceDump, ...], asked_at: float) -> None:
         """Note keepalived's answer to a question of ``asked_at``."""
@@ -200,27 +204,28 @@ class LinkWatch(Service):
             self._evidence.first = {**counted, **self._evidence.first}
             self._evidence.latest = instances
         before = self._deafness
-        if self._state is None:
+        if self._state is None or self._config is None:
             return
         self._deafness, is_due = deafness.dumped(
             before, instances, time.monotonic(), others_heard=self._others_heard(instances)
         )
-        deaf = self.troubles() if self._deafness.deaf else ()
+        # Until keepalived has read its file, it reports the former configuration's instances.
+        deaf = self._deaf(self._config)
         if deaf and not before.deaf:
-            self._log.error("instance.deaf", cause=deaf[-1])
-        self._tell()
-        if deaf and is_due and not self._restart(deaf[-1]):
+            self._log.error("instance.deaf", cause=deaf[0])
+        self._publish_if_changed()
+        if is_due and not (deaf and self._restart(deaf[0])):  # it counts once made
             self._deafness = replace(
                 self._deafness, restarts=before.restarts, restart_at=before.restart_at
             )
 
-    def _tell(self) -> None:
+    def _publish_if_changed(self) -> None:
         """Have the status written where the reasons why the node is not ready have changed."""
         state, found = self._state, self._found
         known = state and (state.index, state.lost, state.port_of)
-        told = (known, found and found.index, frozenset(self._deafness.deaf))
-        if told != self._told:
-            self._told = told
+        shown = (known, found and found.index, frozenset(self._deafness.deaf))
+        if shown != self._published:
+            self._published = shown
             self._changed()
 
     def _others_heard(self, instances: tuple[InstanceDump, ...]) -> bool:
@@ -285,7 +290,7 @@ class LinkWatch(Service):
         """Look where it is time to."""
         if self._look_at is None or now < self._look_at:
             return
-        self._look_at = None if self._monitor is not None else now + _DEAF_LOOK
+        self._look_at = None if self._monitor is not None else now + _LOOKS_WITHOUT_NOTICES
         self._looked_at = now
         config = self._config
         if config is None:
@@ -304,7 +309,7 @@ class LinkWatch(Service):
         facts = self._facts and _facts_with(self._facts, self._ground, found)
         if facts is not None:
             self._facts = facts
-            self._contests.node_is(facts)
+            self._contests.apply_facts(facts)
             self._changed()
 
     def _judge(
@@ -331,7 +336,7 @@ class LinkWatch(Service):
             self._look_at = now + (link_state.SETTLE_EVERY if settles else link_state.LOOK_EVERY)
             if settles:
                 self._keepalived_watchdog.want_dump()
-        self._tell()
+        self._publish_if_changed()
         if reason:
             self._restart(reason)
 
@@ -353,10 +358,11 @@ class LinkWatch(Service):
         is_new = found.index != state.index
         dumps = {each.name: each for each in evidence.latest}
         working: set[_Sockets] = set()
-        kept: set[_Sockets] = set()
+        unproven: set[_Sockets] = set()
         for each in config.instances:
             sockets = (each.family, each.named_source, bool(each.unicast_peers))
-            others = self._holds.reasons(each.name) - {REASON}  # to keep it in FAULT
+            # Why another service keeps it in FAULT.
+            other_reasons = self._holds.reasons(each.name) - {REASON}
             match dumps.get(each.name):
                 case InstanceDump(state=VrrpState.MASTER):
                     works = self._contests.has_left(each.name, state.ready_at, found.index)
@@ -365,17 +371,17 @@ class LinkWatch(Service):
                     # It receives. Whether it can send shows a MASTER with the same sockets:
                     # keepalived 2.2.7 goes on sending IPv6 to the interface that was there.
                     if works and is_new and each.family is Family.IPV6:
-                        kept.add(sockets)
+                        unproven.add(sockets)
                         continue
-                case InstanceDump(state=VrrpState.FAULT) if others:
-                    kept.add(sockets)
+                case InstanceDump(state=VrrpState.FAULT) if other_reasons:
+                    unproven.add(sockets)
                     continue
                 case _:
                     works = False
             if not works:
                 return False
             working.add(sockets)
-        return bool(working) and kept <= working
+        return bool(working) and unproven <= working
 
     def _hold(self, names: frozenset[str]) -> None:
         # A reload may have given an instance another name, and its hold goes with it.

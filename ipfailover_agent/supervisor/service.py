@@ -188,7 +188,7 @@ class Supervisor(Service):
             return
         while self._queue:
             self._state, actions = lifecycle.step(self._state, self._queue[0], time.monotonic())
-            self._reporter.state_is(self._state)
+            self._reporter.note_state(self._state)
             for action in actions:
                 self._carry_out(action)
             self._queue.popleft()
@@ -208,7 +208,7 @@ class Supervisor(Service):
             case Order.PLACE_STEP:
                 self._config_manager.place_step()
             case Order.VERIFY:
-                self._end_reload()
+                self._end_rereading()
                 self.services.verifier.verify(self._config_manager.expectation)
             case Order.CONCLUDE_VERIFICATION:
                 self.services.verifier.conclude()
@@ -226,11 +226,11 @@ class Supervisor(Service):
             case Order.RELEASE_ADDRESSES:
                 self._config_manager.release_addresses()
             case lifecycle.EndReload():
-                self._end_reload()
+                self._end_rereading()
                 self._reporter.reload_ended(action)
             case lifecycle.LogRestart(reason=reason):
                 self._log.warning("keepalived.restarting", reason=reason)
-                self._is_stopped(f"keepalived was ended to be started anew: {reason}")
+                self._note_ending(f"keepalived was ended to be started anew: {reason}")
             case lifecycle.ScheduleRestart(attempt=attempt, delay=delay):
                 self._log.warning("restart.scheduled", attempt=attempt, delay=round(delay, 1))
             case lifecycle.Finish():
@@ -252,23 +252,24 @@ class Supervisor(Service):
         self.dispatch(lifecycle.RestartWanted(reason=reason))
         return self._state.phase is AgentPhase.RESTARTING
 
-    def _is_stopped(self, text: str) -> None:
+    def _note_ending(self, text: str) -> None:
         self._transition_causes.ends(TransitionCause(kind=TransitionKind.STOPPED, text=text))
 
-    def _end_reload(self) -> None:
+    def _end_rereading(self) -> None:
         for each in self.services:
-            each.reload_ended()
+            each.rereading_ended()
 
     def _reload_keepalived(self) -> None:
         self._transition_causes.reloaded(time.monotonic())
         if self.pid is not None:
             process.signal_process(self.pid, signal.SIGHUP)
         for each in self.services:
-            each.reload_began()  # asks whether it still answers, after that
+            # After the SIGHUP: the watchdog asks at once whether keepalived still answers.
+            each.rereading_began()
 
     def _end_keepalived(self) -> None:
         stops = self._state.phase is AgentPhase.STOPPING
-        self._is_stopped("the agent stops" if stops else "keepalived is started again")
+        self._note_ending("the agent stops" if stops else "keepalived is started again")
         for each in self.services:
             each.keepalived_ends()
         if self.pid is not None:

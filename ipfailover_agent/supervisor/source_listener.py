@@ -51,7 +51,7 @@ class SourceEar:
         self._loop.watch_readable(self._wire.fileno(), SOURCE)
 
     def readable(self) -> None:
-        """Note received adverts."""
+        """Note the MAC of the host whose adverts come from the awaited address."""
         if self._wire is None or self._awaited is None:
             return
         try:

@@ -56,17 +56,20 @@ class Verifier(Service):
         """End the verification by what was seen: the time is up."""
         waited = time.monotonic() - self._began_at
         ended = verify.conclude(self._state, waited)
-        self.reload_ended()
+        self._forget()
         is_unseen = self._trouble and not ended.difference
         self._dispatch(VerificationEnded(doubt=self._trouble) if is_unseen else ended)
 
-    def reload_ended(self) -> None:
-        """Forget the verification: its outcome is no longer wanted."""
-        self._expected, self.deadline = None, None
+    def rereading_ended(self) -> None:
+        """Forget an earlier verification; one of what was read follows, if any."""
+        self._forget()
 
     def keepalived_ends(self) -> None:
         """Forget the verification."""
-        self.reload_ended()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._expected, self.deadline = None, None
 
     def tick(self, now: float) -> None:
         """Look again when it is time to."""
@@ -92,7 +95,7 @@ class Verifier(Service):
         if ended is None:
             self.deadline = now + verify.LOOK_EVERY
         else:
-            self.reload_ended()
+            self._forget()
             self._dispatch(ended)
 
 

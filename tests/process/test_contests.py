@@ -98,8 +98,8 @@ class World:
     def reload(self, addresses: str) -> None:
         """Have keepalived reload another list."""
         self.contests.configure(self.plan(addresses), InstanceStates())
-        self.contests.reload_began()
-        self.contests.reload_ended()
+        self.contests.rereading_began()
+        self.contests.rereading_ended()
 
     def hear(self, advert: Advert) -> None:
         """Receive an advert."""
@@ -135,9 +135,9 @@ def world() -> Iterator[World]:
 def test_what_was_lost_stays_lost_while_the_node_has_no_address(world: World) -> None:
     """An interface that is made anew has none for a while: that is no reason to serve again."""
     world.lose()
-    world.contests.node_is(world.without_address())
+    world.contests.apply_facts(world.without_address())
     assert {world.name} == world.holds.held
-    world.contests.node_is(world.facts)
+    world.contests.apply_facts(world.facts)
     assert {world.name} == world.holds.held
     assert world.contests.status().held[world.name].startswith("held: ")
 
@@ -145,14 +145,14 @@ def test_what_was_lost_stays_lost_while_the_node_has_no_address(world: World) ->
 def test_what_was_lost_ends_without_an_address_too(world: World) -> None:
     """Once its rival was not heard for a master-down time."""
     world.lose()
-    world.contests.node_is(world.without_address())
+    world.contests.apply_facts(world.without_address())
     world.contests.tick(time.monotonic() + 10)
     assert not world.holds.held
 
 
 def test_an_instance_that_has_no_address_and_no_rival_is_not_covered(world: World) -> None:
     """That is said."""
-    world.contests.node_is(world.without_address())
+    world.contests.apply_facts(world.without_address())
     (protection,) = world.contests.status().protections
     lacking = f"not for {world.name}: no address to advertise from is on the interface yet"
     assert (False, lacking) == (protection.active, protection.reason)

@@ -129,7 +129,7 @@ def observation(
     )
     shown = replace(plain, **fields)
     present = {each for one in instances if one.state == "MASTER" for each in one.addresses}
-    part = status_model.StatusPart(present=frozenset(present), answered_ago=1.0)
+    part = status_model.StatusPart(present=frozenset(present), dump_asked_ago=1.0)
     check = shown.check
     verdict = readiness.judge(
         part,
@@ -146,7 +146,7 @@ def observation(
             shown, ready=verdict.is_ready, reasons=verdict.reasons, notes=verdict.notes
         ),
         part=part,
-        script="chk_edge",
+        check_name="chk_edge",
     )
 
 

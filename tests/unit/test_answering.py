@@ -323,8 +323,8 @@ def test_an_address_that_comes_back_is_not_asked_for_sooner() -> None:
     world = World(VIRTUAL, answers=lambda _: True)
     world.run_until_asked()
     ((asked_at, _),) = world.asked
-    every: dict[IPAddress, str] = {VIRTUAL: "one"}
-    for addresses in ({}, every) * 3:
+    configured: tuple[dict[IPAddress, str], ...] = ({}, {VIRTUAL: "one"})
+    for addresses in configured * 3:
         world.configure(addresses)
         world.now += 1
     world.run(300)

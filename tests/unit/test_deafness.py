@@ -62,7 +62,7 @@ def test_restarts_come_ever_more_seldom() -> None:
         state, is_due = deafness.dumped(state, (instance(),), float(second), others_heard=True)
         if is_due:
             found.append(second)
-            state = deafness.ended(state)
+            state = deafness.count_anew(state)
     assert [15, 315, 915, 2115, 3315, 4515, 5715] == found
 
 
@@ -70,7 +70,7 @@ def test_a_calm_time_lets_counting_begin_anew() -> None:
     """What mended it has mended it."""
     state, wanted = dumps(Deafness(), 0.0, 11.0, of=(instance(),))
     assert [11.0] == wanted
-    state, _ = dumps(deafness.ended(state), 20.0, 1000.0, of=(instance(MASTER),))
+    state, _ = dumps(deafness.count_anew(state), 20.0, 1000.0, of=(instance(MASTER),))
     assert 1 == state.restarts
     state, _ = dumps(state, 1211.0, of=(instance(MASTER),))
     assert (0, None) == (state.restarts, state.deaf_at)
@@ -90,7 +90,7 @@ def test_a_master_here_that_may_be_the_only_one_is_left_alone() -> None:
 def test_a_gap_begins_anew() -> None:
     """What was measured across it is worth nothing."""
     state, _ = dumps(Deafness(), 0.0, 5.0, of=(instance(),))
-    _, wanted = dumps(deafness.ended(state), 11.0, 20.0, of=(instance(),))
+    _, wanted = dumps(deafness.count_anew(state), 11.0, 20.0, of=(instance(),))
     assert [] == wanted
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
 from ipfailover_agent.config.planner import plan
@@ -67,7 +68,7 @@ class World:
         self.holds = Holds(common(paths=paths))
         nobody: Any = SimpleNamespace(
             want_dump=lambda: None,
-            node_is=lambda _: None,
+            apply_facts=lambda _: None,
             has_left=lambda name, *_: name in self.own_adverts,
             peer_heard_at=None,
         )
@@ -325,3 +326,33 @@ def test_a_kernel_that_does_not_answer_leaves_the_node_as_it_was(
     monkeypatch.setattr(link_watch, "look", refuse)
     assert candidate == world.watch.with_present_node(candidate)
     assert world.watch.deadline is not None
+
+
+def test_what_a_reload_renames_is_deaf_under_its_new_name_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trouble of the link stands for it, and its restart is not counted before it is made."""
+    before, after = (
+        serving("10.0.0.50", base=replace(PLAIN, config_name=name)) for name in ("old", "new")
+    )
+    clock = SimpleNamespace(monotonic=lambda: 0.0)
+    monkeypatch.setattr(link_watch, "time", clock)
+    world.configure(before)
+    world.watch.keepalived_starts()
+    world.found = replace(THERE, port_of="br0")
+    world.watch.tick(1e9)
+    (taken,) = world.watch.troubles()
+    world.watch.on_dump(dump_of(before), 0.0)
+    world.configure(after)  # which keepalived has yet to read
+    clock.monotonic = lambda: 20.0
+    with structlog.testing.capture_logs() as events:
+        world.watch.on_dump(dump_of(before), 20.0)
+        assert ([], [], (taken,)) == (events, world.reasons, world.watch.troubles())
+        world.watch.on_dump(dump_of(after), 20.0)
+        clock.monotonic = lambda: 40.0
+        world.watch.on_dump(dump_of(after), 40.0)
+    (name,) = (each.name for each in after.config.instances)
+    (deaf,) = world.reasons
+    assert deaf.startswith(f"{name} deaf on eth0: BACKUP for 20 s")
+    assert [("instance.deaf", deaf)] == [(each["event"], each["cause"]) for each in events]
+    assert (taken, deaf) == world.watch.troubles()

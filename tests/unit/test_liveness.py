@@ -219,7 +219,7 @@ def test_a_reload_is_given_more_time_and_not_for_ever() -> None:
     """What keepalived owes since before the reload counts as well: it may hang since then."""
     watcher = ready(silent)
     watcher.run(1.5)
-    watcher.feed(Occurs.RELOAD_BEGAN)
+    watcher.feed(Occurs.REREADING_BEGAN)
     assert Mode.PAUSED is watcher.state.mode
     watcher.run(1.45)
     assert () == watcher.feed(Occurs.SUSPECTED)
@@ -236,7 +236,7 @@ def test_a_question_begins_after_a_tick_that_is_due() -> None:
     watcher.feed(DumpReceived(instances=(instance(MASTER),)))
     assert watcher.state.tick_at is not None
     watcher.now = watcher.state.tick_at
-    watcher.feed(Occurs.RELOAD_BEGAN)
+    watcher.feed(Occurs.REREADING_BEGAN)
     assert 2 == len(watcher.asks)
     assert watcher.now + TICK == watcher.state.deadline
     assert 1 == watcher.state.ticks == watcher.state.asked_ticks
@@ -246,10 +246,10 @@ def test_the_end_of_a_reload_begins_the_count_anew() -> None:
     """keepalived had other things to do."""
     watcher = ready(silent)
     watcher.run(1.5)
-    watcher.feed(Occurs.RELOAD_BEGAN)
+    watcher.feed(Occurs.REREADING_BEGAN)
     watcher.run(1.4)
-    assert () == watcher.feed(Occurs.RELOAD_ENDED)
-    assert () == watcher.feed(Occurs.RELOAD_ENDED)
+    assert () == watcher.feed(Occurs.REREADING_ENDED)
+    assert () == watcher.feed(Occurs.REREADING_ENDED)
     watcher.expect_kill(1.85, 0.2)  # a tick was under way
 
 
@@ -258,7 +258,7 @@ def test_a_keepalived_that_hangs_is_asked_when_a_reload_begins() -> None:
     watcher = ready(sends())
     watcher.run(2)
     watcher.answer = silent
-    assert (RequestDump(),) == watcher.feed(Occurs.RELOAD_BEGAN)
+    assert (RequestDump(),) == watcher.feed(Occurs.REREADING_BEGAN)
     watcher.expect_kill(2.95, 0.2)
 
 
@@ -266,14 +266,14 @@ def test_an_answer_during_a_reload_is_taken_and_measures_nothing() -> None:
     """Signals are not lost in a reload; that it answers at all is what counts."""
     watcher = ready(silent)
     watcher.run(0.5)
-    watcher.feed(Occurs.RELOAD_BEGAN)
+    watcher.feed(Occurs.REREADING_BEGAN)
     watcher.answer = lambda _: (instance(MASTER, sent=5),)
     watcher.run(60)
     assert [] == watcher.kills
     assert (instance(MASTER, sent=5),) == watcher.state.dump
     assert {} == watcher.state.standing
     assert 55 <= len(watcher.asks) <= 65
-    watcher.feed(Occurs.RELOAD_ENDED)
+    watcher.feed(Occurs.REREADING_ENDED)
     assert Mode.ON is watcher.state.mode
 
 
@@ -388,7 +388,7 @@ def test_silence_that_we_slept_through_kills_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [Occurs.TICKS_MISSED, Occurs.RELOAD_BEGAN], ids=["gap", "reload"]
+    "event", [Occurs.TICKS_MISSED, Occurs.REREADING_BEGAN], ids=["gap", "reload"]
 )
 def test_what_is_measured_across_a_break_is_worth_nothing(event: Event) -> None:
     """Adverts are counted from the first dump after it."""
@@ -396,7 +396,7 @@ def test_what_is_measured_across_a_break_is_worth_nothing(event: Event) -> None:
     watcher.feed(Occurs.SUSPECTED)
     watcher.run(2.5)
     watcher.feed(event)
-    watcher.feed(Occurs.RELOAD_ENDED)
+    watcher.feed(Occurs.REREADING_ENDED)
     watcher.expect_kill(2.5, 6)
 
 
@@ -528,7 +528,7 @@ def test_a_wish_does_not_postpone_what_is_due() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [Occurs.TICKED, Occurs.RELOAD_ENDED], ids=["tick", "end of a reload"]
+    "event", [Occurs.TICKED, Occurs.REREADING_ENDED], ids=["tick", "end of a reload"]
 )
 def test_an_event_out_of_place_changes_nothing(event: Event) -> None:
     """Nothing is due, nothing was reloaded."""

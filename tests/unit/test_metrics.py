@@ -178,8 +178,8 @@ def test_two_nodes_that_differ_have_other_labels() -> None:
     "seen",
     [
         observation(config=None, phase="waiting", check=None),
-        with_part(answered_ago=None),
-        with_part(answered_ago=60.0),
+        with_part(dump_asked_ago=None),
+        with_part(dump_asked_ago=60.0),
     ],
     ids=["waiting", "no answer yet", "hangs"],
 )

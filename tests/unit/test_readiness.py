@@ -28,7 +28,7 @@ def judged(*instances: InstanceFacts, **fields: Any) -> Readiness:  # noqa: ANN4
     held = frozenset(address for each in masters for address in each.addresses)
     plain: dict[str, Any] = {"phase": AgentPhase.RUNNING, "has_config": True, "problems": ()}
     plain |= {"notes": (), "instances": instances, "check_failure": None}
-    part: dict[str, Any] = {"present": held, "answered_ago": 1.0}
+    part: dict[str, Any] = {"present": held, "dump_asked_ago": 1.0}
     for name, value in fields.items():
         (plain if name in plain else part)[name] = value
     return readiness.judge(StatusPart(**part), **plain)
@@ -57,9 +57,9 @@ READY: dict[str, tuple[Readiness, str | None]] = {
         judged(instance(1, FAULT, withheld="drained: by hand"), instance(2)),
         "edge_VIP_1: drained: by hand",
     ),
-    "cannot be asked": (judged(*PAIR, can_ask=False, answered_ago=None), None),
-    "asked a moment ago": (judged(*PAIR, answered_ago=5.1, owed=0.1), None),
-    "answered before": (judged(*PAIR, answered_ago=4.0, owed=3.0), None),
+    "cannot be asked": (judged(*PAIR, can_ask=False, dump_asked_ago=None), None),
+    "asked a moment ago": (judged(*PAIR, dump_asked_ago=5.1, owed=0.1), None),
+    "answered before": (judged(*PAIR, dump_asked_ago=4.0, owed=3.0), None),
     "just became master": (judged(instance(1, age=1.0), present=set()), None),
     "just started": (judged(instance(1, age=None), present=set()), None),
     "just left master": (
@@ -91,8 +91,11 @@ NOT_READY: dict[str, tuple[Readiness, tuple[str, ...]]] = {
         judged(*PAIR, problems=("10.0.0.300 was left out",)),
         ("10.0.0.300 was left out",),
     ),
-    "hangs": (judged(*PAIR, answered_ago=7.0, owed=2.0), ("keepalived has not answered for 7 s",)),
-    "never answered": (judged(*PAIR, answered_ago=None), ("keepalived has not answered",)),
+    "hangs": (
+        judged(*PAIR, dump_asked_ago=7.0, owed=2.0),
+        ("keepalived has not answered for 7 s",),
+    ),
+    "never answered": (judged(*PAIR, dump_asked_ago=None), ("keepalived has not answered",)),
     "fault by something else": (
         judged(instance(1, FAULT), instance(2)),
         ("edge_VIP_1: in FAULT, and no check fails",),

@@ -41,7 +41,7 @@ class Told:
         self.capture: LogCapture = structlog.testing.LogCapture()
         self.paths = RunPaths(directory=str(directory), config="/etc/k.conf")
         self.dropped = 0
-        self.part = StatusPart(present=frozenset(), answered_ago=1.0)
+        self.part = StatusPart(present=frozenset(), dump_asked_ago=1.0)
         self.history = History(self.paths.events)
         self.transition_causes = TransitionCauses(self.paths)
         sink: Any = self
@@ -76,10 +76,10 @@ class Told:
         return found
 
     def enters(self, name: str, state: str) -> None:
-        self.reporter.notify_line(f'INSTANCE "{name}" {state} 100'.encode())
+        self.reporter.take_transition(f'INSTANCE "{name}" {state} 100'.encode())
 
     def is_in(self, phase: AgentPhase) -> None:
-        self.reporter.state_is(Lifecycle(phase=phase))
+        self.reporter.note_state(Lifecycle(phase=phase))
 
 
 @pytest.fixture
@@ -177,9 +177,9 @@ def test_what_changes_without_a_word_changes_the_status_file(told: Told) -> None
     serve(told, "BACKUP")
     assert told.status["ready"] is True
     for part, ready in (
-        (StatusPart(present=None, answered_ago=1.0), False),
-        (StatusPart(present=frozenset(), answered_ago=1.0), True),
-        (StatusPart(present=frozenset(), answered_ago=8.0, owed=3.0), False),
+        (StatusPart(present=None, dump_asked_ago=1.0), False),
+        (StatusPart(present=frozenset(), dump_asked_ago=1.0), True),
+        (StatusPart(present=frozenset(), dump_asked_ago=8.0, owed=3.0), False),
     ):
         told.part = part
         deadline = told.deadline
