@@ -63,6 +63,7 @@ class Leases(Service):
         self._interface = ""
         self._served: frozenset[IPAddress] = frozenset()
         self._leased: frozenset[IPAddress] = frozenset()  # by the last renewal
+        self._renewed: _Addresses = ()  # likewise
         self._selection = _Selection()
         self._left: frozenset[IPAddress] = frozenset()  # of instances that left MASTER
         self._renewed_at: float | None = None
@@ -235,7 +236,9 @@ class Leases(Service):
         if found and not renewed:  # some may just have been removed
             self._log_failure("cannot renew: the kernel refuses")
             return False
-        self._leased = frozenset(each.address.address for each in found)
+        if found is not self._renewed:  # mostly it is: hashing 254 addresses takes a while
+            self._renewed = found
+            self._leased = frozenset(each.address.address for each in found)
         return True
 
     def present(self, addresses: Collection[IPAddress]) -> frozenset[IPAddress] | None:
