@@ -28,6 +28,7 @@ from ipfailover_agent.keepalived.liveness import (
 )
 from ipfailover_agent.keepalived_watchdog import DumpRequest
 from ipfailover_agent.model import VrrpState
+from tests.support import missing
 from tests.support.netns import NetworkNamespace, fresh_namespace
 from tests.support.program import KEEPALIVED
 from tests.support.waiting import wait_until
@@ -305,7 +306,7 @@ def small(running: Keepalived) -> Iterator[Path]:
         check=False,
     )
     if done.returncode != 0:
-        pytest.skip(f"cannot mount: {done.stderr}")
+        missing.skip(f"cannot mount: {done.stderr}", "REQUIRE_NETNS")
     try:
         yield running.temporary
     finally:

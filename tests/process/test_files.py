@@ -25,6 +25,7 @@ from ipfailover_agent.linux.host import process_started_at
 from ipfailover_agent.model import IPAddress, RenderedFile
 from ipfailover_agent.paths import RunPaths
 from ipfailover_agent.status import history
+from tests.support import missing
 from tests.support.apart import mounted
 
 ADDRESSES = tuple(map(ip_address, ("10.9.0.5", "fd00:9::5")))
@@ -204,7 +205,7 @@ def test_a_file_that_is_mounted_is_refused_with_the_reason(tmp_path: Path) -> No
         ["mount", "--bind", str(tmp_path / "outside"), str(path)], check=False, capture_output=True
     )
     if done.returncode != 0:
-        pytest.skip("nothing can be mounted here")
+        missing.skip("nothing can be mounted here", "REQUIRE_NETNS")
     try:
         with pytest.raises(SystemRefusedError, match=r"it is mounted.*mount its directory"):
             files.write_atomically(str(path), "new")

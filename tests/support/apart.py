@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.support import missing
 
 _CHECKOUT = Path(__file__).parents[2]
 
@@ -29,10 +29,11 @@ def run_code(code: str, *words: str) -> str:
 
 @contextlib.contextmanager
 def mounted(path: Path, options: str) -> Iterator[None]:
-    """Mount a tmpfs, or skip."""
+    """Mount a tmpfs, or skip; REQUIRE_NETNS=1 in the environment turns the skip into a failure."""
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        missing.skip(f"no tmpfs can be mounted here: {done.stderr}", "REQUIRE_NETNS")
     try:
         yield
     finally:
