@@ -108,6 +108,8 @@ class Contests(Service):
         self._news = RivalNews(self._log)
         self._candidate: Candidate | None = None
         self._states: dict[str, Contest] = {}
+        # Deadlines of the contests that have one: a round does not go through 254 that have none.
+        self._due: dict[str, float] = {}
         self._identities: dict[str, tuple[object, ...]] = {}
         self._entered: dict[str, VrrpState] = {}  # of every instance, watched or not
         self._by_id: dict[tuple[int, Family], str] = {}
@@ -247,6 +249,7 @@ class Contests(Service):
             else Contest(context=state.context)
             for name, state in self._states.items()
         }
+        self._schedule()
         self._announcer = announcing.Announcer()
         self._own_adverts.clear()
         self._farewells.clear()
@@ -271,6 +274,7 @@ class Contests(Service):
             if old in self._states
             and (name in current or (self.is_on and self._states[old].is_held))
         }
+        self._schedule()
         for name in self._identities:
             if name not in self._states and REASON in self._holds.reasons(name):
                 self._holds.clear(name, REASON)
@@ -284,6 +288,11 @@ class Contests(Service):
                 reconfigured = conflict.InstanceReconfigured(context=context, rivals=rivals)
                 self._feed(name, reconfigured, now)
         self._claimed = evidence.claimed_ids(self._states, now)
+
+    def _schedule(self) -> None:
+        self._due = {
+            name: each.deadline for name, each in self._states.items() if each.deadline is not None
+        }
 
     # --- received frames ------------------------------------------------------------------------
 
@@ -533,7 +542,7 @@ class Contests(Service):
             self._announcer.deadline,
             self._answers.deadline,
             self._farewells.deadline,
-            *(each.deadline for each in self._states.values()),
+            *self._due.values(),
         )
 
     @property
@@ -555,8 +564,8 @@ class Contests(Service):
             self._announce_sources(now)
         if self._silent_at is not None and now >= self._silent_at:
             self._look_for_silence(now)
-        for name, state in list(self._states.items()):
-            if state.deadline is not None and now >= state.deadline:
+        for name, due_at in list(self._due.items()):
+            if now >= due_at:
                 self._feed(name, ContestSign.DEADLINE_PASSED, now)
         self._announce(now)
         self._farewells.tick(now)
@@ -617,6 +626,10 @@ class Contests(Service):
             return
         after, actions = fsm.step(state, event, now)
         self._states[name] = after
+        if after.deadline is None:
+            self._due.pop(name, None)
+        else:
+            self._due[name] = after.deadline
         if state.phase is ContestPhase.WATCHING and after.is_held:
             self.contests_lost += 1
         for action in actions:
