@@ -285,8 +285,7 @@ def test_a_second_agent_with_the_same_run_directory_is_refused(world: World) -> 
 def test_a_pid_file_of_a_dead_agent_is_no_obstacle(world: World) -> None:
     """A killed agent's successor starts."""
     killed = world.running()
-    killed.signal(signal.SIGKILL)
-    killed.popen.wait(5)
+    killed.kill()
     assert 0 == world.running().stop()
 
 
@@ -357,7 +356,7 @@ def test_orphans_of_others_are_reaped(world: World, as_pid_1: bool) -> None:  # 
 def test_an_agent_that_is_killed_takes_keepalived_along(world: World) -> None:
     """Addresses that nobody supervises are worse than none."""
     agent = world.running()
-    agent.signal(signal.SIGKILL)
+    agent.kill()
     (started,) = world.fake.journal("start")
     wait_until(lambda: not is_alive(started["pid"]), 5, "keepalived lives on")
     assert 1 == world.fake.count("SIGTERM")
@@ -371,8 +370,7 @@ def test_leftovers_of_a_killed_agent_are_released_by_the_next_start(
     """Even when its successor's variables cannot be used."""
     world.fake.plays({"holds": [HELD]})
     agent = world.running()
-    agent.signal(signal.SIGKILL)
-    agent.popen.wait(5)
+    agent.kill()
     (started,) = world.fake.journal("start")
     wait_until(lambda: not is_alive(started["pid"]), 5, "keepalived lives on")
     world.namespace.ip("address", "add", HELD[0], "dev", "veth0", "label", HELD[2])

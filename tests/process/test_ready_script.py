@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
 from pathlib import Path
 
@@ -57,8 +56,7 @@ def test_an_agent_that_serves_is_ready_until_it_ends(world: World) -> None:
     world.fake.plays(STANDING_BY)
     agent = world.running()
     wait_for(agent, world, 0, "")
-    agent.signal(signal.SIGKILL)
-    agent.ends()
+    agent.kill()
     ended = "starting: there is only what an agent left here that has ended\n"
     assert (1, ended) == probe(world.run_directory)
 
