@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
@@ -18,14 +18,10 @@ if TYPE_CHECKING:
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
-def main() -> NoReturn:
-    """Run the command line and exit with the code for what happened."""
-    sys.exit(_run(sys.argv[1:]))
-
-
-def _run(arguments: list[str]) -> int:
+def main() -> int:
+    """Run the command line; return the exit code for what happened."""
     try:
-        result = cli.main(args=arguments, prog_name="ipfailover-agent", standalone_mode=False)
+        result = cli.main(args=sys.argv[1:], prog_name="ipfailover-agent", standalone_mode=False)
     except AgentError as error:
         click.echo(f"ipfailover-agent: {error}", err=True)
         return int(error.exit_code)

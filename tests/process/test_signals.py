@@ -133,7 +133,7 @@ def test_only_the_agent_blocks_signals() -> None:
     program = (
         "import signal; from ipfailover_agent import entry;"
         "from ipfailover_agent.cli import main as cli;"
-        "cli.main = lambda: print(signal.pthread_sigmask(signal.SIG_BLOCK, []));"
+        "cli.main = lambda: print(signal.pthread_sigmask(signal.SIG_BLOCK, [])) or 0;"
         "entry.main()"
     )
     for words, blocked in ((("status",), False), (("run",), True)):

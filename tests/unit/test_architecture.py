@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import pure
 from tests.support.markdown import blocks, code, section, table, text_of
-from tests.support.sources import PRODUCT, ROOT, tree
+from tests.support.sources import MODULES, PRODUCT, ROOT, tree
 
 DOCUMENT = ROOT / "ARCHITECTURE.md"
 WALKS = {
@@ -155,3 +155,31 @@ def test_the_table_names_every_package() -> None:
     listed = section(DOCUMENT, "The picture")
     named = {each.rstrip("/") for row in table(listed) for each in code(" ".join(row))}
     assert {each.name for each in PRODUCT.iterdir() if (each / "__init__.py").exists()} <= named
+
+
+def left_to_the_end(module: ast.AST) -> list[str]:
+    """Return what Python would do at the end of a process: entry.py ends it before."""
+    found = []
+    for node in ast.walk(module):
+        match node:
+            case ast.Import(names=[ast.alias(name="atexit" | "weakref")]):
+                found.append(ast.unparse(node))
+            case ast.ImportFrom(module="atexit" | "weakref"):
+                found.append(ast.unparse(node))
+            case ast.FunctionDef(name="__del__"):
+                found.append("__del__")
+            case ast.Call(func=ast.Attribute(attr="Thread"), keywords=keywords):
+                if "daemon=True" not in map(ast.unparse, keywords):
+                    found.append(ast.unparse(node))
+            case _:
+                pass
+    return found
+
+
+def test_nothing_is_left_to_the_end_of_the_process() -> None:
+    """No clearing up at exit, and no thread that would be waited for."""
+    assert {} == {each: found for each in MODULES if (found := left_to_the_end(tree(each)))}
+    threads = "threading.Thread(target=a, daemon=True); threading.Thread(target=a)"
+    assert ["threading.Thread(target=a)"] == left_to_the_end(ast.parse(threads))
+    late = "import atexit\nclass A:\n  def __del__(self): pass"
+    assert ["import atexit", "__del__"] == left_to_the_end(ast.parse(late))
