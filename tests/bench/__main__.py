@@ -17,6 +17,7 @@ from tests.lab.kit.node import Node
 from tests.support.waiting import wait_until
 
 _COUNTS = (1, 16, 254)
+_IMPORTS = "click, jinja2, psutil"
 _RENDER = (sys.executable, "-m", "ipfailover_agent", "render")
 
 
@@ -44,9 +45,11 @@ def main() -> None:
 
 
 def _render(node: Node, runs: int) -> None:
-    """Measure the start to the rendered file, beside bare Python, one after the other."""
-    bare = (sys.executable, "-c", "pass")
-    wanted: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {"bare python": (bare, {})}
+    """Measure the start to the rendered file, beside Python alone, one after the other."""
+    wanted: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+        "bare python": ((sys.executable, "-c", "pass"), {}),
+        "with imports": ((sys.executable, "-c", f"import {_IMPORTS}"), {}),
+    }
     wanted |= {f"render {count}": (_RENDER, cost.environment(count)) for count in _COUNTS}
     seconds: dict[str, list[float]] = {name: [] for name in wanted}
     for _ in range(runs + 1):  # the first one warms up
@@ -55,13 +58,15 @@ def _render(node: Node, runs: int) -> None:
             words = [f"{key}={value}" for key, value in environment.items()]
             node.run(["env", *words, *command])
             seconds[name].append(time.perf_counter() - begun)
-    entering = statistics.median(seconds["bare python"][1:])
+    bare, importing = (statistics.median(seconds[name][1:]) for name in list(wanted)[:2])
     print("\n## start to rendered file (wall seconds, entering the namespace included)")
+    print(f"beside a Python that does nothing, and one that imports {_IMPORTS}")
     for name, figures in seconds.items():
         middle = statistics.median(figures[1:])
         print(
             f"{name:14} median {middle:.3f}  min {min(figures[1:]):.3f}  "
-            f"max {max(figures[1:]):.3f}  over bare {middle - entering:+.3f}"
+            f"max {max(figures[1:]):.3f}  over bare {middle - bare:+.3f}  "
+            f"x {middle / importing:.2f} of imports"
         )
 
 
