@@ -40,7 +40,7 @@ def test_a_reload_that_keepalived_does_not_carry_out_is_rolled_back(pair: Lab) -
     print(verdict, f"after {time.monotonic() - began:.1f} s")
     assert "rolled back" in verdict
     assert f"{addresses[1]} is not on eth0" in verdict
-    assert first.events("config.restored")
+    wait_until(lambda: first.events("config.restored"), 10, "it is restored")
     template.write_text(whole)
     pair.wait_for_each(addresses, timeout=ELECTION)
     assert second.status()["phase"] == "running"

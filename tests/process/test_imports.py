@@ -14,9 +14,13 @@ pytestmark = pytest.mark.netns
 
 HEAVY = {"asyncio", "jinja2", "prometheus_client", "psutil", "ssl", "structlog"}
 PROGRAM = """
-import atexit, runpy, sys
+import os, runpy, sys
 out = open(sys.argv.pop(1), "w")
-atexit.register(lambda: print(*sys.modules, file=out, flush=True))
+end = os._exit
+def listed_and_ended(code):
+    print(*sys.modules, file=out, flush=True)
+    end(code)
+os._exit = listed_and_ended
 runpy.run_module("ipfailover_agent", run_name="__main__", alter_sys=True)
 """
 
