@@ -9,7 +9,15 @@ import pytest
 from jinja2 import nodes
 
 from ipfailover_agent.config import templating
+from ipfailover_agent.config.planner import plan
+from ipfailover_agent.config.settings import parse
+from ipfailover_agent.config.templating import render
+from tests.support.cases import PATHS
+from tests.support.vectors import host_facts
 
+CONFIG = plan(
+    parse({"OPENSHIFT_HA_VIRTUAL_IPS": "192.0.2.101"}), host_facts({"eth1": ["192.0.2.11/24"]})
+)
 TEXT = "{% for each in names %}\n{{ each }}\n{% endfor %}\n"
 
 
@@ -51,10 +59,36 @@ def test_byte_code_that_is_there_is_taken(there: Path) -> None:
     assert (0, "a\n\nb") == rendered(environment(templating.ByteCode(there)))
 
 
-def test_a_template_without_byte_code_is_compiled_and_nothing_is_kept(tmp_path: Path) -> None:
-    """As a user's own: the agent writes nothing beside its modules."""
+def test_a_template_without_byte_code_is_compiled(tmp_path: Path) -> None:
+    """Nothing is kept unless that is asked for."""
     assert (1, "a\n\nb") == rendered(environment(templating.ByteCode(tmp_path)))
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize("are_ours", [True, False])
+def test_byte_code_of_packaged_templates_is_written_when_python_writes_that_of_modules(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writes: bool,  # noqa: FBT001
+    are_ours: bool,  # noqa: FBT001
+) -> None:
+    """That of users' own is not: each of their directories would leave files there."""
+    there = tmp_path / "__pycache__"
+    monkeypatch.setattr(templating, "BYTE_CODE", there)
+    monkeypatch.setattr("sys.dont_write_bytecode", not writes)
+    own = None if are_ours else str(templating.packaged())
+    render(CONFIG, PATHS, template_directory=own)
+    made = [*there.iterdir()] if there.exists() else []
+    assert {".j2c"} == {each.suffix for each in made} if writes and are_ours else not made
+
+
+def test_a_place_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
+    """A read-only root, or the modules of another user."""
+    (tmp_path / "file").touch()
+    nowhere = templating.ByteCode(tmp_path / "file" / "__pycache__", keeps=True)
+    assert (1, "a\n\nb") == rendered(environment(nowhere))
+    assert ["file"] == [each.name for each in tmp_path.iterdir()]
 
 
 def test_a_template_that_has_changed_is_compiled(there: Path) -> None:
@@ -77,6 +111,16 @@ def test_byte_code_of_another_version_is_not_taken(
 def test_byte_code_made_with_other_options_is_not_taken(there: Path) -> None:
     """Blanks around statements belong to the code."""
     assert (1, "a\nb") == rendered(environment(templating.ByteCode(there), trims=True))
+
+
+def test_byte_code_that_cannot_be_put_into_its_place_is_removed(there: Path) -> None:
+    """A directory stands there, say."""
+    (file,) = there.iterdir()
+    file.unlink()
+    (file / "something").mkdir(parents=True)
+    again = templating.ByteCode(there, keeps=True)
+    assert (1, "a\n\nb") == rendered(environment(again))
+    assert [file] == list(there.iterdir())
 
 
 @pytest.mark.parametrize("left", [0, 10, -1, -100])
