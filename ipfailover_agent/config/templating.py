@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ipfailover_agent.paths import RunPaths
 
 _PACKAGE: Final = pathlib.Path(__file__).resolve().parents[1]
-BYTE_CODE: Final = pathlib.Path(__file__).parent / "__pycache__"
+BYTE_CODE: Final = pathlib.Path(__spec__.cached or __file__).parent
+_MODE: Final = 0o644  # at most, whatever the umask: root runs what is in the file
 
 
 def render(
@@ -96,16 +97,20 @@ class ByteCode(jinja2.BytecodeCache):
         path = self._path(bucket)
         written = path.with_suffix(f".{os.getpid()}")
         try:
-            self._directory.mkdir(exist_ok=True)
-            written.write_bytes(_head(bucket) + marshal.dumps(bucket.code))
+            self._directory.mkdir(0o755, parents=True, exist_ok=True)
+            descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_head(bucket) + marshal.dumps(bucket.code))
             written.replace(path)
         except OSError:
+            return  # a start goes on without
+        finally:
             with contextlib.suppress(OSError):
                 written.unlink()
 
     def _path(self, bucket: Bucket) -> pathlib.Path:
         """Return the file's path: the key of a bucket is made from that of its template."""
-        return self._directory / f"{bucket.key}.j2c"
+        return self._directory / f"{bucket.key}.{sys.implementation.cache_tag}.j2c"
 
 
 def _head(bucket: Bucket) -> bytes:

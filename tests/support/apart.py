@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from tests.support import missing
 _CHECKOUT = Path(__file__).parents[2]
 
 
-def run_code(code: str, *words: str) -> str:
+def run_code(code: str, *words: str, **environment: str) -> str:
     """Run Python code in a process of its own, which has to succeed; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=_CHECKOUT,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,

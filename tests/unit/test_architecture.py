@@ -159,15 +159,18 @@ def test_the_table_names_every_package() -> None:
 
 def left_to_the_end(module: ast.AST) -> list[str]:
     """Return what Python would do at the end of a process: entry.py ends it before."""
+    late = {"atexit", "multiprocessing", "weakref"}
     found = []
     for node in ast.walk(module):
         match node:
-            case ast.Import(names=[ast.alias(name="atexit" | "weakref")]):
-                found.append(ast.unparse(node))
-            case ast.ImportFrom(module="atexit" | "weakref"):
-                found.append(ast.unparse(node))
-            case ast.FunctionDef(name="__del__"):
-                found.append("__del__")
+            case ast.Import(names=names):
+                found += [each.name for each in names if each.name.split(".")[0] in late]
+            case ast.ImportFrom(module=str(name)) if name.split(".")[0] in late | {"threading"}:
+                found.append(name)
+            case ast.FunctionDef(name="__del__" as name) | ast.Attribute(attr="Timer" as name):
+                found.append(name)
+            case ast.ClassDef(bases=bases):
+                found += [each for each in map(ast.unparse, bases) if each == "threading.Thread"]
             case ast.Call(func=ast.Attribute(attr="Thread"), keywords=keywords):
                 if "daemon=True" not in map(ast.unparse, keywords):
                     found.append(ast.unparse(node))
@@ -179,7 +182,16 @@ def left_to_the_end(module: ast.AST) -> list[str]:
 def test_nothing_is_left_to_the_end_of_the_process() -> None:
     """No clearing up at exit, and no thread that would be waited for."""
     assert {} == {each: found for each in MODULES if (found := left_to_the_end(tree(each)))}
-    threads = "threading.Thread(target=a, daemon=True); threading.Thread(target=a)"
-    assert ["threading.Thread(target=a)"] == left_to_the_end(ast.parse(threads))
-    late = "import atexit\nclass A:\n  def __del__(self): pass"
-    assert ["import atexit", "__del__"] == left_to_the_end(ast.parse(late))
+    late = {
+        "import os, atexit": "atexit",
+        "from weakref import finalize": "weakref",
+        "from threading import Thread": "threading",
+        "class A:\n  def __del__(self): pass": "__del__",
+        "class A(threading.Thread): pass": "threading.Thread",
+        "threading.Timer(1, a)": "Timer",
+        "threading.Thread(target=a)": "threading.Thread(target=a)",
+    }
+    assert {each: [found] for each, found in late.items()} == {
+        each: left_to_the_end(ast.parse(each)) for each in late
+    }
+    assert [] == left_to_the_end(ast.parse("threading.Thread(target=a, daemon=True)"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import jinja2
@@ -12,6 +14,7 @@ from ipfailover_agent.config import templating
 from ipfailover_agent.config.planner import plan
 from ipfailover_agent.config.settings import parse
 from ipfailover_agent.config.templating import render
+from tests.support.apart import run_code
 from tests.support.cases import PATHS
 from tests.support.vectors import host_facts
 
@@ -111,6 +114,40 @@ def test_byte_code_of_another_version_is_not_taken(
 def test_byte_code_made_with_other_options_is_not_taken(there: Path) -> None:
     """Blanks around statements belong to the code."""
     assert (1, "a\nb") == rendered(environment(templating.ByteCode(there), trims=True))
+
+
+def test_only_its_owner_may_change_what_was_written(tmp_path: Path) -> None:
+    """Root runs it, so the umask of a start does not matter."""
+    there = tmp_path / "made"
+    before = os.umask(0)
+    try:
+        rendered(environment(templating.ByteCode(there, keeps=True)))
+    finally:
+        os.umask(before)
+    (file,) = there.iterdir()
+    assert (0o755, 0o644) == (mode(there), mode(file))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_start_that_was_killed_is_no_obstacle_for_long(there: Path) -> None:
+    """What it has left is removed by the next one, and the one after that writes."""
+    (file,) = there.iterdir()
+    file.rename(file.with_suffix(f".{os.getpid()}"))
+    for left in ([], [file]):
+        rendered(environment(templating.ByteCode(there, keeps=True)))
+        assert left == list(there.iterdir())
+
+
+def test_it_lies_where_python_keeps_that_of_modules(tmp_path: Path) -> None:
+    """Which an operator may have chosen (PYTHONPYCACHEPREFIX)."""
+    beside = Path(templating.__file__).parent / "__pycache__"
+    code = "from ipfailover_agent.config import templating; print(templating.BYTE_CODE)"
+    assert f"{beside}\n" == run_code(code, PYTHONPYCACHEPREFIX="")
+    chosen = run_code(code, PYTHONPYCACHEPREFIX=str(tmp_path))
+    assert f"{tmp_path}{beside.parent}\n" == chosen
 
 
 def test_byte_code_that_cannot_be_put_into_its_place_is_removed(there: Path) -> None:
