@@ -85,6 +85,20 @@ def test_a_failing_check_keeps_the_node_from_holding(
 
 
 @pytest.mark.netns
+@pytest.mark.parametrize("at_its_timeout", ["", "exit 0"])
+def test_a_users_check_that_hangs_keeps_the_node_from_holding(
+    tmp_path: Path, at_its_timeout: str
+) -> None:
+    """Whatever it does when keepalived ends it: ignore that, or end with 0."""
+    hangs = f"trap '{at_its_timeout}' TERM; while :; do sleep 0.1; done"
+    settings = structs.replace(SETTINGS, check_script=f'/bin/sh -c "{hangs}"')
+    seen = watched(settings, tmp_path, "private", until="FAULT")
+    assert "INSTANCE x_VIP_1 FAULT" in seen["states"], seen
+    assert "MASTER" not in seen["states"], seen
+    assert "VRRP_Script(chk_x) timed_out" in seen["log"], seen
+
+
+@pytest.mark.netns
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_passing_check_lets_the_node_hold(tmp_path: Path, kind: str) -> None:
     """The control: the same run, and the address is there, labelled."""

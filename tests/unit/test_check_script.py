@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import http.server
 import os
+import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -245,6 +247,15 @@ def test_a_users_script_decides_by_its_exit_status(
     assert status == check(tmp_path, command=command).status
 
 
+@pytest.mark.parametrize("signalled", ["exit 0", "exit 3"])
+def test_a_users_script_that_ends_in_order_at_its_timeout_fails(
+    tmp_path: Path, signalled: str
+) -> None:
+    """keepalived sends SIGTERM to the whole group then; only what ends by it has timed out."""
+    hangs = f"trap '{signalled}' TERM; kill -TERM 0; while :; do sleep 0.1; done"
+    assert -signal.SIGTERM == check(tmp_path, command=("/bin/sh", "-c", hangs)).status
+
+
 @pytest.mark.parametrize(
     "word", ["*", "$HOME", "`id`", "$(id)", "a;b", "'", '"', "\\", "~", "{a,b}", "!x", "# x", "-n"]
 )
@@ -261,6 +272,17 @@ def test_a_users_script_that_cannot_be_run_fails(tmp_path: Path, name: str) -> N
     verdict = check(tmp_path, command=(str(tmp_path / name), "x"))
     assert 1 == verdict.status
     assert f"OPENSHIFT_HA_CHECK_SCRIPT: cannot run {tmp_path / name}\n" == verdict.reason
+
+
+@pytest.mark.parametrize("script", ["#!/no/such/interpreter", "#!/bin/sh\n/no/such/program"])
+def test_a_users_script_that_lacks_a_program_says_so(tmp_path: Path, script: str) -> None:
+    """It is there, and what it calls is not; versions of bash differ in the code."""
+    (tmp_path / "own").write_text(f"{script}\n", encoding="utf-8")
+    (tmp_path / "own").chmod(0o755)
+    verdict = check(tmp_path, command=(str(tmp_path / "own"),))
+    reason = "exit code 12[67]: a program that it calls cannot be run"
+    assert re.fullmatch(f"OPENSHIFT_HA_CHECK_SCRIPT: {reason}\n", verdict.reason)
+    assert 1 == verdict.status
 
 
 def test_a_users_script_that_runs_again_has_no_reason(tmp_path: Path) -> None:
