@@ -7,6 +7,8 @@ multicast through the index that is gone. A source address that a variable names
 away makes it send what nothing can answer. An interface that becomes the port of a bridge or bond
 still sends, so that no other node takes over, and nothing that clients send arrives there. When it
 leaves the bridge, keepalived (2.2.7) takes that for its end, and has lost its unicast sockets.
+Where no variable names a source, keepalived (2.2.7) sends from the interface's present address,
+and goes on receiving unicast adverts at the one that was there when it opened its sockets.
 
 Times are monotonic seconds.
 """
@@ -79,6 +81,8 @@ class ServedLink(Struct, frozen=True, kw_only=True):
         ready_at: since when the candidate can be served on.
         lost: the sources that went away while it ran.
         port_of: the device of which the interface became a port while it ran, or nothing.
+        receives_at: the addresses at which it opened sockets for unicast adverts, as far as it
+            chose them; None until they were looked at.
     """
 
     index: int | None = None
@@ -86,6 +90,7 @@ class ServedLink(Struct, frozen=True, kw_only=True):
     ready_at: float | None = None
     lost: frozenset[IPAddress] = frozenset()
     port_of: str = ""
+    receives_at: frozenset[IPAddress] | None = None
 
 
 class Ground(Struct, frozen=True, kw_only=True):
@@ -96,12 +101,14 @@ class Ground(Struct, frozen=True, kw_only=True):
         needs: what instances send from.
         sources: addresses that variables name and some instance sends from.
         virtual: the virtual addresses, which are no part of it.
+        choosing: the families for which keepalived chooses where it receives unicast adverts.
     """
 
     interface: str = ""
     needs: frozenset[SourceNeed] = frozenset()
     sources: frozenset[IPAddress] = frozenset()
     virtual: frozenset[IPAddress] = frozenset()
+    choosing: frozenset[Family] = frozenset()
 
 
 def ground_of(settings: Settings, config: KeepalivedConfig) -> Ground:
@@ -114,7 +121,28 @@ def ground_of(settings: Settings, config: KeepalivedConfig) -> Ground:
         needs=frozenset(SourceNeed(family=family, source=source) for family, source in sends_from),
         sources=frozenset(each for each in named if each is not None and each in used),
         virtual=frozenset(config.addresses),
+        choosing=frozenset(
+            each.family
+            for each in config.instances
+            if each.unicast_peers and each.unicast_source is None
+        ),
     )
+
+
+def chosen(ground: Ground, facts: LinkFacts) -> frozenset[IPAddress]:
+    """Return where a keepalived that starts now would receive unicast adverts by its own choice.
+
+    That is the interface's first address, for IPv6 the link-local one. An IPv4 address without a
+    network is left out: it may be a virtual one, of another agent.
+    """
+    found: dict[Family, IPAddress] = {}
+    for each in facts.held:
+        family = family_of(each.address)
+        has_network = each.prefix_length < family.host_prefix_length
+        will_do = each.address.is_link_local if family is Family.IPV6 else has_network
+        if will_do and family in ground.choosing:
+            found.setdefault(family, each.address)
+    return frozenset(found.values())
 
 
 def looked(
@@ -128,8 +156,11 @@ def looked(
         return replace(state, candidate_index=None, ready_at=None), ""
     lost = (state.lost | (ground.sources - facts.present)) & ground.sources
     state = replace(state, lost=lost, port_of=facts.port_of or state.port_of)
+    receives_at = chosen(ground, facts) if state.receives_at is None else frozenset()
+    if receives_at and len(receives_at) == len(ground.choosing):
+        state = replace(state, receives_at=receives_at)
     is_other = facts.index != state.index
-    is_served = not is_other and not lost and not state.port_of
+    is_served = not is_other and not lost and not state.port_of and not _left(state, facts)
     if is_served or lacking(ground.needs, facts):
         return replace(state, candidate_index=None, ready_at=None), ""
     if state.ready_at is None or state.candidate_index != facts.index:
@@ -139,6 +170,9 @@ def looked(
         return state, f"the source address {back} is on this node again"
     if state.port_of:
         return state, f"{ground.interface} is no port of {state.port_of} any more"
+    if not is_other and (left := sorted(_left(state, facts), key=int)):
+        where = " and ".join(map(str, left))
+        return state, f"keepalived receives adverts at {where}, which is no longer on this node"
     if works:
         return ServedLink(index=facts.index), ""
     if state.ready_at is not None and now - state.ready_at < SETTLE:
@@ -148,9 +182,14 @@ def looked(
 
 def is_waiting(state: ServedLink, facts: LinkFacts) -> bool:
     """Return whether something is awaited, so that looks have to follow each other."""
-    if state.lost or state.port_of:
+    if state.lost or state.port_of or _left(state, facts):
         return True
     return facts.index is not None and facts.index != state.index
+
+
+def _left(state: ServedLink, facts: LinkFacts) -> frozenset[IPAddress]:
+    """Return the addresses at which keepalived receives adverts, and which have left the node."""
+    return frozenset() if state.receives_at is None else state.receives_at - facts.present
 
 
 def troubles(state: ServedLink, ground: Ground, facts: LinkFacts) -> tuple[str, ...]:

@@ -167,6 +167,8 @@ class LinkWatch(Service):
                 index=host.index_of(config.interface),
                 port_of=self._ports.get(config.interface, ""),
             )
+        elif self._state is not None:  # a reload opens the sockets for unicast adverts anew
+            self._state = replace(self._state, receives_at=None)
         self._config, self._facts = config, candidate.facts
         self._note_ports()
         self._ground = link_state.ground_of(candidate.settings, config)

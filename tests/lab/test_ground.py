@@ -322,6 +322,41 @@ def test_a_source_address_that_comes_late_and_goes_again_is_waited_for(
     wait_until_ready(pair)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("holds", [False, True], ids=["stands by", "holds"])
+def test_a_node_that_gets_another_address_hears_the_others_there(
+    pair: Lab,
+    version: int,
+    holds: bool,  # noqa: FBT001
+) -> None:
+    """By unicast, where no variable names the source; the other node lists both addresses."""
+    changed, other = pair.nodes if holds else pair.nodes[::-1]
+    if version == 4:
+        address, own, old, new = pair.virtual(1), other.ip, str(changed.own.ipv4), "192.0.2.41/24"
+        changed.network.set_sysctls({"ipv4/conf/all/promote_secondaries": "1"})
+    else:
+        address, own = pair.virtual6(1), other.link_local
+        old, new = f"{changed.link_local}/64", "fe80::41/64"
+    listed = ",".join(each.partition("/")[0] for each in (old, new))
+    common = {"PREEMPTION": "preempt", "MONITOR_PORT": "0"}  # a check would ask the old address
+    for node, priority in zip(pair.nodes, ("250", "210"), strict=True):
+        peers = own if node is changed else listed
+        node.start(variables(address, PRIORITY=priority, UNICAST_PEERS=peers, **common))
+    pair.wait_for_holder(address, timeout=ELECTION, among=pair.nodes[:1])
+    began = time.monotonic()
+    nodad = " nodad" if version == 6 else ""
+    changed.network.ip([f"address add {new} dev {changed.interface}{nodad}"])
+    changed.network.ip([f"address del {old} dev {changed.interface}"])
+    wait_until(lambda: restarts(changed) == 1, NOTICED, "keepalived is started anew")
+    stays(2 * NOTICED)
+    pair.wait_for_holder(address, timeout=ELECTION, among=pair.nodes[:1])
+    print(changed.events("keepalived.restarting"), pair.recorder.changes(address, since=began))
+    assert [restarts(each) for each in (changed, other)] == [1, 0]
+    assert pair.recorder.seconds_with_two(address, since=began) < 0.1
+    assert (pair.recorder.changes(address, since=began) == ()) is not holds
+    wait_until_ready(pair)
+
+
 def test_a_source_address_that_another_node_advertises_from_is_said_to_be_its(pair: Lab) -> None:
     """One value for all nodes: it is waited for, and certain who has it."""
     first, second = pair.nodes

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import pytest
 from msgspec.structs import replace
 
 from ipfailover_agent.config.planner import plan
-from ipfailover_agent.model import Family, IPAddress, Settings
+from ipfailover_agent.model import Family, InterfaceAddress, IPAddress, Settings
 from ipfailover_agent.supervisor import link_state
 from ipfailover_agent.supervisor.link_state import Ground, LinkFacts, ServedLink, SourceNeed
 from tests.support.vectors import host_facts
@@ -210,6 +210,79 @@ def test_an_interface_that_is_no_port_any_more_is_a_reason_at_once() -> None:
     _, reasons = looked(ServedLink(index=7), *looks)
     assert [(2.0, "eth0 is no port of br0 any more")] == reasons
     assert frozenset() == link_state.held(plan(PLAIN, PLAIN_NODE), ServedLink(index=7))
+
+
+def held(*addresses: str, **changes: object) -> LinkFacts:
+    """Return a node with these addresses on its interface."""
+    found = [ip_interface(each) for each in addresses]
+    there = frozenset(each.ip for each in found)
+    on_it = tuple(
+        InterfaceAddress(address=each.ip, prefix_length=each.network.prefixlen) for each in found
+    )
+    return seen(held=on_it, usable=there, present=there, **changes)
+
+
+BY_UNICAST = Ground(interface="eth0", needs=BOTH, choosing=frozenset(Family))
+OWN_32, OWN_24, OTHER_24 = "10.0.0.7/32", "10.0.0.11/24", "10.0.0.12/24"
+
+
+def test_an_address_at_which_keepalived_receives_is_missed() -> None:
+    """Of two IPv4 addresses the first, of IPv6 the link-local one; others come and go."""
+    looks = [
+        (0.0, held(OWN_32, OWN_24, OTHER_24, "fd00::11/64", "fe80::11/64")),
+        (1.0, held(OWN_24, "fe80::11/64", "fe80::12/64")),
+        (2.0, held(OTHER_24, OWN_24, "fe80::12/64", "fe80::11/64")),
+        (3.0, held(OTHER_24, "fe80::11/64")),
+        (4.0, held(OTHER_24, OWN_24, "fe80::11/64")),
+        (5.0, held(OTHER_24, "fe80::12/64")),
+    ]
+    state, reasons = looked(ServedLink(index=7), *looks, ground=BY_UNICAST)
+    gone = "keepalived receives adverts at {}, which is no longer on this node"
+    both = "10.0.0.11 and fe80::11"
+    assert [(3.0, gone.format("10.0.0.11")), (5.0, gone.format(both))] == reasons
+    assert link_state.is_waiting(state, looks[-1][1])
+    assert not link_state.is_waiting(state, looks[0][1])
+    assert [] == looked(ServedLink(index=7), *looks, ground=GROUND)[1]
+
+
+def test_where_keepalived_receives_is_seen_once_every_family_has_an_address() -> None:
+    """What a start or a reload has opened no socket for cannot be missed."""
+    looks = [
+        (0.0, held("fe80::11/64")),
+        (1.0, held(OWN_24, "fe80::12/64")),
+        (2.0, held("fe80::12/64")),  # keepalived is in FAULT
+        (3.0, held(OTHER_24, "fe80::12/64", is_running=False)),
+        (4.0, held(OTHER_24, "fe80::12/64")),
+    ]
+    _, reasons = looked(ServedLink(index=7), *looks, ground=BY_UNICAST)
+    assert [4.0] == [at for at, _ in reasons]
+
+
+def test_another_interface_with_another_address_settles_first() -> None:
+    """It is a reason by itself."""
+    looks = [
+        (0.0, held(OWN_24, "fe80::11/64")),
+        (1.0, held(OTHER_24, "fe80::12/64", index=8)),
+        (3.0, held(OTHER_24, "fe80::12/64", index=8)),
+    ]
+    _, reasons = looked(ServedLink(index=7), *looks, ground=BY_UNICAST)
+    assert [(3.0, "eth0 is another interface now (index 8, it was 7)")] == reasons
+
+
+def test_keepalived_chooses_where_it_receives_unless_that_is_named() -> None:
+    """By multicast it receives at the group's address."""
+    peers = {Family.IPV4: ip_address("10.0.0.12"), Family.IPV6: ip_address("fe80::12")}
+    config = plan(PLAIN, PLAIN_NODE)
+    by_unicast = replace(
+        config,
+        instances=tuple(
+            replace(each, unicast_peers=(peers[each.family],)) for each in config.instances
+        ),
+    )
+    named = replace(by_unicast.instances[0], unicast_source=OWN)
+    one = replace(by_unicast, instances=(named, by_unicast.instances[1]))
+    found = [link_state.ground_of(PLAIN, each).choosing for each in (config, by_unicast, one)]
+    assert [frozenset(), frozenset(Family), frozenset({Family.IPV6})] == found
 
 
 def test_needs_are_those_of_the_configuration() -> None:
