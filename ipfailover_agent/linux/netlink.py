@@ -407,7 +407,9 @@ def mark_addresses(interface: Interface, labels: Mapping[IPAddress, str | None])
     """Mark what is on an interface as keepalived does: IPv4 labelled, IPv6 deprecated.
 
     ``labels`` are the virtual addresses with their labels. keepalived takes over what is there as
-    it is, and deletes an IPv4 address by its label too: another one's it would leave behind.
+    it is, and deletes an IPv4 address by its label too: another one's it would leave behind. An
+    IPv6 address that duplicate address detection has not passed is deleted: keepalived sets it
+    without, and one that failed would stay unusable for good, whatever becomes of it.
 
     Raises:
         NotPermittedError: NET_ADMIN is missing.
@@ -421,7 +423,9 @@ def mark_addresses(interface: Interface, labels: Mapping[IPAddress, str | None])
             label = labels.get(found.address)
             if found.address not in labels or found.prefix_length != family.host_prefix_length:
                 continue
-            if family is Family.IPV6:
+            if found.is_tentative:
+                netlink.delete(held.index, found)
+            elif family is Family.IPV6:
                 netlink.deprecate(held)
             elif label and label != found.label and held.peer == found.address:
                 netlink.relabel(held, label)

@@ -130,6 +130,28 @@ def test_an_address_of_another_node_that_is_set_by_hand_is_removed(pair: Lab, wi
     assert lower.virtual_addresses() == []
 
 
+def test_an_address_that_was_found_to_be_a_duplicate_is_set_anew(pair: Lab) -> None:
+    """It would stay unusable, though this node is MASTER of it and the other host is gone."""
+    base, added = pair.virtual6(1), pair.virtual6(9)
+    source = ConfigMap(pair.directory / "variables", variables(base))
+    node, host = pair.nodes
+    node.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    pair.wait_for_holder(base, timeout=ELECTION, among=[node])
+    node.network.set_sysctls(
+        {"ipv6/conf/eth0/accept_dad": "1", "ipv6/conf/eth0/dad_transmits": "1"}
+    )
+    host.network.ip([f"address add {added}/128 dev eth0 nodad"])
+    node.add(added)
+    wait_until(lambda: shown(node, added).get("dadfailed"), 5, "it is a duplicate")
+    host.remove(added)
+    source.write(variables(base, added))
+    assert "accepted" in node.reload()
+    node.wait_for_masters(2)
+    wait_until(lambda: int(str(shown(node, added)["valid_life_time"])) <= 3, 5, "it is on a lease")
+    assert shown(node, added).keys().isdisjoint({"dadfailed", "tentative"})
+    host.run(["ping", "-6", "-c", "1", "-W", "2", added])
+
+
 def test_an_announcement_of_another_node_is_enough(pair: Lab) -> None:
     """Where the network drops VRRP, announcements say who is MASTER."""
     base = [pair.virtual(1), pair.virtual6(1)]
