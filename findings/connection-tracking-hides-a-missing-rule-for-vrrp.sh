@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Linux's connection tracking knows VRRP as a protocol of two addresses. So where the firewall drops VRRP and lets in
-# what is established, as most do, keepalived's adverts to peers pass on a node that has sent some itself, each
+# what is established, as most do, the adverts of a peer count as answers on a node that has sent some itself, each
 # advert for 600 s more. A missing rule is hidden: a BACKUP that starts hears nothing, becomes MASTER beside the other,
 # hears it from its own first advert on, and is BACKUP for good. Each boot, or a flush of the tracked connections and
 # a restart, moves the address for a moment. With multicast the same firewall leads to two masters without end.
