@@ -81,8 +81,8 @@ class ServedLink(Struct, frozen=True, kw_only=True):
         ready_at: since when the candidate can be served on.
         lost: the sources that went away while it ran.
         port_of: the device of which the interface became a port while it ran, or nothing.
-        receives_at: the addresses at which it opened sockets for unicast adverts, as far as it
-            chose them; None until they were looked at.
+        opened_with: what was on the interface when it opened its sockets, in the kernel's order;
+            None until that was looked at.
     """
 
     index: int | None = None
@@ -90,7 +90,7 @@ class ServedLink(Struct, frozen=True, kw_only=True):
     ready_at: float | None = None
     lost: frozenset[IPAddress] = frozenset()
     port_of: str = ""
-    receives_at: frozenset[IPAddress] | None = None
+    opened_with: tuple[InterfaceAddress, ...] | None = None
 
 
 class Ground(Struct, frozen=True, kw_only=True):
@@ -129,20 +129,20 @@ def ground_of(settings: Settings, config: KeepalivedConfig) -> Ground:
     )
 
 
-def chosen(ground: Ground, facts: LinkFacts) -> frozenset[IPAddress]:
-    """Return where a keepalived that starts now would receive unicast adverts by its own choice.
+def chosen(ground: Ground, held: Iterable[InterfaceAddress]) -> dict[Family, IPAddress]:
+    """Return where a keepalived that starts receives unicast adverts by its own choice.
 
-    That is the interface's first address, for IPv6 the link-local one. An IPv4 address without a
-    network is left out: it may be a virtual one, of another agent.
+    Of what the interface holds that is the first address, for IPv6 the link-local one. An IPv4
+    address without a network is left out: it may be a virtual one, of another agent.
     """
     found: dict[Family, IPAddress] = {}
-    for each in facts.held:
+    for each in held:
         family = family_of(each.address)
         has_network = each.prefix_length < family.host_prefix_length
         will_do = each.address.is_link_local if family is Family.IPV6 else has_network
         if will_do and family in ground.choosing:
             found.setdefault(family, each.address)
-    return frozenset(found.values())
+    return found
 
 
 def looked(
@@ -156,11 +156,12 @@ def looked(
         return replace(state, candidate_index=None, ready_at=None), ""
     lost = (state.lost | (ground.sources - facts.present)) & ground.sources
     state = replace(state, lost=lost, port_of=facts.port_of or state.port_of)
-    receives_at = chosen(ground, facts) if state.receives_at is None else frozenset()
-    if receives_at and len(receives_at) == len(ground.choosing):
-        state = replace(state, receives_at=receives_at)
+    is_new = bool(ground.choosing) and state.opened_with is None
+    if is_new and chosen(ground, facts.held).keys() == ground.choosing:
+        state = replace(state, opened_with=facts.held)
     is_other = facts.index != state.index
-    is_served = not is_other and not lost and not state.port_of and not _left(state, facts)
+    left = _left(state, ground, facts)
+    is_served = not is_other and not lost and not state.port_of and not left
     if is_served or lacking(ground.needs, facts):
         return replace(state, candidate_index=None, ready_at=None), ""
     if state.ready_at is None or state.candidate_index != facts.index:
@@ -170,7 +171,7 @@ def looked(
         return state, f"the source address {back} is on this node again"
     if state.port_of:
         return state, f"{ground.interface} is no port of {state.port_of} any more"
-    if not is_other and (left := sorted(_left(state, facts), key=int)):
+    if left and not is_other:
         where = " and ".join(map(str, left))
         return state, f"keepalived receives adverts at {where}, which is no longer on this node"
     if works:
@@ -180,16 +181,27 @@ def looked(
     return state, f"{ground.interface} is another interface now{_was(state.index, facts.index)}"
 
 
-def is_waiting(state: ServedLink, facts: LinkFacts) -> bool:
+def is_waiting(state: ServedLink, ground: Ground, facts: LinkFacts) -> bool:
     """Return whether something is awaited, so that looks have to follow each other."""
-    if state.lost or state.port_of or _left(state, facts):
+    if state.lost or state.port_of or _left(state, ground, facts):
         return True
     return facts.index is not None and facts.index != state.index
 
 
-def _left(state: ServedLink, facts: LinkFacts) -> frozenset[IPAddress]:
-    """Return the addresses at which keepalived receives adverts, and which have left the node."""
-    return frozenset() if state.receives_at is None else state.receives_at - facts.present
+def _left(state: ServedLink, ground: Ground, facts: LinkFacts) -> tuple[IPAddress, ...]:
+    """Return where keepalived receives adverts though the node has another address instead.
+
+    Where there is none that was not there before, the address may come back, and keepalived hears
+    again.
+    """
+    before = state.opened_with or ()
+    known = {each.address for each in before}
+    instead = chosen(ground, (each for each in facts.held if each.address not in known))
+    return tuple(
+        address
+        for family, address in chosen(ground, before).items()
+        if address not in facts.present and family in instead
+    )
 
 
 def troubles(state: ServedLink, ground: Ground, facts: LinkFacts) -> tuple[str, ...]:

@@ -167,8 +167,6 @@ class LinkWatch(Service):
                 index=host.index_of(config.interface),
                 port_of=self._ports.get(config.interface, ""),
             )
-        elif self._state is not None:  # a reload opens the sockets for unicast adverts anew
-            self._state = replace(self._state, receives_at=None)
         self._config, self._facts = config, candidate.facts
         self._note_ports()
         self._ground = link_state.ground_of(candidate.settings, config)
@@ -186,6 +184,12 @@ class LinkWatch(Service):
     def _note_ports(self) -> None:
         interfaces = () if self._facts is None else self._facts.interfaces
         self._ports.update((each.name, each.port_of) for each in interfaces if each.port_of)
+
+    def rereading_began(self) -> None:
+        """Note that keepalived opens its sockets for unicast adverts anew."""
+        if self._state is not None:
+            self._state = replace(self._state, opened_with=None)
+            self._look_soon(time.monotonic())
 
     def keepalived_ends(self) -> None:
         """Note that keepalived ended, or is about to."""
@@ -333,7 +337,7 @@ class LinkWatch(Service):
             self._evidence = _Evidence()
         elif self._evidence.since != after.ready_at:
             self._evidence = _Evidence(since=after.ready_at)
-        if link_state.is_waiting(after, found):
+        if link_state.is_waiting(after, self._ground, found):
             settles = after.ready_at is not None
             self._look_at = now + (link_state.SETTLE_EVERY if settles else link_state.LOOK_EVERY)
             if settles:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.kit.lab import Lab, MakeLab
 from tests.lab.kit.node import Node
-from tests.lab.kit.scenarios import ELECTION, PLANNED, stays, variables
+from tests.lab.kit.scenarios import ELECTION, PLANNED, ConfigMap, stays, variables
 from tests.support.waiting import wait_until
 
 BRIDGE = "br-ex"
@@ -354,6 +354,31 @@ def test_a_node_that_gets_another_address_hears_the_others_there(
     assert [restarts(each) for each in (changed, other)] == [1, 0]
     assert pair.recorder.seconds_with_two(address, since=began) < 0.1
     assert (pair.recorder.changes(address, since=began) == ()) is not holds
+    wait_until_ready(pair)
+
+
+def test_a_reload_without_a_signal_leaves_keepalived_where_it_listens(pair: Lab) -> None:
+    """The new address comes, a script changes, and only then the former address goes."""
+    address, (other, changed) = pair.virtual(1), pair.nodes
+    changed.network.set_sysctls({"ipv4/conf/all/promote_secondaries": "1"})
+    common = {"PREEMPTION": "preempt", "MONITOR_PORT": "0"}
+    peers = f"{changed.ip},192.0.2.41"
+    other.start(variables(address, PRIORITY="250", UNICAST_PEERS=peers, **common))
+    pair.wait_for_holder(address, timeout=ELECTION, among=[other])
+    common |= {"PRIORITY": "210", "UNICAST_PEERS": other.ip}
+    checks = [{"CHECK_SCRIPT": f"/bin/true {each}"} for each in range(2)]
+    source = ConfigMap(pair.directory / "variables", variables(address, **common, **checks[0]))
+    changed.start({**source.variable, "IPFAILOVER_WATCH": "false"})
+    changed.wait_for_state("BACKUP")
+    stays(1)
+    changed.network.ip([f"address add 192.0.2.41/24 dev {changed.interface}"])
+    source.write(variables(address, **common, **checks[1]))
+    assert "accepted" in changed.reload()
+    began = time.monotonic()
+    changed.network.ip([f"address del {changed.own.ipv4} dev {changed.interface}"])
+    wait_until(lambda: restarts(changed) == 1, NOTICED, "keepalived is started anew")
+    stays(ELECTION / 2)
+    assert pair.recorder.changes(address, since=began) == ()
     wait_until_ready(pair)
 
 

@@ -256,6 +256,15 @@ def test_a_users_script_that_ends_in_order_at_its_timeout_fails(
     assert -signal.SIGTERM == check(tmp_path, command=("/bin/sh", "-c", hangs)).status
 
 
+def test_a_users_script_in_a_group_of_its_own_ends_too(tmp_path: Path) -> None:
+    """As timeout(1) makes one, which keepalived's signals miss; here it ignores SIGTERM, too."""
+    signals_check = "read -r _ _ _ _ _ session _ </proc/$$/stat; kill -TERM $session"
+    hangs = f"trap '' TERM; {signals_check}; while :; do sleep 0.1; done"
+    verdict = check(tmp_path, command=("/usr/bin/timeout", "60", "/bin/sh", "-c", hangs))
+    assert -signal.SIGTERM == verdict.status
+    assert verdict.seconds < 10
+
+
 @pytest.mark.parametrize(
     "word", ["*", "$HOME", "`id`", "$(id)", "a;b", "'", '"', "\\", "~", "{a,b}", "!x", "# x", "-n"]
 )
@@ -265,10 +274,11 @@ def test_no_character_of_a_word_means_anything_to_bash(tmp_path: Path, word: str
     assert f"{word}|{word}|" == verdict.output
 
 
-@pytest.mark.parametrize("name", ["nowhere", "plain"])
+@pytest.mark.parametrize("name", ["nowhere", "plain", "directory"])
 def test_a_users_script_that_cannot_be_run_fails(tmp_path: Path, name: str) -> None:
     """Missing or not executable since it was rendered: not healthy, and the reason says so."""
     (tmp_path / "plain").write_text("exit 0\n", encoding="utf-8")
+    (tmp_path / "directory").mkdir()
     verdict = check(tmp_path, command=(str(tmp_path / name), "x"))
     assert 1 == verdict.status
     assert f"OPENSHIFT_HA_CHECK_SCRIPT: cannot run {tmp_path / name}\n" == verdict.reason

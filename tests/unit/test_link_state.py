@@ -100,7 +100,7 @@ def test_a_source_that_went_is_a_reason_when_it_is_back() -> None:
     """Not before, and at once then."""
     state, reasons = looked(ServedLink(index=7), (0.0, with_addresses(OWN)), ground=NAMED)
     assert (frozenset({SOURCE}), []) == (state.lost, reasons)
-    assert link_state.is_waiting(state, THERE)
+    assert link_state.is_waiting(state, GROUND, THERE)
     looks = [(1.0, with_addresses(OWN)), (2.0, with_addresses(OWN, SOURCE))]
     _, reasons = looked(state, *looks, ground=NAMED)
     assert [(2.0, "the source address 10.0.0.31 is on this node again")] == reasons
@@ -124,7 +124,7 @@ def test_a_source_that_a_reload_took_away_is_no_longer_awaited() -> None:
     state, _ = looked(ServedLink(index=7), (0.0, with_addresses(OWN)), ground=NAMED)
     state, _ = looked(state, (1.0, THERE))
     assert ServedLink(index=7) == state
-    assert not link_state.is_waiting(state, THERE)
+    assert not link_state.is_waiting(state, GROUND, THERE)
 
 
 def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
@@ -134,7 +134,7 @@ def test_an_interface_that_is_gone_says_nothing_of_sources() -> None:
     state, _ = looked(ServedLink(index=7), *looks, ground=NAMED)
     assert frozenset({SOURCE}) == state.lost
     assert ServedLink(index=7) == looked(ServedLink(index=7), (0.0, gone), ground=NAMED)[0]
-    assert not link_state.is_waiting(ServedLink(index=7), LinkFacts())
+    assert not link_state.is_waiting(ServedLink(index=7), GROUND, LinkFacts())
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_port_of_a_bridge_keeps_every_instance_in_fault() -> None:
     assert told == link_state.why_held(state, "eth0")
     (trouble,) = link_state.troubles(state, GROUND, taken)
     assert f"{told}: every instance stays in FAULT meanwhile" == trouble
-    assert link_state.is_waiting(state, THERE)
+    assert link_state.is_waiting(state, GROUND, THERE)
     assert ("the interface is no port of br0 any more",) == link_state.lacking(BOTH, taken)
 
 
@@ -223,7 +223,9 @@ def held(*addresses: str, **changes: object) -> LinkFacts:
 
 
 BY_UNICAST = Ground(interface="eth0", needs=BOTH, choosing=frozenset(Family))
-OWN_32, OWN_24, OTHER_24 = "10.0.0.7/32", "10.0.0.11/24", "10.0.0.12/24"
+OWN_32, OWN_24, OTHER_24, NEW_24 = (
+    f"10.0.0.{each}" for each in ("7/32", "11/24", "12/24", "13/24")
+)
 
 
 def test_an_address_at_which_keepalived_receives_is_missed() -> None:
@@ -232,17 +234,30 @@ def test_an_address_at_which_keepalived_receives_is_missed() -> None:
         (0.0, held(OWN_32, OWN_24, OTHER_24, "fd00::11/64", "fe80::11/64")),
         (1.0, held(OWN_24, "fe80::11/64", "fe80::12/64")),
         (2.0, held(OTHER_24, OWN_24, "fe80::12/64", "fe80::11/64")),
-        (3.0, held(OTHER_24, "fe80::11/64")),
-        (4.0, held(OTHER_24, OWN_24, "fe80::11/64")),
-        (5.0, held(OTHER_24, "fe80::12/64")),
+        (3.0, held(NEW_24, "fe80::11/64")),
+        (4.0, held(NEW_24, OWN_24, "fe80::11/64")),
+        (5.0, held(NEW_24, "fd00::12/64", "fe80::12/64")),
     ]
     state, reasons = looked(ServedLink(index=7), *looks, ground=BY_UNICAST)
     gone = "keepalived receives adverts at {}, which is no longer on this node"
     both = "10.0.0.11 and fe80::11"
     assert [(3.0, gone.format("10.0.0.11")), (5.0, gone.format(both))] == reasons
-    assert link_state.is_waiting(state, looks[-1][1])
-    assert not link_state.is_waiting(state, looks[0][1])
+    assert link_state.is_waiting(state, BY_UNICAST, looks[-1][1])
+    assert not link_state.is_waiting(state, BY_UNICAST, looks[0][1])
     assert [] == looked(ServedLink(index=7), *looks, ground=GROUND)[1]
+
+
+def test_an_address_without_a_new_one_in_its_place_may_come_back() -> None:
+    """Another keepalived would listen where no other node sends to."""
+    looks = [
+        (0.0, held(OWN_24, OTHER_24, "fe80::11/64")),
+        (1.0, held(OTHER_24, "fe80::11/64", "fe80::12/64")),
+        (90.0, held(OTHER_24, "fe80::11/64")),
+        (91.0, held(OTHER_24, OWN_24, "fe80::11/64")),
+    ]
+    state, reasons = looked(ServedLink(index=7), *looks, ground=BY_UNICAST)
+    assert [] == reasons
+    assert not link_state.is_waiting(state, BY_UNICAST, looks[2][1])
 
 
 def test_where_keepalived_receives_is_seen_once_every_family_has_an_address() -> None:
