@@ -64,7 +64,7 @@ quick: $(READY) ## the tests that compute: no network namespace, no privilege (a
 golden: $(READY) ## write the expected files of tests/golden anew (read the diff!)
 	$(BIN)/pytest -q tests/golden --update-golden
 
-chaos: $(READY) ## every fault, several times, with real keepalived: a table (an hour)
+chaos: $(READY) ## every fault, several times, with real keepalived: a table (60 minutes)
 	@$(BIN)/python -m tests.lab.kit.privileged -- $(BIN)/python -m tests.lab.kit.chaos
 
 CHANGES ?= 200
