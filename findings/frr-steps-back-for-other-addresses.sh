@@ -16,50 +16,22 @@ PACKAGES=(keepalived=1:2.2.7-1+b2 frr=8.4.4-1.1~deb12u2 libyang2=2.1.30-2 libc-a
   libjson-c5=0.16-2 libprotobuf-c1=1.4.1-1+b1 iputils-arping=3:20221126-1+deb12u1)
 # shellcheck source=findings/common.bash
 source "$(dirname "$0")/common.bash"
+# shellcheck source=findings/frr.bash
+source "$(dirname "$0")/frr.bash"
 
-root=$FINDING_TEMP/root
-libraries=$root/usr/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu/frr
-{ cat /etc/group; echo "frrvty:x:990:root"; } >"$work/group"
-mount --bind "$work/group" /etc/group
-mount -t tmpfs tmpfs /var/tmp # where each daemon leaves a directory
+plug 14 third # a second keepalived's
+frr_node 10.0.0.101
 
-# A switch with keepalived's node (here), FRR's (frr), a second keepalived's (third) and a client.
-ip link add br0 type bridge
-ip link set br0 up
-port() {
-  ip link add "port$1" type veth peer name eth0 ${2:+netns "$2"}
-  ip link set "port$1" master br0 up
-  ip ${2:+-n "$2"} link set eth0 up
-  ip ${2:+-n "$2"} address add "10.0.0.$1/24" dev eth0
-  # else eth0 answers for the macvlan as well, and the switch for this node
-  ${2:+ip netns exec "$2"} sysctl -qw net.ipv4.conf.all.arp_ignore=1
-}
-for name in frr third client; do ip netns add "$name"; done
-port 11
-port 12 frr
-port 13 client
-port 14 third
-ip -n frr link add vrrp4-11 link eth0 type macvlan mode bridge
-ip -n frr link set vrrp4-11 address 00:00:5e:00:01:0b up
-ip -n frr address add 10.0.0.101/24 dev vrrp4-11
-
-frr() {
-  local daemon=$1
-  shift
-  LD_LIBRARY_PATH=$libraries ip netns exec frr "$root/usr/lib/frr/$daemon" "$@" --vty_socket "$work" -u root -g root \
-    -z "$work/zserv.api" --log stdout >>"$work/frr.log" 2>&1 &
-}
 # configuration ADDRESS PRIORITY: of a keepalived with the id 11
 configuration() {
   echo "$GLOBAL"
   instance a 11 "$1/32" "version 3" | sed "s/priority 200/priority $2/"
 }
 # answers ADDRESS: who answers the client's ARP requests for it?
-mac() { ip -o link show eth0 | grep -oE 'link/ether [0-9a-f:]+' | cut -d' ' -f2; }
 answers() {
   local found
   found=$(ip netns exec client arping -c 2 -w 3 -I eth0 "$1" | grep -oiE '\[[0-9a-f:]{17}\]' | tr -d '[]' |
-    tr 'A-F' 'a-f' | sort -u | sed "s/$(mac)/keepalived/; s/00:00:5e:00:01:0b/FRR/" | paste -sd' ')
+    tr 'A-F' 'a-f' | sort -u | sed "s/$mine/keepalived/; s/00:00:5e:00:01:0b/FRR/" | paste -sd' ')
   echo "${found:-nobody}"
 }
 # last: the state that FRR's log named last

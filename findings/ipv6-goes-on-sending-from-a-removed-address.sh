@@ -13,23 +13,13 @@
 PACKAGES=(socat=1.7.4.4-2)
 # shellcheck source=findings/common.bash
 source "$(dirname "$0")/common.bash"
+# shellcheck source=findings/switch.bash
+source "$(dirname "$0")/switch.bash"
 
-# Two nodes (here, and other) and a client on a switch.
-ip link add br0 type bridge
-ip link set br0 up
-sysctl -qw net.ipv6.conf.default.accept_dad=0
-port() {
-  ip link add "port$1" type veth peer name eth0 ${2:+netns "$2"}
-  ip link set "port$1" master br0 up
-  ip ${2:+-n "$2"} link set eth0 up
-  ip ${2:+-n "$2"} address add "10.0.0.$1/24" dev eth0
-  ip ${2:+-n "$2"} address add "fd00::$1/64" dev eth0 nodad
-}
-ip netns add other
-ip netns add client
-port 11
-port 12 other
-port 13 client
+# Two nodes (here, and other) and a client.
+plug 11
+plug 12 other
+plug 13 client
 
 # got TEXT: has the client got it? The file has a line for each packet: its source and its text.
 got() { grep -q " $1$" "$work/got"; }

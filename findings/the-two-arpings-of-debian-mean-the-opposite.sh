@@ -17,6 +17,8 @@ PACKAGES=(iputils-arping=3:20221126-1+deb12u1 arping=2.23-1 resource-agents=1:4.
   libpcap0.8=1.10.3-1)
 # shellcheck source=findings/common.bash
 source "$(dirname "$0")/common.bash"
+# shellcheck source=findings/switch.bash
+source "$(dirname "$0")/switch.bash"
 
 # Habets' arping lies in /usr/sbin, that of iputils in /usr/bin.
 declare -A arping=([iputils]=$FINDING_TEMP/root/usr/bin [Habets]=$FINDING_TEMP/root/usr/sbin)
@@ -28,20 +30,10 @@ OCF_RESOURCE_INSTANCE=vip OCF_RESKEY_nic=eth0 OCF_RESKEY_cidr_netmask=32 OCF_RES
 export LD_LIBRARY_PATH HA_BIN OCF_ROOT HA_RSCTMP
 export OCF_RESOURCE_INSTANCE OCF_RESKEY_nic OCF_RESKEY_cidr_netmask OCF_RESKEY_run_arping
 
-# A switch with this node, another host and a neighbour of both.
-ip link add br0 type bridge
-ip link set br0 up
-port() {
-  ip link add "port$1" type veth peer name eth0 ${2:+netns "$2"}
-  ip link set "port$1" master br0 up
-  ip ${2:+-n "$2"} link set eth0 up
-  ip ${2:+-n "$2"} address add "10.0.0.$1/24" dev eth0
-}
-ip netns add other
-ip netns add neighbour
-port 11
-port 12 other
-port 13 neighbour
+# This node, another host and a neighbour of both.
+plug 11
+plug 12 other
+plug 13 neighbour
 # else the switch, which is in this namespace, answers as well
 sysctl -qw net.ipv4.conf.all.arp_ignore=1
 ip -n other address add 10.0.0.100/32 dev eth0
