@@ -20,12 +20,7 @@ source "$(dirname "$0")/common.bash"
 export LD_LIBRARY_PATH=$FINDING_TEMP/root/usr/lib/x86_64-linux-gnu
 PATH=$FINDING_TEMP/root/bin:$PATH
 
-ip netns add client
-ip link add eth0 type veth peer name eth0 netns client
-ip link set eth0 up
-ip -n client link set eth0 up
-ip address add 10.0.0.11/24 dev eth0
-ip -n client address add 10.0.0.12/24 dev eth0
+facing client
 
 configure() { { echo "${GLOBAL/max_auto/${3:-}$'\n'  max_auto}"; instance a 11 "$1" "$2"; } >"$work/keepalived.conf"; }
 begin() {

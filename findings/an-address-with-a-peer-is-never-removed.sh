@@ -17,12 +17,7 @@ PACKAGES=(keepalived=1:2.2.7-1+b2 iputils-arping=3:20221126-1+deb12u1)
 # shellcheck source=findings/common.bash
 source "$(dirname "$0")/common.bash"
 
-ip netns add client
-ip link add eth0 type veth peer name eth0 netns client
-ip link set eth0 up
-ip -n client link set eth0 up
-ip address add 10.0.0.11/24 dev eth0
-ip -n client address add 10.0.0.12/24 dev eth0
+facing client
 echo 0 >"$work/fault"
 {
   echo "$GLOBAL"

@@ -72,6 +72,16 @@ link() {
   done
 }
 
+# facing NAME: an eth0 here with 10.0.0.11/24, and its other end in a new namespace as eth0 with 10.0.0.12/24
+facing() {
+  ip netns add "$1"
+  ip link add eth0 type veth peer name eth0 netns "$1"
+  ip link set eth0 up
+  ip -n "$1" link set eth0 up
+  ip address add 10.0.0.11/24 dev eth0
+  ip -n "$1" address add 10.0.0.12/24 dev eth0
+}
+
 # has ADDRESS: is it on an interface here?
 has() { [[ $(ip -o address show) == *" $1/"* ]]; }
 lacks() { ! has "$1"; }

@@ -15,12 +15,7 @@ PACKAGES=(keepalived=1:2.2.7-1+b2 nftables=1.0.6-2+deb12u2 libnftables1=1.0.6-2+
 source "$(dirname "$0")/common.bash"
 export LD_LIBRARY_PATH=$FINDING_TEMP/root/usr/lib/x86_64-linux-gnu
 
-ip netns add other
-ip link add eth0 type veth peer name eth0 netns other
-ip link set eth0 up
-ip -n other link set eth0 up
-ip address add 10.0.0.11/24 dev eth0
-ip -n other address add 10.0.0.12/24 dev eth0
+facing other
 ip address add fd00::11/64 dev eth0 nodad
 ip -n other address add fd00::12/64 dev eth0 nodad
 mkdir "$work/other"

@@ -14,12 +14,7 @@ PACKAGES=(keepalived=1:2.2.7-1+b2)
 source "$(dirname "$0")/common.bash"
 
 # the BACKUP is here
-ip netns add holder
-ip link add eth0 type veth peer name eth0 netns holder
-ip link set eth0 up
-ip -n holder link set eth0 up
-ip address add 10.0.0.11/24 dev eth0
-ip -n holder address add 10.0.0.12/24 dev eth0
+facing holder
 mkdir "$work/holder"
 BOTH=$'10.0.0.100/32 dev eth0\n    10.0.0.101/32'
 virtual() { grep -oE '10\.0\.0\.10[01]/' | tr -d / | sort | paste -sd' ' | grep . || echo nothing; }
