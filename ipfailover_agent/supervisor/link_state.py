@@ -129,7 +129,7 @@ def ground_of(settings: Settings, config: KeepalivedConfig) -> Ground:
     )
 
 
-def chosen(ground: Ground, held: Iterable[InterfaceAddress]) -> dict[Family, IPAddress]:
+def _chosen(ground: Ground, held: Iterable[InterfaceAddress]) -> dict[Family, IPAddress]:
     """Return where a keepalived that starts receives unicast adverts by its own choice.
 
     Of what the interface holds that is the first address, for IPv6 the link-local one. An IPv4
@@ -157,7 +157,7 @@ def looked(
     lost = (state.lost | (ground.sources - facts.present)) & ground.sources
     state = replace(state, lost=lost, port_of=facts.port_of or state.port_of)
     is_new = bool(ground.choosing) and state.opened_with is None
-    if is_new and chosen(ground, facts.held).keys() == ground.choosing:
+    if is_new and _chosen(ground, facts.held).keys() == ground.choosing:
         state = replace(state, opened_with=facts.held)
     is_other = facts.index != state.index
     left = _left(state, ground, facts)
@@ -196,10 +196,10 @@ def _left(state: ServedLink, ground: Ground, facts: LinkFacts) -> tuple[IPAddres
     """
     before = state.opened_with or ()
     known = {each.address for each in before}
-    instead = chosen(ground, (each for each in facts.held if each.address not in known))
+    instead = _chosen(ground, (each for each in facts.held if each.address not in known))
     return tuple(
         address
-        for family, address in chosen(ground, before).items()
+        for family, address in _chosen(ground, before).items()
         if address not in facts.present and family in instead
     )
 
